@@ -73,11 +73,10 @@ doorbuster_core::labels! {
         OutboxRead = "outbox_read",
         /// A receiver accepted an event. The store has not recorded the delivery yet.
         OutboxSent = "outbox_sent",
-        /// The store has recorded the results of the attempts to deliver a batch of events. The
-        /// endpoint's position has not moved past these events yet.
+        /// The store has recorded the results of attempts to deliver events. The endpoint's
+        /// position is unchanged.
         OutboxNoted = "outbox_noted",
-        /// The store has moved the endpoint's position past the delivered events. The steps after
-        /// that have not begun yet.
+        /// The store has moved the endpoint's position. The steps after that have not begun yet.
         OutboxAdvanced = "outbox_advanced",
         /// The last attempt to deliver an event failed. The store has not recorded the dead letter.
         OutboxDead = "outbox_dead",

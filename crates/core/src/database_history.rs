@@ -1,9 +1,9 @@
 //! Decides which database a deployment may use after a failover.
 //!
-//! Each database stores its own history. After a failover, the deployment adds a row to the history
-//! of the new primary. The row has a higher fencing number and a random token. The deployment
-//! remembers the newest row that any of its nodes used. A database without that row has forked, or
-//! lacks changes whose results buyers have already seen.
+//! Each database stores its own history. When another server begins to run the database, the
+//! deployment adds a row with a higher fencing number and a random token. The deployment remembers
+//! the newest row that any of its nodes used. A database without that row has forked, or lacks
+//! changes whose results buyers have already seen.
 //!
 //! A copy of the database's files has the same rows. To recognize an old copy, a deployment also
 //! remembers a position in the write-ahead log: all changes up to this position are committed. On

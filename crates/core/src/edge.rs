@@ -81,8 +81,8 @@ pub enum FeedStep {
     /// Ignore the result of the read. It is older than the copy, its generation is not complete, or
     /// the read did not begin at the edge's position.
     Ignore,
-    /// Keep the requests and entries of this read for later, and read the next part immediately.
-    /// The entries may be used only after the edge has read everything that the head counts.
+    /// Add the requests to the copy. Keep the entries, but do not use them yet, because the edge
+    /// has not read everything that the head counts. Read the next part immediately.
     ReadOn {
         /// Whether this read is the first of a new generation. If so, drop the entries that earlier
         /// reads kept.

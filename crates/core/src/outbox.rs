@@ -131,7 +131,7 @@ impl DeliveryQueue {
         self.breaker.is_open()
     }
 
-    /// Returns how many events wait or are being sent: the rows, and the new events that were read.
+    /// Returns how many known events wait or are being sent.
     #[must_use]
     pub fn waiting(&self) -> usize {
         let fresh = self

@@ -51,10 +51,9 @@ pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
 /// Returns the next refill of a slot with sub-domains, for its drained counter. Returns `None` if
 /// the slot needs no refill, if units are on their way to the slot, or if the pool is empty.
 ///
-/// `slots` is the number of slots that share the pool. `on_its_way` is the number of units in feed
-/// rows that the slot has not applied. The caller applies the slot's feed first, then reads its
-/// view, and then calls this function. It also does so for slots without the mark, which is only a
-/// hint.
+/// `slots` is the number of slots that share the pool. `on_its_way` is above 0 if the slot has not
+/// applied all rows of its feed. The caller applies the slot's feed first, then reads its view, and
+/// then calls this function. It also does so for slots without the mark, which is only a hint.
 #[must_use]
 pub fn next_portion(
     spread: &Spread,

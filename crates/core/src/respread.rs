@@ -46,8 +46,7 @@ pub fn slot_drain_step(
     }
     let own = view.filter(|view| view.grant == grant.id && view.epoch == grant.epoch);
     let Some(view) = own else {
-        // The slot has no view of this grant. If it never acknowledged the grant, it issued no
-        // tickets under it.
+        // If the slot never acknowledged the grant, the slot issued no tickets under it.
         return if grant.acked { SlotDrainStep::Wait } else { SlotDrainStep::Close };
     };
     if !view.stopped {

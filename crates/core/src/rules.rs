@@ -191,9 +191,9 @@ rules! {
     /// The missing units of a parked request are gathered in a slot to which the request can be
     /// sent.
     GatherReachable,
-    /// If a parked request needs more units, units from the pool are moved to its slot.
+    /// The missing units of a parked request come from the pool.
     GatherFromPool,
-    /// If a parked request needs more units, units from other slots are moved to its slot.
+    /// The missing units of a parked request come from other slots.
     GatherFromOthers,
     /// A slot that left its item's spread is closed only after its tickets are settled.
     LeaveDrains,

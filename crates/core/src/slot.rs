@@ -135,7 +135,7 @@ pub struct SlotView {
     pub epoch: Epoch,
     /// The units in both counters together. For unlimited stock, the number has no meaning.
     pub available: u64,
-    /// The units in the counters A and B. The store knows only their sum.
+    /// The units in the counters A and B. Only their sum is compared with the store.
     pub counters: [u64; 2],
     /// The counter that tickets deduct from.
     pub active: Counter,

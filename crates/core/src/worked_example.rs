@@ -99,8 +99,7 @@ fn ten_thousand_units_are_given_in_portions() {
     }
     assert_eq!(unit_counts(&mut model), (9_600, 370, 9_970));
 
-    // The active counter has fewer units than the threshold. A refill always goes to the inactive
-    // counter; this refill has 100 units.
+    // The slot needs more units, so a refill of 100 units goes to the inactive counter.
     let view = slot.view().expect("an epoch");
     assert_eq!((view.counters, view.active, view.mark), ([370, 0], Counter::A, true));
     let portion = refill::next_portion(&SPREAD, 9_600, 1, &view, 0)

@@ -70,7 +70,7 @@ struct Inner {
 #[derive(Default)]
 struct CurrentServer {
     server: Option<ConnectedServer>,
-    /// Set if the first server is not in use: the time at which the first server is tried again.
+    /// When to try the first server again, if it was unreachable and another server is in use.
     retry_first_at: Option<Instant>,
     /// The time until which calls fail at once.
     down_until: Option<Instant>,

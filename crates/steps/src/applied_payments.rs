@@ -23,7 +23,7 @@ pub struct AppliedPayments {
     /// The payment of each order, with the time at which it was added.
     by_order: BTreeMap<Arc<str>, (Millis, Capture)>,
     /// The orders that were added to `by_order`, each with the time of its payment, oldest first.
-    /// An order stays here after its removal from `by_order`.
+    /// Some of these orders may no longer be in `by_order`.
     orders: VecDeque<(Millis, Arc<str>)>,
     /// Oldest first.
     refunding: VecDeque<(Millis, Capture)>,

@@ -27,17 +27,16 @@ pub use effect::{Effect, Input, Outcome, Unserved};
 /// How long a request waits for a decision of the store without a signal, in milliseconds. After
 /// that, it tries again. There is no signal if the store decided before the request arrived.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
-/// The shortest waits of a parked request between two tries, in milliseconds. All waits after the
-/// fourth are as long as the fourth. A commit wakes the request only after this time, because there
-/// are many commits for a popular item.
+/// The pauses in the first waits of a parked request, in milliseconds. Later waits have the last
+/// pause. A commit wakes the request only after the pause, because a popular item has many commits.
 pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 /// The longest wait for the answer of each slot, in milliseconds, when a request asks all slots.
 pub const SLOT_QUERY_MAX_MS: u64 = 250;
 /// The longest wait for all slots together, in milliseconds. After it, the remaining slots are
 /// skipped. If a skipped slot may have a ticket of the request, the request gets no final answer.
 pub const ALL_SLOTS_QUERY_MAX_MS: u64 = 1_000;
-/// The longest time for which the store may take to confirm a refusal, in milliseconds. It includes
-/// the wait for a permit.
+/// The longest time for one confirmation by the store, in milliseconds, including the wait for a
+/// permit.
 pub const CONFIRM_WITHIN_MS: u64 = 1_000;
 /// If a ticket has no verdict after this many milliseconds, the node checks whether the ticket's
 /// grant is still open.
@@ -357,8 +356,8 @@ impl Attempt {
         view: &mut impl NodeView,
     ) -> Effect {
         self.is_uncertain |= answer == TicketAnswer::NoEpoch;
-        // If the second slot has too few units, its answer counts, because the server may still
-        // gather units for that slot. Otherwise, the answer of the first slot counts.
+        // The answer of the first slot counts if the second slot could not serve the request. But
+        // a second slot with too few units counts, because the server may gather units for it.
         match is_served(&answer) || matches!(answer, TicketAnswer::Short { .. }) {
             true => self.slot_answered(slot, answer, view),
             false => self.slot_answered(first.0, first.1, view),

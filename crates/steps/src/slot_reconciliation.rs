@@ -262,7 +262,7 @@ impl Round {
 
     /// If the pool is empty, the leader moves units to slots that never had units under their
     /// grants. While a request waits for units, this stage does nothing, and the stage `Gather`
-    /// moves units to the request's slot.
+    /// moves units instead.
     fn share(&mut self, view: &impl ItemView) {
         let may_share = view.leads() && view.reaches_all_slots();
         if !may_share || self.slots.len() < view.slots().len() || view.first_demand().is_some() {

@@ -24,8 +24,8 @@ const AFTER_LOSS_MS: u64 = 4_000;
 const AFTER_STOP_MS: u64 = 2_000;
 /// The largest step of the store's clock, forward or back.
 const CLOCK_STEP_MAX_MS: u64 = 20_000;
-/// If no fault (`World::change`) occurs during this time, each slot must then have exactly one
-/// settler. This time is longer than any pause of a node.
+/// After this time without a change (`World::change`), each slot must have exactly one settler.
+/// This time is longer than any pause of a node.
 const REST_MS: u64 = 10_000;
 
 #[derive(Default)]

@@ -5,8 +5,8 @@
 //! 1. To find the new digests, a node checks for each transaction whether the previous snapshot
 //!    included it ([`SnapshotPosition::includes`]). It is not enough to remember the highest
 //!    transaction id, because transactions do not commit in the order of their ids.
-//! 2. The node reads all orders again in three cases ([`RestartCause`]). The timeline has changed,
-//!    some digests may already have been deleted, or a digest is unreadable.
+//! 2. The node reads all orders again if the timeline has changed, if some digests may have been
+//!    deleted, or if a digest is unreadable ([`RestartCause`]).
 //! 3. After a lost connection, the node polls again from an earlier position, because a database
 //!    may use some ids again after a crash ([`DigestFollower::rewind`]).
 //! 4. While the node reads all orders, its memory lacks some orders, so the node refuses no request
@@ -53,8 +53,7 @@ impl SnapshotPosition {
         self.snapshot == UNKNOWN
     }
 
-    /// Returns the lowest transaction id that was running. The snapshot includes every committed
-    /// transaction with a lower id.
+    /// Returns a transaction id. The snapshot includes every committed transaction with a lower id.
     #[must_use]
     pub fn xmin(&self) -> &str {
         self.snapshot.split(':').next().unwrap_or("0")

@@ -8,8 +8,8 @@ const ALL: &str = "*";
 pub enum EventFilter {
     /// Every type, including types that later versions add.
     All,
-    /// The types with these names. A name that this version does not know is kept: a later version
-    /// may have a type with this name.
+    /// The types with these names. A name that this version does not know is kept, and matches
+    /// events of the type with this name.
     Only(Vec<String>),
 }
 

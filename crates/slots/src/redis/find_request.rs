@@ -1,7 +1,7 @@
 //! Finds the request of a ticket in a slot's memory. Usually the slot finds the request in the
-//! queue. But the store can also decide a ticket from its id alone, after the ticket has left the
-//! queue. Then only this search finds the request. It takes small steps, so that the server handles
-//! other calls in between.
+//! queue. But the store can also decide a ticket from its id alone. If such a ticket has left the
+//! queue, only this search finds its request. The search takes small steps, so that the server
+//! handles other calls in between.
 use doorbuster_core::{SlotKey, Token};
 use redis::{Cmd, Value};
 

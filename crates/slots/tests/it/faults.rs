@@ -286,8 +286,7 @@ async fn a_ticket_with_a_repeated_id_is_acknowledged_only_by_its_token() {
     ready(&slots, 1, 10).await;
     issue(&slots, "a", "k").await;
     let old = take(&slots, 1).await;
-    // The server loses its data, and then gets only the grant again. A promoted replica may also
-    // lack the ticket in this way.
+    // Like a replica that lags behind, the server has the grant but not the ticket.
     let _: () = server.ask(&["FLUSHALL"]);
     ready(&slots, 1, 10).await;
     issue(&slots, "b", "k").await;
@@ -387,8 +386,7 @@ async fn a_server_that_is_gone_is_reported_and_found_when_it_is_back() {
     issue(&slots, "a", "k").await;
     server.kill();
     let until = Instant::now() + WITHIN;
-    // If a call on a broken connection may have taken effect, the client does not send it again but
-    // returns an error. The loop ends when a call fails without an effect.
+    // A call on a broken connection may have taken effect, so the client does not send it again.
     while ask(&slots, "b", "k").await.expect_err("the server is down").may_have_happened {
         assert!(Instant::now() < until, "no call shows that the server is down");
     }

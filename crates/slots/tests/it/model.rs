@@ -53,8 +53,7 @@ enum What {
     RecallOutcome,
     /// Credits one of the issued tickets. The flag says whether the feed row has the request's key.
     Returned(Index, bool),
-    /// Ends one of the orders, or makes it active again. The feed row changes the quota of the
-    /// order's buyer.
+    /// Ends or revives one of the orders. The feed row changes the quota of the order's buyer.
     Order(Index, bool),
 }
 
@@ -173,9 +172,8 @@ impl Both {
         }
     }
 
-    /// Returns whether the queue's bound is low. In this case the test acknowledges the oldest
-    /// ticket first. Otherwise the results would differ, because only the reference counts a ticket
-    /// until all earlier tickets are acknowledged.
+    /// Returns whether the queue's bound is low. Then the oldest ticket is acknowledged first,
+    /// because only the reference counts a ticket until all earlier tickets are acknowledged.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }

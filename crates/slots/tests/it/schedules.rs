@@ -1,6 +1,5 @@
-//! Tests that a slot in memory is linearizable. Three threads make random calls in parallel. There
-//! must be a sequence of these calls that agrees with their times, and in which the reference slot
-//! gives the same answers.
+//! Checks that a slot in memory is linearizable. Three threads make random calls in parallel. Some
+//! sequence of the calls that fits their times must give the same answers on the reference.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
 //! A seed determines the calls, but not their interleaving.
@@ -46,8 +45,7 @@ const REACHED: &[&str] = &[
     "Taken",
 ];
 
-/// A step of a thread. The thread completes the step during the run: it fills in values that depend
-/// on earlier answers.
+/// A step of a thread. During the run, the thread fills in values that depend on earlier answers.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Ask(usize),
@@ -149,8 +147,7 @@ impl World {
         }
     }
 
-    /// Makes the last calls, after all threads have ended. They show the final state of the slot
-    /// and of its memory of requests.
+    /// Makes the last calls. They show the final state of the slot and of its memory.
     fn rest(&self) -> Vec<Did> {
         let asks = self.requests.iter().step_by(2).cloned();
         let calls = [Call::View, Call::TakeAll]
@@ -166,8 +163,7 @@ impl World {
         self.explains_rest(threads, &mut vec![0; threads.len()], &self.reference())
     }
 
-    /// Returns whether the reference explains the remaining calls. The first `done` calls of each
-    /// thread are already explained.
+    /// Returns whether the reference explains the calls that follow `done` calls of each thread.
     fn explains_rest(&self, threads: &[Vec<Did>], done: &mut [usize], slot: &Slot) -> bool {
         let next = |(did, &done): (&Vec<Did>, &usize)| did.get(done).map(|did| did.answered);
         // A call that was made after another call was answered must come after it in the sequence.
@@ -302,8 +298,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Makes the calls. After each step, the thread yields if the step's number is 1. Otherwise it
-    /// loops as often as the number says.
+    /// After each step, the thread loops as often as the step's number says, or yields if it is 1.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();

@@ -84,7 +84,7 @@ pub enum Effect {
         why: Unserved,
         /// The monotonic time at which the wait ends.
         until: Millis,
-        /// The number of earlier waits of the request, which selects the wait in [`RETRY_PACE_MS`].
+        /// The number of earlier waits of the request. It selects the pause in [`RETRY_PACE_MS`].
         waits: u32,
     },
     /// Give the request a new token and a new `decide_by`, so that it can get another ticket. The
@@ -107,7 +107,8 @@ pub enum Effect {
     Answer(Outcome),
 }
 
-/// The answer to a purchase. `Created` and `Replayed` mean the order whose id the driver read last.
+/// The answer to a purchase. If the answer has an order, the driver adds the order that it read
+/// last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The order was created by this request.

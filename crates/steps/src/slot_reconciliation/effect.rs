@@ -34,8 +34,8 @@ pub trait ItemView {
     fn first_demand(&self) -> Option<(SlotKey, Units)>;
     /// Returns whether this node is the leader.
     fn leads(&self) -> bool;
-    /// Returns whether the slots must not issue tickets. They must not while the item's sale is
-    /// being drained. They must not either while the only node that reaches them is stopping.
+    /// Returns whether the slots must not issue tickets. This is the case while the item's sale is
+    /// being drained, or while the only node that reaches the slots is stopping.
     fn halts(&self) -> bool;
     /// Returns whether this node may resume a stopped slot. `halts` is the result of
     /// [`ItemView::halts`] in this round.

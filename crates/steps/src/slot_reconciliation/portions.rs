@@ -5,7 +5,7 @@ use doorbuster_core::{Counter, Spread, Stock};
 
 use super::OpenSlot;
 
-/// Says how many units of an item each slot gets, and when.
+/// The portions in which a slot gets an item's units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portions {
     /// The spread whose settings decide the sizes of the portions.

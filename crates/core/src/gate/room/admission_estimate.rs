@@ -141,8 +141,7 @@ impl PaceEstimator {
         }
         self.is_wave =
             self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_INTERVAL_MS <= now.0);
-        // If the last step admitted the maximum, or if no visitor waits, the shop is not full. Then
-        // its pace cannot be measured.
+        // The shop's pace cannot be measured if a step admits its maximum, or if no visitor waits.
         let is_full = (1..self.admissions_max).contains(&self.step.1) && progress.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
