@@ -104,7 +104,8 @@ pub struct App {
 pub(crate) struct PingPolicy {
     /// The time between two pings. Streams of server-sent events use the same time.
     pub(crate) ping_every: Duration,
-    /// If more pings than this are unanswered, the server closes the WebSocket.
+    /// If this many pings are unanswered when the next ping is due, the server closes the
+    /// WebSocket.
     pub(crate) pings_max: u32,
 }
 

@@ -1,6 +1,6 @@
 //! Forbids shared caches to keep a response if the request's address is not one that the pages use.
-//! Otherwise anyone could add random queries to an address: each query would fill caches with a
-//! further copy, and the server would have to render it.
+//! Otherwise anyone could add random queries to an address. Each query would fill caches with a
+//! further copy, which the server would have to render.
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue, Uri};
@@ -23,8 +23,8 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
     }
 }
 
-/// Forbids caches to keep a failure, because the same request may soon succeed, and a response to
-/// an authenticated request, because it is for one caller.
+/// Forbids caches to keep a failure, because the same request may soon succeed. Also forbids them
+/// to keep a response to an authenticated request, because it is for one caller.
 pub(crate) fn forbid_caching(request_headers: &HeaderMap, reply: &mut Reply) {
     let is_failure = reply.status().is_client_error() || reply.status().is_server_error();
     if is_failure || request_headers.contains_key(AUTHORIZATION) {

@@ -55,7 +55,8 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut since = Instant::now();
     // One timer serves many requests. If it fires before the idle time is over, it is set again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
-    // Each check of a token takes its lock, so each connection has its own child token.
+    // A check of a token takes its lock. With one token, all connections would contend for this
+    // lock, so each connection has its own child token.
     let stop = connection.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
     loop {

@@ -2,7 +2,7 @@
 //! their side right after a request.
 //!
 //! A write fails if the client does not read for some time; the server's other timeouts are only
-//! for reads. If the client has closed its side, the stream reports this one poll late, so that the
+//! for reads. If the client has closed its side, the stream reports this one poll late. So the
 //! server first starts a request that has completely arrived. A purchase that has started runs to
 //! its verdict.
 

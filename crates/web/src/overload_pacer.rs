@@ -1,9 +1,8 @@
 //! Decides when a connection that got `503 overloaded` is served again.
 //!
 //! A refusal needs little processor time. But many clients that ignore `Retry-After` could together
-//! use up the time that accepted orders need. So after a refusal, the server does not read from the
-//! connection until its turn. The number of turns per second is fixed (the GCRA algorithm, ITU-T
-//! I.371).
+//! use up the time that accepted orders need. So after a refusal, a connection waits for its turn.
+//! The number of turns per second is fixed (the GCRA algorithm, ITU-T I.371).
 //!
 //! No connection pauses longer than its `Retry-After`. The connection of a trusted proxy never
 //! pauses, because it carries the requests of many clients.

@@ -56,7 +56,7 @@ impl PageOrigin {
     }
 
     /// Returns the response to a preflight request from the origin in the settings. Returns `None`
-    /// for any other request, which the router must handle.
+    /// if the router must handle the request.
     pub(crate) fn preflight(
         &self,
         method: &Method,

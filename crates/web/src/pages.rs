@@ -133,8 +133,8 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
 }
 
 /// Serves the calendar entry of a sale. Links in the entry need the server's address. If the
-/// settings do not contain it, the server takes it from the request's `Host`. Shared caches must
-/// not keep this response, because a visitor could send a false host name.
+/// settings do not contain it, the server takes it from the request's `Host`. In this case, shared
+/// caches must not keep the response, because a visitor could send a false host name.
 async fn calendar(
     State(app): State<Arc<App>>,
     names: PathResult,

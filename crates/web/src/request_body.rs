@@ -79,8 +79,8 @@ where
 }
 
 /// Reads the body of a request that needs none. The body must be empty or an empty JSON object.
-/// Fails like [`body`]. If the body is not empty, also fails with `415` if it is not declared as
-/// JSON, and with `400` or `422` if it is not an empty object.
+/// Fails like [`body`]. For a body with bytes, also fails with `415` if it is not declared as JSON.
+/// Also fails with `400` or `422` if these bytes are not an empty object.
 pub(crate) async fn no_body<B>(request: Request<B>, bytes_max: usize) -> Result<(), Problem>
 where
     B: Body<Data = Bytes>,

@@ -1,6 +1,6 @@
 //! Rendered views of each sale: its JSON, its status and its page. Many requests share them. The
-//! JSON is rendered once after each change of the sale, and the status at most a few times a
-//! second. Requests for pages and statuses never read the store.
+//! JSON and the status are rendered after each change of the sale, and otherwise at most a few
+//! times a second. Requests for pages and statuses never read the store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;

@@ -89,7 +89,7 @@ impl App {
         let counts: Vec<SaleCounts> = sales.iter().map(|sale| self.sale_counts(sale)).collect();
         // Readers add up the queues of all nodes, so exactly one node must count each queue. If the
         // nodes share the slots, the leader counts all queues. If each slot belongs to one node,
-        // this node counts the slot's queue.
+        // that node counts the slot's queue.
         let layout = self.node.layout();
         let counts_queues = layout.is_node_local() || self.node.control().leads();
         for (sale, counts) in sales.iter().zip(counts) {
@@ -244,8 +244,8 @@ impl App {
     }
 
     /// Adds up the seconds from `from` to `to` into rows of minutes. Existing rows of old minutes
-    /// are not replaced: the store may have deleted some seconds of these minutes, so the new sum
-    /// would be too low.
+    /// are not replaced. The store may have deleted some seconds of these minutes, so a new sum
+    /// could be too low.
     async fn sum_minutes(
         &self,
         now: Millis,

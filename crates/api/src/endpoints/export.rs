@@ -1,4 +1,4 @@
-//! Exports for operators: lists as CSV, and the report that compares units with money.
+//! Exports for operators: lists as CSV, and the report that reconciles units and money.
 
 use super::operators::VIEWER_ENDPOINT;
 use super::response::ok;

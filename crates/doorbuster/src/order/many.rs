@@ -46,8 +46,8 @@ impl Change {
 
 /// Changes one order or many orders. Asks for confirmation first, unless the change extends a
 /// single order. Returns `Findings` if at least one of several orders could not be changed. With
-/// `--dry-run`, changes nothing, and returns `Findings` if at least one of the named orders does
-/// not allow the change.
+/// `--dry-run`, neither asks nor changes anything, and returns `Findings` if at least one of the
+/// named orders does not allow the change.
 pub(super) async fn change(
     client: &Client,
     which: &OrderSelection,

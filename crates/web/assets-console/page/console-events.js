@@ -130,8 +130,8 @@ function receiverDialog(row, path, changed) {
     act: async form => {
       const types = form.get('types').split(/[\s,]+/).filter(Boolean);
       const url = form.get('url');
-      // The server shows a broker's address with `***` in place of the password. If this text were
-      // sent back, it would replace the password. So an unchanged address is not sent.
+      // The server shows a broker's address with `***` in place of the password, and refuses this
+      // text in a change. So an unchanged address is not sent.
       const body = url === row?.url ? { types } : { url, types };
       changed(await (row ? api.send('PATCH', path(row.id), body)
         : api.send('POST', '/v1/admin/webhook-endpoints', body)));

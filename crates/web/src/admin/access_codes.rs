@@ -73,7 +73,7 @@ pub(crate) async fn revoke(
     ok(&RevokedCodes { revoked })
 }
 
-/// A text of 16 characters selects one code. A shorter text selects all codes that begin with it.
+/// A whole code selects itself. A prefix of a code selects all codes that begin with it.
 fn selection(sale: &str, text: &str) -> Result<CodeSelection, Problem> {
     if let Some(hash) = code::hash_code(sale, text) {
         return Ok(CodeSelection::Code(hash));

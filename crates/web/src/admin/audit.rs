@@ -54,7 +54,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
     ok(&audit)
 }
 
-/// Returns the notice of a payment that the server did not refund itself. Either someone refunded
+/// Returns the notice of a payment that was reversed without this server. Either someone refunded
 /// it in the provider's dashboard, or the buyer's bank disputed it.
 fn reversed(found: &store::ReversedPayment) -> Notice {
     let said = match found.kind {

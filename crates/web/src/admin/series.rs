@@ -23,8 +23,7 @@ use crate::series::{MINUTE_MS, StepCounts};
 /// The length of the series in milliseconds, if the request has no `from`.
 const DEFAULT_MS: i64 = 3_600_000;
 /// The leader writes the row of a minute some time after the minute ends. So in this many
-/// milliseconds before `to`, rows of minutes may be missing, and the rows of seconds are read
-/// instead.
+/// milliseconds before `to`, rows of minutes may be missing. The rows of seconds then replace them.
 const RECENT_MS: i64 = 600_000;
 
 pub(crate) async fn get(
@@ -104,8 +103,8 @@ fn counts_of(row: &SaleSeriesRow) -> StepCounts {
 }
 
 /// Adds up the points of all nodes at each time, and then combines the times since `from` into
-/// steps of `length` milliseconds. If a node has no point at a time, its queue and its waiting
-/// visitors are taken from its previous point, if this point is less than a minute old.
+/// steps of `length` milliseconds. If a node has no point at a time, the queue and the waiting
+/// visitors of its previous point count. A point that is a minute old no longer counts.
 fn add_up(
     rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
     from: Millis,

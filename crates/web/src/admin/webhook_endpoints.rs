@@ -185,7 +185,8 @@ pub(crate) async fn redeliver(
 ) -> HandlerResult {
     let wanted = Redelivery::from_json(&body)?;
     let position = event_position(&wanted.event).expect("the parser accepts only ids of events");
-    // If the event at this position has a different id, the requested event has been deleted.
+    // If the event at this position has a different id, the requested event does not exist any
+    // more. It may have been lost in a failover.
     if let Some(Ok(event)) = app.node.store().event_at(position).await?
         && !names_event(&wanted.event, &event_id(&event))
     {

@@ -73,7 +73,7 @@ struct EdgeLink {
     feeds: HashMap<u64, EventFeed>,
     /// Keys of buyers for whom a personal event waits. They are served first.
     own: VecDeque<u64>,
-    /// Keys of buyers for whom only events for all readers of a sale wait.
+    /// Keys of buyers for whom an event for all readers of a sale waits.
     crowd: VecDeque<u64>,
     /// The number of pings since the edge's last message.
     unanswered: u32,

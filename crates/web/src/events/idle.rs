@@ -42,7 +42,7 @@ struct IdleConnections {
     ready_queue: Arc<ReadyQueue>,
     /// Connections for which an event for their buyer alone waits. They are served first.
     for_one_buyer: VecDeque<u64>,
-    /// Connections for which only events for all readers of a sale wait. They are served last.
+    /// Connections for which an event for all readers of a sale waits. They are served last.
     for_all_readers: VecDeque<u64>,
     rendering: JoinSet<()>,
     /// The sale of each task in `rendering`.

@@ -76,7 +76,7 @@ pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Refuses a page of another origin, which must not use this server's cookie. A request without the
-/// header `Origin` is accepted: it does not come from a browser, because browsers always send this
+/// header `Origin` is accepted. It does not come from a browser, because browsers always send this
 /// header when they open a WebSocket.
 pub(super) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());

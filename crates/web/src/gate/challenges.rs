@@ -87,7 +87,7 @@ fn challenge_view(challenge: String, expires_at: Time, shown: ChallengeContent) 
 ///
 /// # Errors
 ///
-/// If the request contains no challenge or no answer, or if the answer is wrong.
+/// If the request contains no challenge or no answer, or if the answer is not accepted.
 pub(crate) async fn redeem(
     app: &App,
     sale: &SaleState,

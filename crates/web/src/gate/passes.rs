@@ -65,7 +65,8 @@ async fn issue_pass(
     }
     let room = sale.room_of(item);
     app.check_rate_limit(Route::Pass, client, buyer, sale).await?;
-    // A pass expires when the buyer's admission ends, because the next visitor is admitted then.
+    // A pass never lasts longer than the buyer's admission, because the next visitor is admitted
+    // when it ends.
     let (until, issued_without_room) = match app
         .gate
         .room

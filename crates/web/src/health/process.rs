@@ -51,8 +51,8 @@ fn cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Returns when the process started, in seconds since 1970: the start of the operating system, plus
-/// the time from there to the start of the process.
+/// Returns when the process started, in seconds since 1970. This is the start of the operating
+/// system plus the time until the process started.
 fn started_at() -> Option<f64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let system: u64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;

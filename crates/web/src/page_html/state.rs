@@ -8,7 +8,7 @@ use doorbuster_api::sale::{ItemState, Phase, Status};
 pub(crate) enum ShownState {
     Soon,
     Open,
-    /// No item has free units, but held units may be returned.
+    /// No item has free units, but units may be returned.
     NoneLeft,
     SoldOut,
     Paused,

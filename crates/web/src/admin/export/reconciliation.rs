@@ -100,7 +100,7 @@ fn encode_cursor(more: &[(DifferenceKind, i64)]) -> String {
     more.iter().map(|(kind, place)| format!("{}{place:x}", kind_letter(*kind))).collect()
 }
 
-/// Returns `None` if `encode_cursor` did not create the text.
+/// Returns `None` if the text does not have the form of a cursor of `encode_cursor`.
 fn decode_cursor(text: &str) -> Option<Vec<(DifferenceKind, i64)>> {
     let is_letter = |c: char| c.is_ascii_uppercase();
     let is_of_us = |c: char| is_letter(c) || c.is_ascii_hexdigit();

@@ -118,8 +118,8 @@ async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
     Ok(rooms.iter().any(|room| room.line.entered > 0))
 }
 
-/// Refuses a switch between one waiting room for the sale and one for each item, if the sale has
-/// opened or if a buyer has joined a room.
+/// Refuses a switch between one waiting room for the sale and one for each item. The switch is
+/// allowed only before the opening, and only if no buyer has joined a room.
 fn check_rooms(
     row: &SaleRow,
     before: FrontDoor,

@@ -33,8 +33,8 @@ impl IdleTasks {
     }
 }
 
-/// Serves idle connections until the server stops. A panic closes all of these connections, and
-/// then the loop starts again.
+/// Serves idle connections until the server stops or the poller fails. A panic closes all of these
+/// connections, and then the loop starts again.
 async fn run_idle_task(
     app: Arc<App>,
     mut newcomers: mpsc::Receiver<Box<IdleConnection>>,
