@@ -124,8 +124,7 @@ pub fn refusal_code(verdict: Verdict) -> RefusalCode {
     match verdict {
         Verdict::LimitReached => RefusalCode::LimitReached,
         Verdict::KeyReused => RefusalCode::IdempotencyKeyReused,
-        // The API shows the verdicts `Reserved` and `Order` as an order, not as a refusal. So
-        // callers never use this code for them.
+        // For `Reserved` and `Order`, the API shows an order, so this code is only a fallback.
         Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => RefusalCode::Unavailable,
     }
 }

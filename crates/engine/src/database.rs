@@ -1,5 +1,5 @@
-//! What a node does for a shared database, apart from its queries: it reacts to failovers, watches
-//! the standbys, and checks that commits return in time.
+//! What a node does for a shared database besides queries: it reacts to failovers, watches the
+//! standbys, and checks that commits return in time.
 //!
 //! This part of a node owns the newest history of the database that the node knows, and the results
 //! of the last checks. It calls the store. One job per node runs the checks ([`run`]). `/readyz`,

@@ -133,7 +133,7 @@ impl Node {
         self.edge.as_ref()
     }
 
-    /// Returns the Redis that all nodes share. It has only data that may be lost. `None` if the
+    /// Returns the Redis for data that all nodes share and that may be lost. `None` if the
     /// deployment has no Redis.
     #[must_use]
     pub fn shared(&self) -> Option<&SharedRedis> {

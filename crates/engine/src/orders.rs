@@ -95,7 +95,7 @@ impl Orders {
     }
 
     /// Looks up the id of an order, a queued request or a waitlist entry. If `buyer` is `None`, an
-    /// operator asks, and ids of all buyers are found.
+    /// operator asks, and the id may be any buyer's.
     ///
     /// # Errors
     /// If the store is unreachable. The function then does not guess a result.

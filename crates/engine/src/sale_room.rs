@@ -103,7 +103,7 @@ impl SaleRoom<'_> {
             && now.0 < self.runtime().open_until.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the waiting room is open. Visitors must then wait for an admission.
+    /// Returns whether the waiting room is open, so that visitors without an admission must wait.
     pub fn is_open(&self, now: Millis) -> bool {
         self.sale.front_door.waiting_room == WaitingRoomMode::Always || self.is_auto_open(now)
     }

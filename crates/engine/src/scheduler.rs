@@ -105,7 +105,7 @@ impl Timing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// The first run. What the work remembers from earlier runs may be out of date, because another
-    /// node was the leader in between.
+    /// node may have been the leader in between.
     First,
     /// A later run.
     Later,
@@ -174,8 +174,8 @@ impl Scheduler {
     async fn pause(&self, work: Work, pause: Duration) {
         let (spacing, due) = (work.timing().spacing, &self.due[work as usize]);
         due.store(self.now_ms() + millis(pause), Ordering::Relaxed);
-        // The sleep is skipped if the pause is 0, because even a sleep of 0 lasts until the timer's
-        // next tick.
+        // The sleep is skipped if the shortest pause is 0, because even a sleep of 0 lasts until
+        // the timer's next tick.
         let shortest = spacing.min(pause);
         if !shortest.is_zero() {
             tokio::time::sleep(shortest).await;

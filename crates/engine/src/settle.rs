@@ -28,8 +28,8 @@ use crate::waiters::DeliveryOutcome;
 
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// Settles tickets until the program stops. A ticket stays in its queue until its batch is
-/// committed, so a stop loses no ticket.
+/// Settles tickets until the program stops. Tickets that were taken but not committed stay in their
+/// queue.
 pub(crate) async fn run(node: Arc<Node>, slots: Slots) {
     let (mut pace, mut previous) = (SettlerPace::default(), Instant::now());
     loop {

@@ -2,8 +2,9 @@
 //! the other nodes.
 //!
 //! Each version of the catalogue has its own key. A node first reads the current version from the
-//! store, and then looks for the copy of this version. So the copy is never out of date. Each copy
-//! has an authentication code that only a program with the deployment's secret can compute.
+//! store, and then looks for the copy of this version. So the copy is never older than that read.
+//! Each copy has an authentication code that only a program with the deployment's secret can
+//! compute.
 use std::time::Duration;
 
 use doorbuster_core::IdKey;

@@ -102,8 +102,8 @@ impl ItemState {
         self.slots.get(at as usize).copied()
     }
 
-    /// Returns every slot of the item that this node can reach, in the order in which the request
-    /// tries them. The first is [`partition::home`]. Slots that are leaving the spread come last.
+    /// Returns every slot of the item that this node can reach, beginning with [`partition::home`].
+    /// Slots that are leaving the spread come last.
     #[must_use]
     pub fn every_slot(&self, request: &TicketRequest) -> Vec<SlotKey> {
         let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };

@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
-/// The maximum number of orders in a batch. [`BATCH_MIN`] is the minimum.
+/// A batch requests at most this many orders from the store, and at least [`BATCH_MIN`].
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
 /// The intended duration of a batch if the store is a database server. The batch size is adapted
@@ -105,8 +105,8 @@ async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
     }
 }
 
-/// Returns the size of the next batch. The last batch had `batch` orders and took `took`. `time` is
-/// the intended duration of a batch.
+/// Returns how many orders the next batch requests. The last batch requested `batch` orders and
+/// took `took`. `time` is the intended duration of a batch.
 fn next_batch(batch: usize, took: Duration, time: Duration) -> usize {
     let wanted = match () {
         () if took > time * 2 => batch / 2,

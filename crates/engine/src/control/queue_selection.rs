@@ -2,7 +2,7 @@
 //! their verdicts.
 //!
 //! A node reads a limited number of queues. The queues of open and paused sales are selected first.
-//! The last are the queues of slots without a grant that still have tickets: their sale has ended,
+//! The last are the queues of slots without a grant that still have tickets. Their sale has ended,
 //! or their item's spread no longer uses them. Only the leader knows and reads these last queues.
 use std::collections::HashSet;
 use std::sync::Arc;

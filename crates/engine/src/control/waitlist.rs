@@ -1,9 +1,9 @@
 //! Gives returned units to the buyers in the waitlists, and ends the waitlists of ended sales.
 //!
 //! The leader runs this job. If two nodes run it at the same time, this does no harm: the store
-//! gives each unit only once and ends each entry only once. The job passes over a buyer who has
-//! reached the limit, or whose request already holds an order. The node to which this buyer is
-//! connected then notifies the buyer.
+//! gives each unit once and ends each entry once. The job passes over a buyer who has reached the
+//! limit, or whose request already holds an order. The node to which this buyer is connected then
+//! notifies the buyer.
 use std::sync::Arc;
 
 use doorbuster_core::{Phase, Verdict, WaitlistEntry, WaitlistState};

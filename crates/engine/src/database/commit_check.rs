@@ -84,7 +84,7 @@ impl Check {
 
 impl CommitCheck {
     /// Returns why commits fail, or [`STORE_STALLED`] if the newest commit does not return in time.
-    /// Begins a check if the newest one is older than [`RESULT_MAX_AGE`].
+    /// Begins a check if the newest one has ended and is older than [`RESULT_MAX_AGE`].
     pub async fn failure(&self, store: &Store) -> Option<String> {
         Self::wait(self.begin(store)).await
     }
@@ -98,9 +98,9 @@ impl CommitCheck {
         if has_returned { check.failure() } else { Some(STORE_STALLED.to_owned()) }
     }
 
-    /// Begins a check if the newest one is older than [`RESULT_MAX_AGE`]. Each check also records a
-    /// new position in the database's log. With this position, the node can recognize a database
-    /// that is an older copy.
+    /// Begins a check if the newest one has ended and is older than [`RESULT_MAX_AGE`]. Each check
+    /// also records a new position in the database's log. With this position, the node can
+    /// recognize a database that is an older copy.
     pub(crate) fn begin_if_due(&self, store: &Store) {
         drop(self.begin(store));
     }

@@ -170,8 +170,8 @@ impl StandbyLog {
         }
     }
 
-    /// Logs if commits stall or return again. The log line also has the standbys' names, because a
-    /// standby may be the cause.
+    /// Logs if commits stall or return again. The log line about a stall also has the standbys'
+    /// names, because a standby may be the cause.
     fn note_commit(&mut self, progress: CommitProgress, found: Option<&Replication>) {
         match progress {
             CommitProgress::Running(running) if running >= STALL_LOGGED_AFTER => {

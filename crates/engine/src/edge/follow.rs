@@ -62,8 +62,8 @@ struct FeedReader<'a> {
     /// The entries that were read since the edge last used the feed, by name. They are used once
     /// the edge has read the whole feed. The text is `None` if the feed's entry is empty.
     kept: BTreeMap<String, Option<String>>,
-    /// Whether the kept entries include every entry of the feed. If so, a sale without an entry was
-    /// deleted.
+    /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
+    /// was deleted.
     is_whole: bool,
     drains: Drains,
 }

@@ -31,8 +31,8 @@ pub struct EdgeDescription {
     pub version: String,
     /// When the edge started, by the store's clock.
     pub started_at: i64,
-    /// When the edge wrote this description, by the store's clock. An old description means that
-    /// the edge no longer runs.
+    /// When the edge wrote this description, by the store's clock. After [`ALIVE_MS`] without a
+    /// newer description, the edge no longer counts as alive.
     pub said_at: i64,
     /// The edge's open connections.
     pub connections: u64,

@@ -117,8 +117,7 @@ impl Upstreams {
         all.iter().filter(|upstream| upstream.state() == UpstreamState::Ready).count()
     }
 
-    /// Sends a request to a node. The nodes take turns. A node that is not ready gets the request
-    /// only if no ready node accepts it.
+    /// Sends a request to a node. The nodes take turns, and nodes that are not ready come last.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, PassFailure> {
         let only_reads = matches!(*request.method(), Method::GET | Method::HEAD)
             && request.body().is_end_stream()

@@ -57,8 +57,8 @@ impl QueuedRequests {
         self.count.store(state.queued.len(), Ordering::Release);
     }
 
-    /// Returns whether this node answered the request with `Queued` and does not know a verdict
-    /// yet.
+    /// Returns whether this node answered the request with `Queued`, so that the request may still
+    /// be undecided.
     pub fn contains(&self, request: RequestHash) -> bool {
         self.count.load(Ordering::Acquire) > 0
             && self.lock().queued.contains_key(&request.low_64_bits())

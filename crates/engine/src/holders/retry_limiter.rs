@@ -51,8 +51,8 @@ struct BuyerReads {
 struct ReadTurn {
     /// When the buyer will again have the full [`READ_BURST`].
     idle_at: Option<Instant>,
-    /// The last read: how many requests of the buyer had arrived when it began, the request that it
-    /// looked up, and the order that it found.
+    /// The last read: how many of the buyer's requests had arrived when it began, the request that
+    /// it looked up, and the order found.
     last: Option<(u64, RequestHash, Option<Order>)>,
 }
 

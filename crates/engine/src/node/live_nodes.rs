@@ -106,8 +106,8 @@ impl LiveNodes {
     }
 
     /// Returns, for each of these nodes, the names of the slots whose tickets the node settles.
-    /// `open` has the items with open slots. Every node that calls this function with the same
-    /// nodes gets the same result.
+    /// `open` has the items with open slots. Every node computes the same assignment for the same
+    /// settling nodes.
     #[must_use]
     pub fn settled_slot_names(
         &self,

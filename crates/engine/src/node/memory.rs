@@ -149,7 +149,7 @@ impl NodeMemory {
     }
 
     /// Records that an order of the item ended, and wakes the reconciliation, so that the slots get
-    /// the returned units.
+    /// the new feed rows.
     fn record_ended_order(&self, catalogue: &Catalogue, id: ItemId) {
         if let Some(item) = catalogue.item_by_id(id) {
             item.work.feed.record_ended_order();

@@ -32,8 +32,8 @@ const READ_INTERVAL: Duration = Duration::from_millis(100);
 pub struct FoundRefusals {
     /// Each refusal, with the node that gave it.
     pub refusals: Vec<(NodeId, NotedRefusal)>,
-    /// Whether the list has all refusals. It may lack some if a node did not answer, if a node's
-    /// memory of refusals overflowed, or if an edge was alive.
+    /// Whether the list has all refusals. It may lack some if a node did not answer, has ended or
+    /// has overwritten refusals, or if an edge was alive.
     pub is_complete: bool,
 }
 
@@ -71,8 +71,8 @@ impl Node {
         let memory = &self.refusals().memory;
         let buyer = memory.hash(buyer);
         memory.note_queued(buyer, ticket, now);
-        // If this node no longer knows a waiting request for the ticket, the verdict has already
-        // arrived, or another node will note it. So the note is removed again.
+        // If this node has no entry for the ticket, the verdict has already arrived, or another
+        // node notes it. So the note is removed again.
         if self.waiters().info(ticket).is_none() {
             memory.forget_queued(buyer, ticket);
         }

@@ -33,10 +33,10 @@ impl SaleFollowers {
 /// the same time, so the removal of a reader takes constant time.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
-    /// The first reader. Most buyers have only one reader, and then need no map.
+    /// One of the readers. Most buyers have only one reader, and then need no map.
     one: Option<Weak<Mailbox>>,
-    /// All further readers, by the memory address of the mailbox. Boxed to save memory, because
-    /// most buyers have none.
+    /// All other readers, by the memory address of the mailbox. Boxed to save memory, because most
+    /// buyers have none.
     others: Option<Box<HashMap<usize, Weak<Mailbox>, FixedState>>>,
 }
 

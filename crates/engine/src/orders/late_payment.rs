@@ -14,9 +14,9 @@ use crate::stock::{ItemLock, elapsed};
 
 impl Orders {
     /// Applies a captured payment; see [`doorbuster_core::money::capture`]. If the payment's order
-    /// has ended, the order gets units again. If the pool has too few units for this, recalls units
-    /// from the slots. If there are still too few units, refunds the payment. The result is never
-    /// [`CaptureOutcome::UnitsMissing`].
+    /// has ended, the order needs units again. If the pool has too few units for this, recalls
+    /// units from the slots. If there are still too few units, refunds the payment. The result is
+    /// never [`CaptureOutcome::UnitsMissing`].
     ///
     /// # Errors
     ///

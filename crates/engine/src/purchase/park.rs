@@ -136,7 +136,7 @@ impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
         self.item.work.unit_demand.remove(self.number);
         if !self.item.work.unit_demand.is_empty() {
-            // Now another request is the first in the demand, and units must be gathered for it.
+            // Units must be gathered for the request that is now the first in the demand.
             self.node.control().wake(self.item.row.id);
         }
     }

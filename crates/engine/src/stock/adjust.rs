@@ -15,8 +15,7 @@ use crate::node::Node;
 
 impl StockControl {
     /// Raises or lowers an item's total. If the total should fall by more units than are free,
-    /// returns [`AdjustOutcome::NotInPool`] with the number of free units in the pool and in the
-    /// slots.
+    /// returns [`AdjustOutcome::NotInPool`] with the number of free units in the pool and slots.
     ///
     /// # Errors
     /// If the store or a slot is unreachable. The caller may repeat the call with the same key.

@@ -87,8 +87,8 @@ impl SlotCleanup {
 
 /// Returns the slots that left their items' spreads and have no open grant, each with the epoch of
 /// its newest grant. At the first turn, searches the items of all sales that have not ended. At
-/// later turns, searches only the items from whose list of leaving slots a slot was removed since
-/// the last turn.
+/// later turns, searches an item only if a slot was removed from its list of leaving slots, or if
+/// the last search failed.
 async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
     let mut items: Vec<Arc<ItemState>> = Vec::new();
     if node.layout().reaches_all_slots() {

@@ -19,8 +19,8 @@ pub(super) async fn drain_slot(
     let (mut drain, mut effect) = SlotDrain::begin(is_overdue);
     loop {
         let input = match effect {
-            // `None` if the slot is unreachable. The steps close the grant of an unreachable slot
-            // only when the drain is overdue.
+            // `None` if the slot is unreachable or has no data. The steps then close the grant only
+            // if the slot never acknowledged it, or when the drain is overdue.
             Effect::ReadSlot => Input::Slot(stock.view_in_time(slot).await.flatten()),
             Effect::ReadGrant => {
                 Input::Grant(stock.node.store().grant(id).await?.filter(|grant| grant.open))

@@ -16,8 +16,8 @@ const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long a stopping node tries to return tickets that it has not settled to their queues. If
 /// this fails, other nodes claim these tickets some seconds later.
 const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
-/// A stopping node still settles tickets for this long after it has released its lease. Other nodes
-/// check the leases a little more often, so they have taken over before the node ends.
+/// A stopping node still settles tickets for this long after it has released its lease. The time is
+/// a little longer than the interval at which other nodes check the leases.
 const SETTLE_ON: Duration = LEASE_RENEWAL.saturating_add(Duration::from_millis(200));
 /// During a drain, a node checks the queue after each settled batch, and at least this often.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
