@@ -41,7 +41,7 @@ pub(super) struct BaseBackup {
     pub encryption: Option<BaseEncryption>,
 }
 
-/// What a restore needs, beside the passphrase, to decrypt a base and the segments of its
+/// What a restore needs, besides the passphrase, to decrypt a base and the segments of its
 /// generation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

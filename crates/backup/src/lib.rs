@@ -147,8 +147,8 @@ impl ContinuousBackup {
     }
 
     /// Writes one generation, until `stop` is cancelled or the server drops pages. The generation's
-    /// first base closes `gap`, the gap that the previous generation left. If the server drops
-    /// pages, returns the new gap, and the caller must begin a new generation.
+    /// first base closes the earlier gap `gap`. If the server drops pages, returns a new gap, and
+    /// the caller must begin a new generation.
     async fn run_generation(
         &self,
         generation: &Generation,

@@ -1,5 +1,5 @@
-//! A canvas that fills paths with exact antialiasing: if a path covers 30 % of a pixel's area, the
-//! pixel gets 30 % of the path's colour.
+//! A canvas that fills paths with exact antialiasing. For example, if a path covers 30 % of a
+//! pixel's area, the pixel gets 30 % of the path's colour.
 //!
 //! Font rasterisers call this method "signed areas". For each pixel on the outline, the canvas
 //! stores how much more of its area is covered than of the pixel to its left. The running sum of

@@ -4,7 +4,7 @@
 //! This crate draws challenges and checks answers. It uses no clock, network or files. The server
 //! decides who must solve a challenge and until when, and it accepts each answer only once. The
 //! answer to a picture can be found only in its pixels. The name, the size and the metadata of its
-//! file do not depend on the answer.
+//! file do not contain the answer.
 
 mod canvas;
 mod captcha;

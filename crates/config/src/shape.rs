@@ -51,8 +51,7 @@ impl NamedNodes {
     #[must_use]
     pub fn look_up(name: String) -> Option<Self> {
         let mut addresses: Vec<SocketAddr> = name.to_socket_addrs().ok()?.collect();
-        // A node with an IPv4 and an IPv6 address must be in the list only once, so only the
-        // addresses of one IP version are kept.
+        // If a node has an IPv4 and an IPv6 address, the list must have only one of them.
         let is_ipv4 = addresses.first()?.is_ipv4();
         addresses.retain(|address| address.is_ipv4() == is_ipv4);
         addresses.sort_unstable();

@@ -26,7 +26,7 @@ use pool::{ChallengePool, PRERENDERED_KINDS, RenderRequest, RenderedChallenge};
 pub use seal::PuzzleKind;
 use seal::{ChallengeSealer, Sealed};
 
-/// How long a buyer has time to answer a challenge, in milliseconds.
+/// The time in which a buyer must answer a challenge, in milliseconds.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
 /// The maximum number of wrong answers of a buyer in a sale within [`MISSES_MS`]. At this number,
 /// the server refuses all further answers of this buyer in this sale.

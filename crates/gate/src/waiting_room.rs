@@ -131,10 +131,10 @@ impl WaitingRooms {
     ) -> Result<(bool, PositionView), WaitingRoomError> {
         let room_state = self.room_state(room);
         self.record_arrival(room, buyer.as_str());
-        // If the buyer has a valid position, the request writes nothing to the store. So a reload
-        // of the page costs little. With several nodes, the position in memory may be out of date.
-        // The buyer may have left at another node, or another node may have extended the turn. So
-        // the node also reads the position from the store.
+        // If a valid position is in memory, the request writes nothing to the store. So a reload of
+        // the page costs little. With several nodes, the position in memory may be out of date. The
+        // buyer may have left at another node, or another node may have extended the turn. So the
+        // node also reads the position from the store.
         if let Some(shown) = self.cached_position(node, room, buyer) {
             if node.layout().is_single_node() {
                 return Ok((false, shown));

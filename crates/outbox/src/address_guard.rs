@@ -13,7 +13,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use dns_lookups::DnsLookups;
 
 /// How long the server waits for the look-up of a new endpoint's host name. After this time, it
-/// accepts the endpoint without checking the name's addresses. Each delivery checks them again.
+/// accepts the endpoint without checking the name's addresses. The guard checks them whenever the
+/// server connects to the name.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Decides to which addresses the server may send requests.
@@ -170,8 +171,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // Such an address contains an IPv4 address: it is IPv4-mapped, or an address for NAT64. It
         // is public if this IPv4 address is public.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
-        // Networks for special purposes such as Teredo, for documentation, and for 6to4. They are
-        // not public, because a 6to4 address can lead to any IPv4 address.
+        // Networks for special purposes such as Teredo, for documentation, and for 6to4. A 6to4
+        // address can lead to any IPv4 address.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
             false
         }

@@ -268,8 +268,8 @@ impl<'o> Worker<'o> {
             return Ok(());
         }
         let page = self.outbox.node.store().events_after(self.queue.read_after(), room).await?;
-        // The endpoint's list of event types has changed. This worker would skip events that are
-        // now wanted, so it adds none of these events. The next worker reads them again.
+        // The endpoint's list of event types has changed. Some of these events may have a type that
+        // is wanted only now, so this worker adds none of them. The next worker reads them again.
         if endpoint.borrow().wanted != self.wanted {
             return Ok(());
         }

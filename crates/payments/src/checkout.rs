@@ -19,7 +19,7 @@ pub enum CheckoutResult {
     WrongState(OrderState),
     /// There is no such order.
     NotFound,
-    /// The buyer requested too many checkouts, for this order or for all orders.
+    /// A limit refused the request, because there were too many requests for checkouts.
     RateLimitExceeded(RateLimitExceeded),
     /// The provider cannot be reached now.
     Unavailable(ProviderError),
@@ -29,9 +29,9 @@ pub enum CheckoutResult {
 }
 
 impl Payments {
-    /// Returns the order's open checkout. If it has none, creates one at the provider. `may_ask`
-    /// checks the rate limits before the server sends a request to the provider. `base` is this
-    /// server's origin in the buyer's browser.
+    /// Returns the order's open checkout, or a new one from the provider. `may_ask` checks the rate
+    /// limits before the server sends a request to the provider. `base` is this server's origin in
+    /// the buyer's browser.
     ///
     /// # Errors
     ///

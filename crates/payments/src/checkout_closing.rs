@@ -117,8 +117,8 @@ impl<'a> CheckoutQueries<'a> {
                 () = &mut latest_read => break,
             }
         }
-        // If an answer was not stored, its checkout is still due. Without this pause, the server
-        // would repeat the request at once.
+        // After a failure of the store, the checkouts are still due. Without a pause, the server
+        // would repeat its requests at once.
         if all_noted { NextRun::Now } else { NextRun::After(ERROR_PAUSE) }
     }
 
@@ -291,8 +291,8 @@ fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }
 
-/// How long ago the order's payment window ended, or the order itself. The provider's answer is due
-/// since then.
+/// How long the server has waited for the provider's answer. The wait begins when the order ended
+/// or was paid, or else at the end of its payment window.
 fn waiting_ms(order: &Order, now: Millis) -> i64 {
     now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
 }

@@ -92,9 +92,9 @@ impl Payments {
         match outcome {
             PaymentEventOutcome::Paid => applied.add(capture.clone()),
             PaymentEventOutcome::Refunded => applied.add_refunding(capture.clone()),
-            // The store already has this payment. An earlier commit may have succeeded although its
-            // answer was lost, so no node may remember the payment yet. If the payment's order is
-            // not paid, the server refunds the payment.
+            // The store already has this payment. If the store's answer to the first commit was
+            // lost, no node remembers the payment yet. If the payment's order is not paid, the
+            // server refunds the payment.
             PaymentEventOutcome::Repeated => {
                 applied.add(capture.clone());
                 if !self.may_be_paid(&capture.order).await {

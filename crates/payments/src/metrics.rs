@@ -23,8 +23,7 @@ doorbuster_core::labels! {
 pub struct PaymentMetrics {
     /// Handled messages, by outcome.
     pub messages: [Counter; PaymentEventOutcome::ALL.len()],
-    /// Messages from which the server took nothing, because they were malformed or their signature
-    /// was invalid.
+    /// Messages that failed verification or were malformed.
     pub refused: Counter,
     /// Requests about refunds, by result.
     pub refunds: [Counter; RefundStep::ALL.len()],

@@ -117,8 +117,8 @@ impl Provider {
         }
     }
 
-    /// Closes a checkout and returns its state. A repeated call returns the same state. `wall` is
-    /// the time of the wall clock.
+    /// Closes a checkout and returns its state. The call is idempotent. `wall` is the time of the
+    /// wall clock.
     pub async fn close(
         &self,
         order: &TicketId,
@@ -150,7 +150,7 @@ impl Provider {
         }
     }
 
-    /// Returns the refund or dispute of a captured payment, if the provider reports one.
+    /// Returns the reversal of a captured payment, if the provider knows one.
     pub(crate) async fn reversal_of(
         &self,
         payment: &PaymentId,

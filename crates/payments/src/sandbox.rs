@@ -5,7 +5,7 @@
 //! does not know. A refund of such a payment stays pending until that program sends
 //! `refund.settled`.
 //!
-//! The sandbox stores these documents in the store:
+//! The sandbox's documents in the store:
 //!
 //! * `session/…`: a checkout, with its payments and the messages to send.
 //! * `payment/…`: the session to which a payment belongs.
@@ -168,8 +168,7 @@ impl Sandbox {
         Ok(NewSession { session: id, url, expires_at: wanted.pay_by })
     }
 
-    /// Returns a secret for the ids of sessions. With it, a buyer cannot guess the URL of another
-    /// buyer's checkout.
+    /// Session ids are computed from this secret, so a buyer cannot guess a checkout's URL.
     fn session_secret(&self) -> String {
         self.keys
             .first()

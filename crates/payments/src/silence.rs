@@ -1,10 +1,9 @@
 //! Detects a provider that does not answer. Then the server sends it only a few requests at a time,
 //! and postpones all other checkouts.
 //!
-//! An order's grace period begins when a request about the order fails. Without this detection,
-//! thousands of due orders would wait for their requests: the server would ask about a few at a
-//! time, and wait for each timeout. The grace periods of the last orders would begin much later,
-//! and so would the return of their units.
+//! An order's grace period begins when a request about the order fails. Without this detection, the
+//! server would ask about thousands of due orders, a few at a time, and wait for each timeout. The
+//! last units would return much later.
 
 use std::time::{Duration, Instant};
 

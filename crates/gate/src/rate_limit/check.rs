@@ -43,8 +43,8 @@ struct CheckProgress {
 
 impl RateLimiter {
     /// Checks one request against all limits, and counts it. If this node has no share of a limit,
-    /// returns a check that the caller must finish. An edge does not count a request that it passes
-    /// on to a node.
+    /// returns a check that the caller must finish or withdraw. An edge does not count a request
+    /// that it passes on to a node.
     ///
     /// # Errors
     ///

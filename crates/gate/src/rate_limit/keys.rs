@@ -19,8 +19,8 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
 /// How long a large count of buyers stays in the table after the last request from the address.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
-/// The first byte of the text whose hash is the key of an address's count of buyers. It differs
-/// from the keys of limits, whose hashed text begins with the number of a route.
+/// An address's count of buyers is stored under a hash. The hashed text begins with this byte. For
+/// a limit, the hashed text begins with the number of a route.
 const ADDRESS_KEY: u8 = 0xFE;
 const ADDRESS_BUYER_KEY: u8 = 0xFF;
 

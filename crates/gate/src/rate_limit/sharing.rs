@@ -88,8 +88,8 @@ pub(super) enum LimitTarget {
     SaleWideLimit(Arc<SaleRuntime>, Route),
 }
 
-/// An entry of the queue: a request that waits for a share of a limit, or a report of requests that
-/// the node has already counted. A report has no `waiter`.
+/// A request that waits for a share of a limit, or a report of requests that the node has counted.
+/// A report has no `waiter`.
 pub(super) struct QueuedUse {
     pub(super) step: LimitStep,
     pub(super) target: LimitTarget,

@@ -11,8 +11,8 @@ pub(super) const BATCH_QUEUE_MAX: usize = 32_768;
 pub(super) const BATCH_MAX: usize = 500;
 /// The maximum number of positions that a batch writes at the same time.
 pub(super) const WRITES_AT_ONCE: usize = 16;
-/// The maximum number of positions of one room in a node's memory. If a position is not in memory,
-/// each request for it reads the store.
+/// The maximum number of positions of one room in a node's memory. Further positions are read from
+/// the store for each request.
 pub(super) const POSITIONS_MAX: usize = 2_000_000;
 /// The time between two checks of the waiting rooms.
 pub(super) const TICK: Duration = Duration::from_millis(250);
@@ -24,8 +24,8 @@ pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis(
 pub(super) const IDLE_TICKS: u32 = 4;
 /// The maximum number of rows in one read of admissions or of lots.
 pub(super) const ROWS_MAX: usize = 5_000;
-/// How long an admitted buyer has time to fetch a pass. If a pass is valid for a shorter time than
-/// this, that time applies. An admission lasts for this time plus the time for which a pass is
+/// The time in which an admitted buyer must fetch a pass. If a pass is valid for a shorter time
+/// than this, that time applies. An admission lasts for this time plus the time for which a pass is
 /// valid.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
 /// If the position that a request has read is older than the room's state in memory, the request

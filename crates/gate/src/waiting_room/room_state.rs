@@ -207,7 +207,7 @@ impl WaitingRoomState {
     /// cases:
     ///
     /// - The visitor is admitted.
-    /// - The sale has not opened, and the draw is not closed.
+    /// - The sale has not opened, and this node does not know a closed draw.
     /// - The sale has opened, and this node knows the ranks of the draw.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |position: &QueuePosition| position.until.is_some();

@@ -71,8 +71,8 @@ impl DnsLookups {
         sender.send_replace(Some(found));
     }
 
-    /// Runs the look-up while fewer than [`LOOKUPS_MAX`] others run. The look-up counts until its
-    /// function returns, even if no caller waits for it.
+    /// Runs the look-up as soon as fewer than [`LOOKUPS_MAX`] others run. The look-up counts until
+    /// its function returns, even if no caller waits for it.
     async fn resolve_limited(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let _place = self.places.acquire().await.map_err(io::Error::other)?;
         let resolver = self.resolver.clone();

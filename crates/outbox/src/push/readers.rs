@@ -56,8 +56,8 @@ impl PushReaders {
         ids.filter_map(|id| self.by_id.get_key_value(id)).map(|(id, reader)| (*id, reader))
     }
 
-    /// Adds a subscription. If the buyer then has too many, removes the subscription that ends
-    /// first.
+    /// Adds a subscription. If the buyer already has the maximum number, first removes the one that
+    /// ends first.
     pub(super) fn insert(&mut self, id: u64, buyer: BuyerId, reader: PushReader) {
         if self.of_buyer(&buyer).count() >= OF_BUYER_MAX {
             let first = self.of_buyer(&buyer).min_by_key(|(_, reader)| reader.ends_at.0);

@@ -44,7 +44,7 @@ impl WebPush {
         let taken = self.take_over(node).await?;
         // A browser can subscribe while this function runs, and `owned` may have been read before
         // that. So this function removes only subscriptions in `known`. If `owned` contains the new
-        // subscription, this function may load it a second time, which changes nothing.
+        // subscription, this function may load it although it is already in the memory.
         let known = self.lock().ids();
         let owned = node.store().owned_push_subscriptions(node.id()).await?;
         let mut missing = self.apply_owned(&known, &owned);

@@ -14,8 +14,8 @@ pub(super) enum SendError {
     Refused(DeliveryError),
     /// The event's row is invalid or was deleted.
     UnreadableEvent(String),
-    /// Nothing was sent, and the event must wait: this version does not know the event's type, this
-    /// node does not know the item, or the event could not be read.
+    /// This program does not know the event's type or item, or could not read the event. Nothing
+    /// was sent, and the event waits.
     Deferred(String),
 }
 

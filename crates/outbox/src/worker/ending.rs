@@ -40,8 +40,7 @@ impl Worker<'_> {
         self,
         endpoint: &mut watch::Receiver<Arc<Endpoint>>,
     ) -> Result<(), StoreError> {
-        // `run` waits for a change of `endpoint` before it starts the next worker. This mark lets
-        // it continue at once.
+        // Because of this mark, `run` starts the next worker without a pause.
         endpoint.mark_changed();
         self.finish().await
     }

@@ -81,8 +81,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
     let at = root["created"].as_i64().and_then(|secs| secs.checked_mul(1_000)).map(Millis);
     match kind {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
-            // If the payment is still pending, ignores the event. Stripe sends another event when
-            // the money arrives.
+            // If the payment is pending, Stripe sends another event when the money arrives.
             if !matches!(object["payment_status"].as_str(), Some("paid" | "no_payment_required")) {
                 return Ok(ProviderMessage::Unused);
             }
@@ -111,8 +110,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, update) = (event.to_owned(), refund_update(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
-                // Because of a refund made by a person, this refund may cover only a part of the
-                // payment. So its amount is reported too.
+                // This refund may cover only a part of the payment.
                 let is_settled = update == RefundUpdate::Settled;
                 let arrived = object["amount"].as_i64().filter(|_| is_settled);
                 let update = arrived.map_or(update, RefundUpdate::Arrived);
@@ -123,8 +121,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                     if_not_ours: None,
                 });
             }
-            // This refund was not requested by the server: a person made it at Stripe. It may cover
-            // only a part of the payment.
+            // A person made this refund at Stripe. It may cover only a part of the payment.
             let Some(payment) = object["payment_intent"].as_str() else {
                 return Ok(ProviderMessage::Unused);
             };
@@ -162,9 +159,8 @@ fn reversal_message(back: Option<Reversal>, order: Option<String>) -> ProviderMe
     back.map_or(ProviderMessage::Unused, |reversal| ProviderMessage::Reversed { reversal, order })
 }
 
-/// Reads the reversal from a charge, a refund or a dispute. `amount` is the name of the JSON member
-/// that contains the amount. `event` is the id and the time of the event, or `None` if the object
-/// comes from a query.
+/// Reads the reversal that a charge, a refund or a dispute reports. `amount` names the JSON member
+/// with the amount. `event` is the id and the time of the event, if there is one.
 fn read_reversal(
     object: &Value,
     event: Option<(&str, Option<Millis>)>,
@@ -189,8 +185,7 @@ fn read_reversal(
     })
 }
 
-/// Returns the refund of a charge as a reversal. Returns `None` if no part of the charge was
-/// refunded.
+/// Returns the refund of a charge, or `None` if no part of the charge was refunded.
 pub(super) fn returned_money(charge: &Value, at: Millis) -> Option<Reversal> {
     let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     let is_returned = back.money.as_ref().is_some_and(|money| money.minor > 0);
