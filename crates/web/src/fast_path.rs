@@ -55,8 +55,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut since = Instant::now();
     // One timer serves many requests. If it fires before the idle time is over, it is set again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
-    // A check of a token takes its lock. With one token, all connections would contend for this
-    // lock, so each connection has its own child token.
+    // Each connection has its own child token, because users of one token contend for its lock.
     let stop = connection.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
     loop {
