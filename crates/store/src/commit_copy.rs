@@ -66,7 +66,7 @@ pub enum TakenPages {
 pub struct CopyProgress {
     /// The time of the newest commit that the backup has.
     pub copied_at: Option<Millis>,
-    /// The time of the oldest commit that the backup lacks. `None` if the backup has every commit.
+    /// Since when the backup lacks commits. `None` if the backup has every commit.
     pub waiting_since: Option<Millis>,
     /// When a new copy of the whole store became due. `None` if no copy is due.
     pub base_due_since: Option<Millis>,
