@@ -17,8 +17,7 @@ use doorbuster_store::{
     AdjustOutcome, Adjustment, CheckoutDeferral, CommitSink, NewItem, NewSale, Store, StoreError,
 };
 
-/// The results of every transaction are compared, but all rows only once for this many
-/// transactions.
+/// The number of transactions between two comparisons of all rows.
 const TRANSACTIONS_BETWEEN_DUMPS: usize = 8;
 
 /// Runs the transactions of a recorded run with the rules of `core` on SQLite's tables in memory.

@@ -46,7 +46,7 @@ pub enum Op {
     DeliverMany { count: u8 },
     /// A message in flight is lost.
     Lose { message: u8 },
-    /// A message in flight is delayed. It arrives when [`Op::Late`] chooses it.
+    /// A message in flight is delayed. It arrives with [`Op::Late`], or at the end of the run.
     Delay { message: u8 },
     /// A delayed message arrives.
     Late { message: u8 },
@@ -144,8 +144,8 @@ pub enum Op {
     /// - 3: for a valid id without an order; 4: for an invalid id
     /// - 5: the payment fails; 6: the payment fails and then succeeds
     Charge { order: u8, how: u8 },
-    /// A provider repeats the message about a payment. If `how` is even, the copy has the same
-    /// message id. If `how` is odd, it has another id.
+    /// A provider repeats the message about a payment. If `how` is even and no node has answered
+    /// the message yet, the copy has the same message id. Otherwise it has another id.
     TellAgain { payment: u8, how: u8 },
     /// A payment or a change of a total that waited for units continues.
     EndWait { action: u8 },

@@ -53,9 +53,9 @@ pub struct Setup {
     pub slots: Vec<SlotSetup>,
     /// The number of nodes.
     pub nodes: u8,
-    /// The greatest length of a slot's queue, and the greatest number of requests that a node
-    /// parks. It is so small that runs reach it. The bounds of a slot's requests and recalls are
-    /// computed from it. With 0, the server's bounds apply.
+    /// The bound of a slot's queue, of a node's parked requests, and of an item's waiting entries.
+    /// It is so small that runs reach it. The bounds of a slot's requests and recalls are computed
+    /// from it. With 0, the server's bounds apply.
     #[serde(default)]
     pub tight: u8,
     /// Whether there is only one process: the only node is also the leader, and no other process

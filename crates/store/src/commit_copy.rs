@@ -66,7 +66,7 @@ pub enum TakenPages {
 pub struct CopyProgress {
     /// The time of the newest commit that the backup has.
     pub copied_at: Option<Millis>,
-    /// The time of the oldest commit that the backup lacks. `None` if the backup has every commit.
+    /// Since when the backup lacks commits. `None` if the backup has every commit.
     pub waiting_since: Option<Millis>,
     /// When a new copy of the whole store became due. `None` if no copy is due.
     pub base_due_since: Option<Millis>,
@@ -124,8 +124,8 @@ impl CommitBuffer {
     }
 
     /// Returns the number of the newest commit that a reader of the store can see now. Readers can
-    /// see a commit shortly before the writer has added its pages and increased the number. If the
-    /// writer is in this step, the call waits for the writer.
+    /// see a commit shortly before the writer has added its pages and increased the number. So
+    /// while the writer commits, the call waits until it has done this.
     #[must_use]
     pub fn newest_visible(&self) -> u64 {
         let before = self.newest();

@@ -165,8 +165,8 @@ pub(crate) const INCREASE_QUOTA: Statement = statement(
      ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used",
 );
 /// Deletes a quota row of a buyer who has no order of the item. While the buyer has an order, even
-/// an ended order, the row must stay: a ledger does not search for orders of a buyer who has no
-/// quota row.
+/// an ended order, the row must stay. A missing row means that the buyer never had an order of the
+/// item, so SQLite's ledger does not search for orders of a buyer without quota rows.
 pub(crate) const DELETE_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",

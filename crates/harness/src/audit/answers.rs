@@ -133,8 +133,8 @@ impl<'a> AnswerAuditor<'a> {
     ) {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
-        // If one request has two tickets, both resolve to one order. If the answer names the ticket
-        // that was returned, the store has the order's id in that ticket's verdict.
+        // If one request has two tickets, at most one becomes an order. If the answer names the
+        // returned ticket, the verdict of that ticket may name the order of the other.
         let real = match self.returned.get(id) {
             Some((_, Some(order))) => order,
             _ => id,

@@ -74,9 +74,9 @@ fn check_order_history<'e>(
         // The caller passes only events that change the order's state, so `state` is never `None`.
         let (from, to) = (last.and_then(Event::state), event.state().unwrap_or_default());
         let allowed = match from {
-            // The first event must be a reservation, and no later event may be one. An extension
-            // (`order.extended`) also has the state `reserved`, so the check reads the event's
-            // type.
+            // Only the first event may be a reservation. It must be one, unless the history may be
+            // incomplete. An extension (`order.extended`) also has the state `reserved`, so the
+            // check reads the event's type.
             None => is_old || event.kind == "order.reserved",
             Some(from) => ALLOWED_STEPS.contains(&(from, to)) && event.kind != "order.reserved",
         };

@@ -137,8 +137,8 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
         );
         return;
     };
-    // The window must be as long as the item's setting says. An operator may have extended it
-    // later, so the check reads the end of the window from the reservation's event.
+    // An operator may have extended the payment window later. So the check reads the end of the
+    // window from the reservation's event.
     let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);

@@ -107,8 +107,8 @@ impl Checker {
     ) {
         self.deliveries.delivered.insert((endpoint, event));
         let key = ordering_key(&events[event]);
-        // After a failover lost an order, one transaction refunds its payment, and another refuses
-        // its ticket. The events of these two transactions may be delivered out of sequence.
+        // If a failover lost an order, one transaction may refund its payment, and another may
+        // refuse its ticket. The events of these two transactions may be delivered out of sequence.
         if TicketId::parse(&key).is_some_and(|id| self.lost.contains(&id)) {
             return;
         }

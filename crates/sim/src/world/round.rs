@@ -126,8 +126,8 @@ impl World {
         self.continue_round(node, Box::new(round));
     }
 
-    /// Performs effects of the round. Before an effect that changes or reads other actors' data,
-    /// the round becomes a message, so that other actors can act before it.
+    /// Performs effects of the round. Before most effects, the round becomes a message, so that
+    /// other actors can act before the effect.
     pub(crate) fn continue_round(&mut self, node: u8, mut round: Box<ItemRound>) {
         while let Some(input) = self.perform_in_round(node, &mut round) {
             let item = round.item;

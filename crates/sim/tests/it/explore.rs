@@ -1,6 +1,5 @@
-//! Tests that the complete search of a small sale finds no fault and covers the important cases,
-//! and that it finds a fault if a rule is removed. `cargo xtask sim --explore` searches with more
-//! faults.
+//! Tests that the complete search of a small sale finds no fault, covers the important cases, and
+//! detects the removal of rules. `cargo xtask sim --explore` searches with more faults.
 use doorbuster_core::rules::{Rule, remove};
 use doorbuster_sim::explore::{Exploration, SmallSale, explore};
 use doorbuster_sim::run::run_case;

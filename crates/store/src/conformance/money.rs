@@ -109,8 +109,7 @@ pub async fn a_payment_pays_once(fixture: Fixture) {
     assert_eq!(refunds(&fixture, for_payment(&order)).await, []);
     fixture.expect_units(grant.slot.item, 0, 7, 0, 3).await;
     assert_eq!(notices(&fixture).await, []);
-    // A message id is unique only for its provider. So the message of another provider may have the
-    // same id.
+    // Two providers may use the same message id.
     let second =
         Capture { provider: "other".to_owned(), payment: PaymentId("pay_2".to_owned()), ..report };
     assert_eq!(refunded(capture(&fixture, &second).await).cause, RefundCause::Second);
@@ -189,8 +188,7 @@ pub async fn a_payment_of_another_amount_is_refunded(fixture: Fixture) {
 pub async fn a_payment_for_an_unknown_order_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
-    // The forged id has the grant and the number of an existing order, but the hash of another
-    // request.
+    // The id is forged: it has the order's grant and number, but belongs to another request.
     let forged = id_of(&fixture.ticket(&grant, 1, "anna", "another", 2)).to_string();
     assert_ne!(forged, order.id.to_string());
     for (n, named) in ["", "ord_x", "nothing", &forged].into_iter().enumerate() {
@@ -380,8 +378,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         );
     }
     assert_eq!(refunds(&fixture, for_payment(&order)).await, from_ref(&settled));
-    // A settled refund fails only in two steps. First a message says that the money came back, and
-    // then the provider's answer to a query confirms this.
+    // A settled refund fails only if a message, and then a query, says that the money came back.
     let apply = async |update| {
         let noted = fixture.store.apply_refund_update(refund.id.clone(), update).await;
         noted.expect("writes").expect("a refund")
@@ -410,8 +407,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     ] {
         assert_eq!(apply(late).await, back, "a late report must change nothing");
     }
-    // An operator requests the refund again. A message that arrives later may still be about the
-    // first attempt.
+    // An operator requests the refund again. A later message can be about the first attempt.
     let again = fixture
         .store
         .retry_refund(refund.id.clone())

@@ -70,8 +70,7 @@ pub(super) async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
     (from, events)
 }
 
-/// Events are read in the sequence in which they happened. Each event has its order's values after
-/// the change.
+/// Events are read in the order in which they happened, with their orders' values after the change.
 pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let opened = events_after(&fixture, 0).await;
@@ -151,8 +150,7 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     assert_eq!(ids(fixture.store.endpoints().await.expect("reads")), ["end_1", "end_3"]);
 }
 
-/// After a secret was replaced, the new secret signs messages. Each earlier secret also signs until
-/// its end.
+/// After a rotation, the new secret signs messages, and each earlier secret signs until its end.
 pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let rotate = async |word: &str, for_ms: i64| {

@@ -140,8 +140,7 @@ pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     expect_waitlist(&fixture, item, BUYERS as u64, 0).await;
 }
 
-/// A buyer can join an item's waitlist only while the item has no free unit, and some of its units
-/// may still be returned.
+/// An item has a waitlist only while it has no free unit, but some of its units may be returned.
 pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     let in_pool = fixture.item(Stock::Counted(1), 1).await;
     assert_eq!(
@@ -378,8 +377,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// A waitlist has at most one entry for each held or kept unit, because only these units can go to
-/// waiting buyers.
+/// Each held or kept unit allows one entry, because only these units can go to waiting buyers.
 pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;

@@ -9,8 +9,8 @@ pub enum StoreError {
     Unavailable {
         /// The reason that the backend reported.
         reason: String,
-        /// Whether the transaction may have been committed, because the connection was lost after
-        /// COMMIT was sent.
+        /// Whether the transaction may have been committed, because COMMIT was sent but no answer
+        /// to it arrived.
         may_have_happened: bool,
     },
     /// The disk failed or is full, the data is damaged, or files of the store were removed. The

@@ -90,8 +90,7 @@ pub struct RoomProgressStep {
     pub waiting: u64,
 }
 
-/// A room, and the numbers from which the store computes how many visitors may be admitted, in one
-/// snapshot.
+/// A room and the supply of its items, in one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoomView {
     /// The room.

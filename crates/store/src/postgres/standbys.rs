@@ -26,8 +26,8 @@ pub(super) async fn inspect(client: &Client) -> Done<Replication> {
     Ok(replication((row.try_get(0)?, row.try_get(1)?), numbers, lists))
 }
 
-/// Describes the standbys. `all` is the number of connected standbys, `hidden` the number of
-/// standbys whose state this database user cannot see, and `synchronous` the number of synchronous
+/// Describes the standbys. `all` is the number of connected standbys. `hidden` is the number of
+/// standbys whose state this database user cannot see. `synchronous` is the number of synchronous
 /// standbys. `connected` has the names of the connected standbys, and `standbys` becomes
 /// [`Replication::standbys`].
 pub(super) fn replication(

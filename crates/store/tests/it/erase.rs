@@ -356,8 +356,7 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
             fixture.store.order_of(now.buyer.clone(), now.key.clone()).await.expect("reads");
         assert_eq!(found, Some(now));
     }
-    // After the erasure, the lot of each row is computed from the replacement id. So no lot reveals
-    // the erased id.
+    // Each lot is computed from the replacement id, so no lot reveals the erased id.
     let rooms = fixture.store.waiting_rooms(vec!["spring".into()]).await.expect("reads");
     assert_eq!(rooms.len(), 2);
     for room in rooms {
@@ -453,8 +452,7 @@ macro_rules! both {
 
 both!(a_buyer_is_left_in_no_column, many_orders_take_several_batches, erasures_and_refunds_agree);
 
-/// An erasure leaves the erased id in free pages of the file. Rewriting the file must clear these
-/// pages.
+/// Rewriting the file clears its free pages.
 #[tokio::test]
 async fn a_rewritten_file_does_not_contain_the_erased_name() {
     let dir = Dir::new();

@@ -224,8 +224,8 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
         "the orders must be reported only once"
     );
     assert_eq!(fixture.store.lost_orders().await.expect("reads"), []);
-    // The lost orders stay in the list until an action `sale.resumed` is recorded. This test
-    // resumed the sale without this action, so the list still contains the orders.
+    // This test resumed the sale without an action `sale.resumed`. So the lost orders are listed
+    // again when the sale is paused or closed.
     for step in [PhaseStep::Pause, PhaseStep::Close] {
         fixture.store.step_sale("sale-0", step).await.expect("steps");
         assert_eq!(

@@ -25,8 +25,7 @@ use crate::fixture::{Dir, open, open_postgres};
 
 mod money;
 
-/// A ticket. Its values come from a small range, so that the same numbers, buyers and keys occur
-/// often.
+/// A ticket with values from a small range, so that the same numbers, buyers and keys repeat.
 #[derive(Clone, Debug)]
 struct Seed {
     grant: u64,
@@ -421,8 +420,7 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         fixture.store.step_sale(&id, PhaseStep::Open).await.expect("writes");
     }
     let (mut world, mut model) = world(ids, fixture.clock.now());
-    // Adjustments are left out, because the model has no rows for them. The conformance suite tests
-    // adjustments.
+    // The model has no rows for adjustments. The conformance suite covers adjustments.
     for op in list.iter().filter(|op| !matches!(op, Op::Adjust(..))) {
         fixture.clock.advance(if let Op::Pass(ms) = op { *ms } else { 1 });
         world.now = fixture.clock.now();

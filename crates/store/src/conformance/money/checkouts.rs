@@ -116,8 +116,8 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// If a due hold has an open checkout, it expires only after the checkout is closed, or after the
-/// provider has not answered for a long time. Other due holds expire at once.
+/// A due hold with an open checkout expires after the checkout is closed, or after the provider has
+/// not answered for a long time. Other due holds expire at once.
 pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
