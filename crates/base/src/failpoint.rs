@@ -13,7 +13,8 @@ doorbuster_core::labels! {
         /// A settler took a batch of tickets from the slots. The store has none of these tickets
         /// yet.
         SettleTaken = "settle_taken",
-        /// A commit changed orders. The node has not applied this commit to its memory yet.
+        /// A transaction that changes orders has been committed. The node has not applied this
+        /// commit to its memory yet.
         Committed = "committed",
         /// The store has settled a batch of tickets. The slots still have these tickets.
         SettleCommitted = "settle_committed",

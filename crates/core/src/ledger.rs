@@ -19,8 +19,8 @@ pub trait Ledger {
 
     /// Returns the item.
     fn item(&mut self, item: ItemId) -> Result<Option<Item>, Self::Error>;
-    /// Writes the fields of an item that transactions change: `total`, `pool`, `ended`, `paid` and
-    /// `waiting`.
+    /// Writes five fields of an item: `total`, `pool`, `ended`, `paid` and `waiting`. The functions
+    /// of this crate change no other field of an item.
     fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
 
     /// Returns true if the item's sale is announced or open, and false if it is a draft, paused or

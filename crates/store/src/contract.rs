@@ -215,7 +215,10 @@ pub enum PatchOutcome {
 
 /// The result of changing an item's spread.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "a spread rarely changes, so few values exist")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "operators rarely change a spread, so few values exist"
+)]
 pub enum SpreadOutcome {
     /// The item's sale after the change.
     Done(SaleRow),

@@ -327,7 +327,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("slot.drain_incomplete", "Slots were not drained in time. Their tickets are returned."),
     warn(
         "slot.drain_others_incomplete",
-        "Other nodes did not drain their slots in time. Tickets in flight are returned.",
+        "Other nodes did not drain their slots in time. The slots' unsettled tickets are returned.",
     ),
     warn(
         "slot.drain_stop_failed",

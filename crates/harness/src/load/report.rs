@@ -72,7 +72,8 @@ pub struct LoadReport {
     pub answers: BTreeMap<String, u64>,
     /// Buyers without a final answer.
     pub lost_answers: u64,
-    /// Final answers that returned the order of an earlier request with the same key.
+    /// Final answers that returned an existing order, which an earlier request with the same key
+    /// had created.
     pub replayed: u64,
     /// Answers `202`: the purchase was queued, and the verdict came later.
     pub queued: u64,

@@ -15,7 +15,8 @@ pub(super) struct Counts {
     pub requests: u64,
     /// Final answers by kind. There are few kinds, so a linear search is enough.
     kinds: Vec<(String, u64)>,
-    /// Final answers that returned the order of an earlier request with the same key.
+    /// Final answers that returned an existing order, which an earlier request with the same key
+    /// had created.
     pub replayed: u64,
     /// Answers `202`.
     pub queued: u64,

@@ -298,7 +298,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// After each step, the thread loops as often as the step's number says, or yields if it is 1.
+    /// After each step, the thread spins as often as the step's number says. For 1, it yields.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();

@@ -271,7 +271,7 @@ impl ActiveWebSocket {
                     // The WebSocket cannot become idle yet, because no slot is free or because the
                     // socket accepts no bytes. The task tries again, at growing intervals.
                     idle_after = (idle_after * 2).min(IDLE_RETRY_AFTER);
-                    // While only a part of a frame has arrived, the WebSocket must stay active.
+                    // A WebSocket with a partly received frame must not become idle.
                     quiet_at = self.has_no_partial_frame().then(|| Instant::now() + idle_after);
                     continue;
                 }

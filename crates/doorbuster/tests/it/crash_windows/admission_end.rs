@@ -88,8 +88,9 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     assert_eq!(made.status, 201, "{made}");
     let code = made.json()["codes"][0].clone();
     let spent = async || fixture.get_ok(codes).await["spent"].clone();
-    // The server first commits that the challenge is used. The disk delays this commit until the
-    // admission is over, so the server refuses the pass and does not spend the code.
+    // The server first writes that the challenge is used. The slow disk delays this commit until
+    // the buyer's admission has ended. So the server refuses the pass, and the access code stays
+    // unused.
     let challenge = ask(&fixture, "anna", "POST", "challenges", Some(&json!({}))).await;
     assert_eq!(challenge.verdict(), "201", "{challenge}");
     let challenge = challenge.json();
