@@ -4,6 +4,7 @@
 //! needs to check the buyer's answer. So each node can check an answer, and no node has to remember
 //! the challenge. Only the first answer to a challenge counts. The store ensures this.
 
+mod answer_turns;
 mod pool;
 mod seal;
 #[cfg(test)]
@@ -11,16 +12,15 @@ mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use answer_turns::AnswerTurns;
 use doorbuster_api::admin::front_door::PowEffort;
 use doorbuster_api::gate::{ChallengeAnswer, ChallengeKind};
+use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_challenge::{Effort, WorkKeys, is_in_place, normalize_answer};
 use doorbuster_core::{BuyerId, IdKey, Millis, Phase};
-use doorbuster_store::{AnswerSpend, SpendOutcome, Store, StoreError};
-use tokio::sync::Mutex;
-
-use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_engine::catalogue::Catalogue;
 use doorbuster_engine::node::Node;
+use doorbuster_store::{AnswerSpend, SpendOutcome, Store, StoreError};
 pub use pool::ChallengeContent;
 use pool::{ChallengePool, PRERENDERED_KINDS, RenderRequest, RenderedChallenge};
 pub use seal::PuzzleKind;
@@ -34,9 +34,6 @@ pub(crate) const MISSES_MAX: u32 = 10;
 /// The length of the period in which a buyer's wrong answers are counted, in milliseconds. It
 /// begins with the first wrong answer. At its end, the server forgets all of them.
 pub(crate) const MISSES_MS: i64 = 300_000;
-/// The number of locks for answers. It is also the maximum number of answers that this node checks
-/// in the store at the same time.
-const ANSWER_LOCKS: usize = 64;
 /// How long before a sale starts the server begins to draw the sale's challenges, in milliseconds.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
 
@@ -100,9 +97,8 @@ pub struct Challenges {
     work: Box<[WorkKeys]>,
     pool: ChallengePool,
     outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
-    /// Each answer takes one of these locks. All answers of one buyer in one sale use the same
-    /// lock, so only one of them at a time calls the store.
-    answer_locks: [Mutex<()>; ANSWER_LOCKS],
+    /// Of all answers of one buyer in one sale, only one at a time calls the store.
+    answer_turns: AnswerTurns,
 }
 
 impl Challenges {
@@ -124,7 +120,7 @@ impl Challenges {
             work,
             pool,
             outcomes: Default::default(),
-            answer_locks: [const { Mutex::const_new(()) }; ANSWER_LOCKS],
+            answer_turns: AnswerTurns::new(),
         }
     }
 
@@ -179,7 +175,7 @@ impl Challenges {
         let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
         // The buyer's other answers wait here and not in the store, so they occupy no connection to
         // the store.
-        let _turn = self.answer_locks[usize::from(by[0]) % ANSWER_LOCKS].lock().await;
+        let _turn = self.answer_turns.wait(by).await;
         let spending = AnswerSpend {
             id: sealed.id,
             until: sealed.until,
