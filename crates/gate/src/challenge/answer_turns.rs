@@ -34,8 +34,8 @@ impl AnswerTurns {
         Self { buyers: Mutex::default(), checks: Semaphore::new(CHECKS_MAX) }
     }
 
-    /// Waits until no earlier answer of this buyer is being checked, and then until this node checks
-    /// fewer than [`CHECKS_MAX`] answers.
+    /// Waits until no earlier answer of this buyer is being checked, and then until this node
+    /// checks fewer than [`CHECKS_MAX`] answers.
     pub(super) async fn wait(&self, buyer: Buyer) -> AnswerTurn<'_> {
         // The turn exists before the waits, so that a client that disconnects leaves no entry.
         let mut turn = AnswerTurn { turns: self, buyer, lock: None, check: None };
@@ -54,7 +54,8 @@ impl Drop for AnswerTurn<'_> {
     fn drop(&mut self) {
         self.check = None;
         self.lock = None;
-        // All other owners of the lock are answers of this buyer. The last answer removes the entry.
+        // All other owners of the lock are answers of this buyer. The last of them removes the
+        // entry.
         let mut buyers = self.turns.buyers();
         if buyers.get(&self.buyer).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             buyers.remove(&self.buyer);
