@@ -65,7 +65,8 @@ pub const TABS_PER_SEC: u32 = 1_500;
 pub const WAITING: usize = 8_000;
 /// Waiting room entries whose memory is measured.
 pub const POSITIONS: u32 = 100_000;
-/// The measurement fails if the waiting room has admitted nobody this long after an opening.
+/// After an opening, the waiting room must admit its first visitor within this time. Otherwise the
+/// measurement fails.
 pub const ADMITTED_WITHIN: Duration = Duration::from_secs(60);
 /// Known buyers (buyers with an order) in the measurements of memory and growth.
 pub const KNOWN_BUYERS: u32 = 1_000_000;

@@ -46,7 +46,7 @@ pub const PARK_MS: i64 = 1_000;
 pub const PARKED_MAX: usize = 20_000;
 /// The longest payment window, in seconds. The server refuses a longer window.
 pub const HOLD_SECS_MAX: u32 = 86_400;
-/// The largest number of entries in one item's waitlist. If the waitlist is full, nobody can join.
+/// The largest number of entries in one item's waitlist. A full waitlist takes no entry.
 pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
 /// The largest number of waitlist entries that one transaction serves or ends. If there are more,
 /// the rest waits for the next transaction.

@@ -253,7 +253,7 @@ rules! {
     ReadByPosition,
     /// After a failover that lost events, no new event gets the position of a lost event.
     NewPositionsAfterFailover,
-    /// A delivery worker moves an endpoint's position only if nobody has changed the position since
+    /// A delivery worker moves an endpoint's position only if the position has not changed since
     /// the worker read it.
     AdvanceCompares,
     /// The outcome of a retry is stored before another event is sent.

@@ -79,7 +79,7 @@ pub struct SaleState {
     /// The sale's items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
     /// The number from which the version of the cached status is made. It changes with every change
-    /// of the row, and nobody can guess it in advance.
+    /// of the row, and clients cannot guess it in advance.
     pub state_version: u64,
     /// The state that stays when the row changes.
     pub runtime: Arc<SaleRuntime>,
@@ -148,7 +148,7 @@ impl SaleState {
 const VERSION_DIGITS: usize = 13;
 
 /// Returns the number from which the version of a sale's status is made. It depends on the
-/// deployment's secret, so nobody can guess it in advance.
+/// deployment's secret, so clients cannot guess it in advance.
 fn state_version(key: &IdKey, id: &str, row: u64, phase: Phase) -> u64 {
     key.request_hash(id, &format!("{row} {}", phase.as_str())).low_64_bits()
 }

@@ -175,8 +175,8 @@ impl RefusalMemory {
     /// Creates an empty memory for a deployment with this key.
     pub fn new(key: &IdKey) -> Self {
         let parts = std::iter::repeat_with(|| Mutex::new(Part::new())).take(PARTS).collect();
-        // The hash depends on the deployment's secret key. So nobody can choose names of buyers
-        // whose entries overwrite another buyer's entries.
+        // The hash depends on the deployment's secret key. So attackers cannot choose names of
+        // buyers whose entries overwrite another buyer's entries.
         Self { hasher: FixedState::with_seed(key.buyer_hash("refusals")), parts }
     }
 

@@ -75,8 +75,8 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
             .name(format!("storm-{index}"))
             .spawn(move || {
                 let _others = StopOnPanic(&shared);
-                // The send fails only if the run has already ended with an error. Then nobody needs
-                // the result.
+                // The send fails only if the run has already ended with an error. Then the
+                // result is not needed.
                 let _ = done.send(worker::run(&shared, index));
             })
             .map_err(|error| LoadError::Generator(error.to_string()))?;

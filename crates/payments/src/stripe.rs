@@ -154,7 +154,7 @@ impl Stripe {
                     back: event::returned_money(&payment["latest_charge"], report_time(wall)),
                 }]))
             }
-            // The bank refused the payment, and nobody can pay at a completed session again.
+            // The bank refused the payment, and a completed session accepts no further payment.
             (Some("complete"), _)
                 if matches!(
                     payment["status"].as_str(),

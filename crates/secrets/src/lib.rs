@@ -291,8 +291,8 @@ pub fn keep_admin_key(settings: &Settings, key: &SecretString) -> io::Result<()>
         return Err(io::Error::new(io::ErrorKind::NotFound, "there is no data directory"));
     }
     create_directory(dir)?;
-    // First write a complete file, then rename it. So nobody can read an incomplete key, even if
-    // two nodes use the same directory.
+    // First write a complete file, then rename it. So no process can read an incomplete key, even
+    // if two nodes use the same directory.
     let temp_path = temporary_path(&path);
     let kept = write(&temp_path, key.expose_secret()).and_then(|()| fs::rename(&temp_path, &path));
     kept.inspect_err(|_| {
@@ -340,9 +340,9 @@ fn read(path: &Path) -> io::Result<Option<SecretString>> {
     }
 }
 
-/// Writes a complete temporary file, and then links it to `path`. So nobody can read an incomplete
-/// secret, and only one of two tasks can create `path`. If both the link and the removal of the
-/// temporary file fail, returns the error of the link.
+/// Writes a complete temporary file, and then links it to `path`. So no process can read an
+/// incomplete secret, and only one of two tasks can create `path`. If both the link and the removal
+/// of the temporary file fail, returns the error of the link.
 fn write_whole(path: &Path, temp_path: &Path, secret: &str) -> io::Result<()> {
     let linked = write(temp_path, secret).and_then(|()| fs::hard_link(temp_path, path));
     let removed = fs::remove_file(temp_path);

@@ -136,8 +136,8 @@ const DATE: &str = "Tue, 24 Nov 2026 20:00:00 GMT";
 async fn answer(service: Shared, root: String, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     assert!(head.headers.contains_key("authorization"), "a request is not signed");
-    // The body is incomplete only if the client has closed the connection. So nobody reads this
-    // answer.
+    // The body is incomplete only if the client has closed the connection. So no client
+    // reads this answer.
     let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
         return StatusCode::BAD_REQUEST.into_response();
     };

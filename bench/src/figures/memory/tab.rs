@@ -15,7 +15,7 @@ use crate::sockets;
 use doorbuster_harness::generator::AnswerKind;
 
 const SALE: &str = "drawn";
-/// The start of the sale: far in the future, so that the waiting room admits nobody.
+/// The start of the sale: far in the future, so that the waiting room admits no visitor.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 

@@ -124,8 +124,8 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// The expected values come from Python's `hmac` and `hashlib`. They must never change:
-    /// otherwise nobody could repeat a draw that was published earlier.
+    /// The expected values come from Python's `hmac` and `hashlib`. They must never change, because
+    /// buyers must be able to repeat draws that were published earlier.
     #[test]
     fn a_draw_matches_the_published_example() {
         let seed = DrawSeed::new(std::array::from_fn(|at| u8::try_from(at).expect("below 32")));

@@ -192,7 +192,7 @@ async fn admit(
     if !sale.rooms().any(waits) {
         return Ok(());
     }
-    // A room that nobody has entered has no open admissions, so its row need not be read.
+    // A room that no visitor has entered has no open admissions, so its row need not be read.
     let states: Vec<_> = sale
         .rooms()
         .map(|room| rooms.room_state(room))

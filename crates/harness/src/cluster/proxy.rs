@@ -140,7 +140,7 @@ async fn accept(
                 delayed: Arc::clone(delayed),
             };
             // The task ends when its connection ends, or when the proxy's event loop is dropped, so
-            // nobody needs to wait for it.
+            // no code waits for it.
             tokio::spawn(serve(stream, Arc::clone(&targets), Arc::clone(&next), connection));
         }
     }

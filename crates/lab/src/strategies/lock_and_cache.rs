@@ -6,8 +6,8 @@
 //! and writes the order. After the commit, the cache gets the new number.
 //! Where it comes from: the cache-aside pattern; a common first step when the database is too slow.
 //! When it holds: always. The cache can refuse a buyer, but it never sells. In this sale, the stock
-//! only falls, so an outdated number in the cache is too high. A number that is too high refuses
-//! nobody wrongly: the buyer passes the cache, and the database decides.
+//! only falls, so an outdated number in the cache is too high. If the number is
+//! too high, the buyer passes the cache, and the database decides.
 //! How it breaks: it does not oversell. But if the stock can rise again, two updates of the cache
 //! can arrive in the wrong sequence. Then the cache refuses buyers although units are left.
 

@@ -6,8 +6,8 @@
 //! Where it comes from: write-behind caches; articles about "asynchronous persistence".
 //! When it holds: while Redis and all processes keep running.
 //! How it breaks: if a process dies, the orders in its memory are lost. Redis has deducted their
-//! units and the database has no orders, so nobody can buy these units any more. A restart of Redis
-//! loses bookings.
+//! units and the database has no orders, so no buyer can get these units any more. A restart of
+//! Redis loses bookings.
 
 use std::time::Duration;
 

@@ -132,8 +132,8 @@ pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     }
 }
 
-/// An answer after the end of its challenge has no effect, even if nobody answered the challenge
-/// before.
+/// An answer after the end of its challenge has no effect, even if it is the first answer to the
+/// challenge.
 pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
     let (spent, unspent) = (spending(&fixture, 1, 1, true), spending(&fixture, 2, 2, false));
     assert!(matches!(

@@ -12,7 +12,7 @@ use super::fixture::ServerFixture;
 use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
-/// A server ends within this time after its store is removed, even if nobody buys.
+/// A server ends within this time after its store is removed, even if no purchase arrives.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Long enough for a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);

@@ -71,7 +71,7 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
 }
 
 /// Returns three units for the waiting buyers: by a cancellation, by an expiry and by a refund.
-/// Then nobody waits any more, and a cancellation returns a fourth unit.
+/// Then the waitlist is empty, and a cancellation returns a fourth unit.
 async fn turns(
     retrying_client: &RetryingClient,
     owners: [PurchaseOutcome; 3],
