@@ -115,7 +115,8 @@ pub fn limit(text: &str) -> Parsed<LimitArg> {
 
 /// Parses a duration above zero: `90s`, `15m`, `1h30m`.
 pub fn duration(text: &str) -> Parsed<Duration> {
-    any_duration(text).ok().filter(|span| !span.is_zero()).ok_or_else(duration_error)
+    let span = any_duration(text)?;
+    (!span.is_zero()).then_some(span).ok_or_else(|| "must be above zero".to_owned())
 }
 
 /// Parses a duration above zero in whole seconds.

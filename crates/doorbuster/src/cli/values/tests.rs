@@ -43,7 +43,7 @@ fn an_invalid_item_is_refused_and_the_message_names_the_part() {
     check("id=phone,stock=100,price=é", "price=é");
     check("id=phone,stock=100,price=-5CNY", "price=-5CNY");
     check("id=a b,stock=100,price=10CNY", "id=a b: must be 1 to 64 characters");
-    check("id=phone,stock=100,price=10CNY,hold=0s", "hold=0s: ");
+    check("id=phone,stock=100,price=10CNY,hold=0s", "hold=0s: must be above zero");
     check("id=phone,stock=100,price=10CNY,hold=1500ms", "whole number of seconds");
     check("id=phone,stock=100,price=10CNY,colour=red", "\"colour\"");
     check("id=phone,id=phone,stock=100,price=10CNY", "twice");
