@@ -5,7 +5,7 @@
 //! the store runs them one after the other.
 use crate::event::{Actor, Event};
 use crate::id::TicketId;
-use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
+use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId, Reversal, ReversalKey};
 use crate::rows::{FeedRow, Grant, Item, Order, Recall, Resolution, WaitlistEntry};
 use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, SlotKey, TicketN,
@@ -129,6 +129,10 @@ pub trait Ledger {
     fn refund(&mut self, id: &RefundId) -> Result<Option<Refund>, Self::Error>;
     /// Writes a refund, new or changed.
     fn put_refund(&mut self, refund: &Refund) -> Result<(), Self::Error>;
+    /// Returns the reversal. The caller has locked its payment.
+    fn reversal(&mut self, key: &ReversalKey) -> Result<Option<Reversal>, Self::Error>;
+    /// Writes a reversal, new or changed.
+    fn put_reversal(&mut self, reversal: &Reversal) -> Result<(), Self::Error>;
     /// Returns the order's newest checkout.
     fn checkout(&mut self, order: &TicketId) -> Result<Option<Checkout>, Self::Error>;
     /// Writes an order's checkout, new or changed.

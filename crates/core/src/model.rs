@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use crate::event::{Actor, Event, EventType, Subject};
 use crate::id::TicketId;
 use crate::ledger::Ledger;
-use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
+use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId, Reversal, ReversalKey};
 use crate::rows::{
     FeedRow, Grant, Item, Order, OrderState, Recall, Resolution, Verdict, WaitlistEntry,
     WaitlistState,
@@ -52,6 +52,8 @@ pub struct Model {
     pub payments: BTreeMap<PaymentId, Payment>,
     /// Refunds by id.
     pub refunds: BTreeMap<RefundId, Refund>,
+    /// Reversals of payments.
+    pub reversals: BTreeMap<ReversalKey, Reversal>,
     /// Checkouts by order.
     pub checkouts: BTreeMap<TicketId, Checkout>,
 }
@@ -83,6 +85,7 @@ impl Ledger for Model {
         recalls: recall(id: RecallId, &id), put_recall(row: Recall, row.id);
         payments: payment(id: &PaymentId, id), put_payment(row: Payment, row.id.clone());
         refunds: refund(id: &RefundId, id), put_refund(row: Refund, row.id.clone());
+        reversals: reversal(key: &ReversalKey, key), put_reversal(row: Reversal, row.key.clone());
         checkouts: checkout(id: &TicketId, id), put_checkout(row: Checkout, row.order);
     }
 

@@ -9,6 +9,7 @@
 //!   a report.
 mod checkout;
 mod refund;
+mod reversal;
 mod rows;
 
 use crate::event::{self, Attribution, EventType, Subject};
@@ -30,6 +31,7 @@ pub use refund::{
     RefundMessageOutcome, RefundUpdate, apply_refund_answer, apply_refund_message,
     apply_refund_update, retry_refund,
 };
+pub use reversal::{Reversal, ReversalKey, ReversalOutcome, ReversalReport, record_reversal};
 pub use rows::{
     Capture, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundState,
     ReversalKind,

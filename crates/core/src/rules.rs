@@ -302,6 +302,16 @@ rules! {
     /// After a refund's money came back, a provider's webhook cannot settle the refund. It only
     /// makes the server query the provider.
     OldNewsAsk,
+    /// A report about a payment with a refund by this server is no reversal by hand.
+    OwnRefundIsNoReversal,
+    /// Of two reports about one reversal, the newer counts, even if it arrives first.
+    NewestReversalReport,
+    /// Of two reports about one reversal with the same time, the report about its end counts.
+    ReversalEndWins,
+    /// A failed refund by hand ends only the record of this amount. A larger amount always counts.
+    ReturnsHaveAmounts,
+    /// A newer report about a smaller refund by hand makes the record newer.
+    SmallerReturnCounts,
     /// The number of failed requests to a provider for one refund is bounded.
     RefundTriesBounded,
     /// Each request to a provider for a refund has an idempotency key of this refund.

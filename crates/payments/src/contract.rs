@@ -4,9 +4,8 @@
 //! Each checkout and each refund has an idempotency key. If the server repeats a request, the
 //! provider does not create a second checkout or refund.
 
-use doorbuster_core::money::{Capture, Money, RefundId, RefundUpdate};
+use doorbuster_core::money::{Capture, Money, RefundId, RefundUpdate, ReversalReport};
 use doorbuster_core::{Millis, TicketId};
-use doorbuster_store::Reversal;
 
 /// The error of a request that failed or that the provider refused.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -60,13 +59,13 @@ pub enum ProviderMessage {
         update: RefundUpdate,
         /// The reversal to record if this installation did not request the refund, for example
         /// because a person made it at the provider.
-        if_not_ours: Option<Reversal>,
+        if_not_ours: Option<ReversalReport>,
     },
     /// A payment was refunded or disputed without a request from the shop. Or such a refund or
     /// dispute was cancelled.
     Reversed {
         /// The reversal.
-        reversal: Reversal,
+        reversal: ReversalReport,
         /// The order's id from the message's metadata. `None` if this installation did not write
         /// the metadata.
         order: Option<String>,
@@ -156,7 +155,7 @@ pub struct FoundPayment {
     /// The captured payment.
     pub capture: Capture,
     /// The reversal of the payment, if the provider reports a reversal.
-    pub back: Option<Reversal>,
+    pub back: Option<ReversalReport>,
 }
 
 /// Why a provider does not accept a price.

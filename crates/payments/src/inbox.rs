@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use doorbuster_api::payment::PaymentEventOutcome;
 use doorbuster_core::money::{
-    Capture, CaptureOutcome, PaymentId, RefundMessageOutcome, RefundUpdate,
+    Capture, CaptureOutcome, PaymentId, RefundMessageOutcome, RefundUpdate, ReversalOutcome,
+    ReversalReport,
 };
 use doorbuster_core::{OrderState, TicketId};
 use doorbuster_engine::error::EngineError;
 use doorbuster_engine::notify::EventKind;
-use doorbuster_store::{DeadLetterId, Reversal, ReversalOutcome};
+use doorbuster_store::DeadLetterId;
 
 use super::Payments;
 use super::contract::{FailedPayment, FoundPayment, ProviderMessage};
@@ -154,7 +155,7 @@ impl Payments {
     /// happens to the order.
     pub(super) async fn apply_reversal(
         &self,
-        reversal: Reversal,
+        reversal: ReversalReport,
     ) -> Result<ReversalOutcome, EngineError> {
         let (payment, kind, stands) =
             (reversal.payment.0.clone(), reversal.kind.as_str(), reversal.stands);

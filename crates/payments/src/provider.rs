@@ -5,10 +5,9 @@ use bytes::Bytes;
 use doorbuster_api::limits::{ADMIN_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use doorbuster_base::signing::SigningKey;
 use doorbuster_config::ProviderSettings;
-use doorbuster_core::money::{PaymentId, Refund, RefundUpdate};
+use doorbuster_core::money::{PaymentId, Refund, RefundUpdate, ReversalReport};
 use doorbuster_core::{Millis, TicketId};
 use doorbuster_engine::node::Node;
-use doorbuster_store::Reversal;
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -155,7 +154,7 @@ impl Provider {
         &self,
         payment: &PaymentId,
         wall: Millis,
-    ) -> Result<Option<Reversal>, ProviderError> {
+    ) -> Result<Option<ReversalReport>, ProviderError> {
         match self {
             // Asking is not necessary: the sandbox's messages are in the same database as the
             // payments. If a failover loses a reversal, it also loses the record that the message

@@ -23,11 +23,12 @@ use std::time::Duration;
 
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_base::signing::{self, SigningKey};
-use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundUpdate};
+use doorbuster_core::money::{
+    Capture, Money, PaymentId, Refund, RefundUpdate, ReversalKind, ReversalReport,
+};
 use doorbuster_core::{Millis, TicketId};
 use doorbuster_engine::error::EngineError;
 use doorbuster_engine::node::Node;
-use doorbuster_store::{Reversal, ReversalKind};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -203,7 +204,7 @@ impl Sandbox {
             };
             let money = Some(money.clone());
             let back = paid.reversal();
-            let back = back.map(|kind| Reversal {
+            let back = back.map(|kind| ReversalReport {
                 event: None,
                 provider,
                 payment,

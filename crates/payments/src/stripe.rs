@@ -13,9 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use doorbuster_base::signing::SigningKey;
 use doorbuster_config::StripeSettings;
-use doorbuster_core::money::{Capture, PaymentId, Refund, RefundUpdate};
+use doorbuster_core::money::{Capture, PaymentId, Refund, RefundUpdate, ReversalReport};
 use doorbuster_core::{Millis, TicketId};
-use doorbuster_store::Reversal;
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -185,7 +184,7 @@ impl Stripe {
         &self,
         payment: &PaymentId,
         wall: Millis,
-    ) -> Result<Option<Reversal>, ProviderError> {
+    ) -> Result<Option<ReversalReport>, ProviderError> {
         let path = format!("/v1/payment_intents/{}?{EXPAND_CHARGE}", percent_encoded(&payment.0));
         match self.api.get(&path).await {
             Err(error) if error.is_forbidden => {

@@ -100,6 +100,7 @@ fn tx_time(tx: &Tx) -> Option<Millis> {
         | Tx::SettleRefund(.., now)
         | Tx::AnswerRefund(.., now)
         | Tx::RetryRefund(_, now)
+        | Tx::RecordReversal(_, now)
         | Tx::RecordUnanswered(.., now)
         | Tx::Join(.., now)
         | Tx::Leave(_, now)
@@ -221,7 +222,8 @@ async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<TxResult>, 
         | Tx::FailPayment(..)
         | Tx::SettleRefund(..)
         | Tx::AnswerRefund(..)
-        | Tx::RetryRefund(..) => apply_money_tx(store, tx).await?,
+        | Tx::RetryRefund(..)
+        | Tx::RecordReversal(..) => apply_money_tx(store, tx).await?,
         Tx::KeepCheckout(checkout) => TxResult::Kept(store.keep_checkout(checkout.clone()).await?),
         Tx::CloseCheckout(id, session) => {
             TxResult::Taken(store.close_checkout(*id, session.clone()).await?)
@@ -285,6 +287,9 @@ async fn apply_money_tx(store: &Store, tx: &Tx) -> Result<TxResult, StoreError> 
         }
         Tx::AnswerRefund(requested, update, _) => {
             TxResult::Refund(store.answer_refund(requested.clone(), update.clone()).await?)
+        }
+        Tx::RecordReversal(report, _) => {
+            TxResult::Reversal(store.record_reversal(report.clone()).await?)
         }
         Tx::RetryRefund(id, _) => TxResult::Refund(store.retry_refund(id.clone()).await?),
         _ => TxResult::Nothing,

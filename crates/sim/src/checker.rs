@@ -7,6 +7,7 @@ mod money;
 mod phases;
 mod quiescence;
 mod records;
+mod reversals;
 mod rows;
 mod rows_before;
 mod spread;

@@ -169,6 +169,14 @@ pub enum Op {
         #[serde(default)]
         how: u8,
     },
+    /// A captured payment is reversed at the provider, or a reversal ends. The provider sends a
+    /// report about it. `payment` is an index among the captured payments. The values of `how`:
+    ///
+    /// - 0: the buyer disputes the payment; 1: the buyer disputes half of it
+    /// - 2 or 3: a person refunds the rest of the payment; 4: a person refunds half of the rest
+    /// - 5: a dispute ends; 6: a refund by a person fails
+    /// - 7, or if the payment has no such reversal: the provider repeats its newest report
+    Reverse { payment: u8, how: u8 },
     /// An operator retries a refund that the server gave up. If there is no such refund, the
     /// operator tries this with any refund.
     RetryRefund { refund: u8 },

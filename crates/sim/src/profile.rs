@@ -109,11 +109,13 @@ pub fn case(seed: u64) -> Case {
         Profile::Money | Profile::Silence | Profile::Waitlist => rng.in_range(80, 320),
         _ => rng.in_range(40, 200),
     };
+    let mut reversal_rng = SimRng::new(mix(seed.wrapping_add(1)));
     let weights = weights(profile, &mut rng);
     let mut ops = Vec::new();
     for _ in 0..count {
         ops.push(op(profile, &weights, &mut rng));
         ops.extend(money::silence_scene(profile, &mut rng));
+        ops.extend(money::reversal_scene(profile, &mut reversal_rng));
         ops.extend(faults::narrowing_scene(profile, &mut rng));
         if setup.opens > 0 {
             ops.extend(opening(&mut opening_rng));

@@ -5,6 +5,7 @@ mod messages;
 mod money;
 mod node;
 mod provider;
+mod reversals;
 mod slot;
 mod spread;
 
@@ -18,6 +19,7 @@ pub(crate) use messages::{
 pub(crate) use money::{AfterPayment, Closing, MoneyMessage};
 pub(crate) use node::{Attempt, AttemptState, ItemSnapshot, Node, Snapshot};
 pub(crate) use provider::{Charge, Provider, ProviderMessage, ProviderRefund, RECHECK_MS, Session};
+pub(crate) use reversals::{PaymentReversals, ProviderReversal};
 pub use slot::{Call, RecordedCall, SlotReply};
 pub(crate) use slot::{PlacedSlot, apply_call, fresh_slot, slot_bounds};
 pub(crate) use spread::{ItemWidth, first_widths};

@@ -11,6 +11,7 @@ use doorbuster_core::event::Attribution;
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, CheckoutOutcome, Refund, RefundId, RefundUpdate,
+    ReversalOutcome, ReversalReport,
 };
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
@@ -64,6 +65,8 @@ pub enum Tx {
     AnswerRefund(Refund, RefundUpdate, Millis),
     /// Makes the server request a failed refund again ([`doorbuster_core::money::retry_refund`]).
     RetryRefund(RefundId, Millis),
+    /// Records a provider's report about a reversal ([`doorbuster_core::money::record_reversal`]).
+    RecordReversal(ReversalReport, Millis),
     /// Stores a new checkout, unless the order already has an open checkout
     /// ([`doorbuster_core::money::keep_checkout`]).
     KeepCheckout(Checkout),
@@ -127,6 +130,8 @@ pub enum TxResult {
     Taken(bool),
     /// The result of [`Tx::AnswerRefund`] and [`Tx::RetryRefund`].
     Refund(Option<Refund>),
+    /// The result of [`Tx::RecordReversal`].
+    Reversal(ReversalOutcome),
     /// The result of [`Tx::KeepCheckout`].
     Kept(CheckoutOutcome),
     /// The result of [`Tx::RecallBegin`].

@@ -25,6 +25,7 @@ mod probe;
 mod provider;
 mod quiescence;
 mod respread;
+mod reversal;
 mod round;
 mod route;
 mod settler;
@@ -264,6 +265,7 @@ impl World {
             Op::Reconcile { leader, checkout } => self.reconcile(leader % 2, checkout),
             Op::AskRefund { leader, refund } => self.ask_refund(leader % 2, refund),
             Op::RefundArrives { refund, how } => self.refund_arrives(refund, how),
+            Op::Reverse { payment, how } => self.reverse(payment, how),
             Op::RetryRefund { refund } => self.retry_refund(refund),
             Op::Extend { order, secs } => self.extend(order, secs),
             Op::Wait { tens } => (0..tens).for_each(|_| self.tick(100)),

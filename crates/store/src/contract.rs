@@ -41,10 +41,7 @@ pub(crate) use event::event_about;
 pub use event::{EventRead, StoredEvent, UnreadableEvent};
 pub use failover::{HistoryReaction, LostOrders, Replication};
 pub use history::{HistoryCause, PausedSale, StoreHistoryRow};
-pub use money::{
-    CheckoutDeferral, MoneyQuery, RefundNotice, Reversal, ReversalKind, ReversalOutcome,
-    ReversedPayment,
-};
+pub use money::{CheckoutDeferral, MoneyQuery, RefundNotice, ReversedPayment};
 pub use open::{
     BackupError, BackupFile, OpenError, PostgresOptions, RestoreError, Restored, SqliteOptions,
 };

@@ -7,7 +7,9 @@ use doorbuster_core::{BuyerId, ItemId, Millis};
 
 use crate::failure::Done;
 use crate::rows::events::{select_events, stored_event};
-use crate::rows::money::{checkout_columns, payment_columns, refund_columns};
+use crate::rows::money::{
+    checkout_columns, dispute_columns, payment_columns, refund_columns, returned_columns,
+};
 use crate::rows::waitlist::{entry, entry_columns};
 use crate::rows::{self, money};
 use crate::sql::Row;
@@ -19,6 +21,12 @@ pub(crate) struct Table {
 
 const fn table(sql: &'static str, add: fn(&mut Model, Row<'_>) -> Done<()>) -> Table {
     Table { sql, add }
+}
+
+fn add_reversal(model: &mut Model, row: Row<'_>) -> Done<()> {
+    let reversal = money::reversal(row)?;
+    model.reversals.insert(reversal.key.clone(), reversal);
+    Ok(())
 }
 
 /// Both databases run the same queries.
@@ -107,6 +115,11 @@ pub(crate) const TABLES: &[Table] = &[
         model.refunds.insert(refund.id.clone(), refund);
         Ok(())
     }),
+    table(
+        concat!("SELECT ", returned_columns!(), " FROM reversal r WHERE r.kind = 'returned'"),
+        add_reversal,
+    ),
+    table(concat!("SELECT ", dispute_columns!(), " FROM dispute d"), add_reversal),
     table(concat!("SELECT ", checkout_columns!(), " FROM checkout c"), |model, row| {
         let checkout = money::checkout(row)?;
         model.checkouts.insert(checkout.order, checkout);

@@ -23,7 +23,7 @@ mod queries;
 mod reconciliation;
 mod row_cache;
 mod rows;
-mod shared_reads;
+mod shared_rows;
 mod sql;
 mod sqlite;
 mod store;
@@ -45,12 +45,12 @@ pub use contract::{
     NewAction, NewEndpoint, NewItem, NewSale, NodeRow, OpenError, OpeningStock, OrderQuery,
     OrderTransition, Page, PatchOutcome, PausedSale, Person, PointQuery, PointStep,
     PostgresOptions, PushSubscription, Reconciliation, Redelivery, RefundNotice, Replication,
-    RestoreError, Restored, RetainReason, RetainedRows, RetentionCutoffs, Reversal, ReversalKind,
-    ReversalOutcome, ReversedPayment, Role, RoomAdmissions, RoomKey, RoomProgressStep, RoomVisitor,
-    Rotation, SalePatch, SaleRow, SaleSeriesRow, SessionOwner, SpendOutcome, SpreadOutcome,
-    SqliteOptions, StepOutcome, StockAdjustment, StoreError, StoreHistoryRow, StoreServer,
-    StoredEvent, StoredPushSubscription, SubscriptionOwner, UnreadableEvent, WaitingRoom,
-    WaitingRoomView, WaitlistPosition, WaitlistServed,
+    RestoreError, Restored, RetainReason, RetainedRows, RetentionCutoffs, ReversedPayment, Role,
+    RoomAdmissions, RoomKey, RoomProgressStep, RoomVisitor, Rotation, SalePatch, SaleRow,
+    SaleSeriesRow, SessionOwner, SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome,
+    StockAdjustment, StoreError, StoreHistoryRow, StoreServer, StoredEvent, StoredPushSubscription,
+    SubscriptionOwner, UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition,
+    WaitlistServed,
 };
 pub use failure::Failure;
 pub use history_memory::{AskPeersForHistory, KnownHistories, SaveHistory};

@@ -1,7 +1,9 @@
 //! The statements of the two ledgers, `SqliteLedger` and `PostgresLedger`. In PostgreSQL a query
 //! locks the rows that its transaction may change. Each text names its parameters in the order
 //! `$1`, `$2`, …, because both ledgers pass them by position.
-use crate::rows::money::{checkout_columns, payment_columns, refund_columns};
+use crate::rows::money::{
+    checkout_columns, dispute_columns, payment_columns, refund_columns, returned_columns,
+};
 use crate::rows::waitlist::entry_columns;
 use crate::rows::{grant_columns, item_columns, order_columns, recall_columns, resolution_columns};
 use crate::sql::{Statement, dialects, locking, statement};
@@ -107,6 +109,29 @@ pub(crate) const PAYMENTS_OF: Statement = dialects!(
 pub(crate) const REFUND: Statement = locking!(
     concat!("SELECT ", refund_columns!(), " FROM refund r WHERE r.id = $1"),
     "FOR NO KEY UPDATE"
+);
+/// A transaction that writes a reversal has locked its payment.
+pub(crate) const RETURNED: Statement = statement(concat!(
+    "SELECT ",
+    returned_columns!(),
+    " FROM reversal r WHERE r.payment_id = $1 AND r.kind = 'returned'"
+));
+pub(crate) const DISPUTED: Statement = statement(concat!(
+    "SELECT ",
+    dispute_columns!(),
+    " FROM dispute d WHERE d.payment_id = $1 AND d.id = $2"
+));
+pub(crate) const PUT_RETURNED: Statement = statement(
+    "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
+     VALUES ($1, 'returned', $2, $3, $4, $5)
+     ON CONFLICT (payment_id, kind) DO UPDATE SET amount_minor = excluded.amount_minor,
+     currency = excluded.currency, stands = excluded.stands, at = excluded.at",
+);
+pub(crate) const PUT_DISPUTED: Statement = statement(
+    "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, said_at, at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7)
+     ON CONFLICT (payment_id, id) DO UPDATE SET amount_minor = excluded.amount_minor,
+     currency = excluded.currency, stands = excluded.stands, said_at = excluded.said_at",
 );
 pub(crate) const CHECKOUT: Statement = statement(concat!(
     "SELECT ",

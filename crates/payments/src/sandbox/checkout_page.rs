@@ -2,8 +2,8 @@
 //! real provider.
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::Millis;
+use doorbuster_core::money::ReversalKind;
 use doorbuster_engine::error::EngineError;
-use doorbuster_store::ReversalKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 

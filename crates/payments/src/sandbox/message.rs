@@ -4,8 +4,9 @@
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;
-use doorbuster_core::money::{Capture, Money, PaymentId, RefundId, RefundUpdate};
-use doorbuster_store::{Reversal, ReversalKind};
+use doorbuster_core::money::{
+    Capture, Money, PaymentId, RefundId, RefundUpdate, ReversalKind, ReversalReport,
+};
 use serde_json::{Map, Value, json};
 
 use super::NAME;
@@ -142,10 +143,15 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
     }
 }
 
-fn reversal(event: String, payment: String, kind: ReversalKind, money: Option<Money>) -> Reversal {
+fn reversal(
+    event: String,
+    payment: String,
+    kind: ReversalKind,
+    money: Option<Money>,
+) -> ReversalReport {
     let (event, provider, payment) = (Some(event), NAME.to_owned(), PaymentId(payment));
     let (stands, reported_at, dispute) = (true, None, None);
-    Reversal { event, provider, payment, kind, money, stands, reported_at, dispute }
+    ReversalReport { event, provider, payment, kind, money, stands, reported_at, dispute }
 }
 
 fn malformed(why: impl Into<String>) -> MessageError {
@@ -200,7 +206,7 @@ mod tests {
             ("pay_1", "ord_x", yuan(100))
         );
         let body = refund_settled(at, "pay_1", "ord_x", &yuan(100), "ref_1");
-        let returned = |money| Reversal {
+        let returned = |money| ReversalReport {
             event: Some("m".into()),
             provider: NAME.to_owned(),
             payment: PaymentId("pay_1".into()),

@@ -4,8 +4,9 @@ use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::Currency;
 use doorbuster_base::signing::{SigningKey, TOLERANCE_MS};
 use doorbuster_core::Millis;
-use doorbuster_core::money::{Capture, Money, PaymentId, RefundId, RefundUpdate};
-use doorbuster_store::{Reversal, ReversalKind};
+use doorbuster_core::money::{
+    Capture, Money, PaymentId, RefundId, RefundUpdate, ReversalKind, ReversalReport,
+};
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -149,13 +150,13 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
             let dispute = object["id"].as_str().map(without_control_chars);
             let (event, kind) = (Some((event, at)), ReversalKind::Disputed);
             let back = read_reversal(object, event, kind, "amount", stands);
-            Ok(reversal_message(back.map(|back| Reversal { dispute, ..back }), None))
+            Ok(reversal_message(back.map(|back| ReversalReport { dispute, ..back }), None))
         }
         _ => Ok(ProviderMessage::Unused),
     }
 }
 
-fn reversal_message(back: Option<Reversal>, order: Option<String>) -> ProviderMessage {
+fn reversal_message(back: Option<ReversalReport>, order: Option<String>) -> ProviderMessage {
     back.map_or(ProviderMessage::Unused, |reversal| ProviderMessage::Reversed { reversal, order })
 }
 
@@ -167,13 +168,13 @@ fn read_reversal(
     kind: ReversalKind,
     amount: &str,
     stands: bool,
-) -> Option<Reversal> {
+) -> Option<ReversalReport> {
     let currency = object["currency"]
         .as_str()
         .map(str::to_ascii_uppercase)
         .filter(|c| Currency::parse(c).is_some());
     let money = object[amount].as_i64().filter(|minor| *minor >= 0).zip(currency);
-    Some(Reversal {
+    Some(ReversalReport {
         event: event.map(|(id, _)| id.to_owned()),
         reported_at: event.and_then(|(_, at)| at),
         provider: NAME.to_owned(),
@@ -186,10 +187,10 @@ fn read_reversal(
 }
 
 /// Returns the refund of a charge, or `None` if no part of the charge was refunded.
-pub(super) fn returned_money(charge: &Value, at: Millis) -> Option<Reversal> {
+pub(super) fn returned_money(charge: &Value, at: Millis) -> Option<ReversalReport> {
     let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     let is_returned = back.money.as_ref().is_some_and(|money| money.minor > 0);
-    is_returned.then_some(Reversal { reported_at: Some(at), ..back })
+    is_returned.then_some(ReversalReport { reported_at: Some(at), ..back })
 }
 
 pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, String> {

@@ -82,6 +82,9 @@ impl Checker {
         self.grants(model);
         self.orders(store, now);
         self.money(store, (tx, done), before);
+        if let (Tx::RecordReversal(report, _), TxResult::Reversal(outcome)) = (tx, done) {
+            self.reversal(store, report, *outcome, before);
+        }
         self.events(store, tx, before);
         match done {
             TxResult::Settled(all) => all.iter().for_each(|r| self.resolved(store, r)),

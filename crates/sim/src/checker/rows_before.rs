@@ -1,5 +1,5 @@
 //! The rows that a transaction uses, as they were before the transaction.
-use doorbuster_core::money::{Checkout, Money, Payment, Refund};
+use doorbuster_core::money::{Checkout, Money, Payment, Refund, RefundId, Reversal};
 use doorbuster_core::{Item, ItemId, Order, TicketId};
 
 use crate::store::{SimStore, Tx};
@@ -15,6 +15,7 @@ pub(crate) struct RowsBefore {
     pub(super) taken: bool,
     pub(super) payment: Option<Payment>,
     pub(super) refund: Option<Refund>,
+    pub(super) reversal: Option<Reversal>,
     pub(super) checkout: Option<Checkout>,
 }
 
@@ -62,6 +63,15 @@ impl RowsBefore {
             }
             Tx::AnswerRefund(sent, ..) => {
                 before.refund = store.model.refunds.get(&sent.id).cloned()
+            }
+            Tx::RecordReversal(report, _) => {
+                let model = &store.model;
+                let message =
+                    report.event.as_ref().map(|event| (report.provider.clone(), event.clone()));
+                before.taken = message.is_some_and(|message| model.inbox.contains_key(&message));
+                before.payment = model.payments.get(&report.payment).cloned();
+                before.refund = model.refunds.get(&RefundId::for_payment(&report.payment)).cloned();
+                before.reversal = model.reversals.get(&report.key()).cloned();
             }
             Tx::RetryRefund(id, _) => before.refund = store.model.refunds.get(id).cloned(),
             _ => {}

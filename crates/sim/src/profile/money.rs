@@ -59,6 +59,32 @@ pub(super) fn silence_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     ops
 }
 
+/// Sometimes returns a sequence of operations in which one payment is reversed several times, and
+/// the provider's reports about it arrive late.
+pub(super) fn reversal_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
+    if !matches!(profile, Profile::Money | Profile::Failover) || !rng.percent(3) {
+        return Vec::new();
+    }
+    let payment = any_byte(rng);
+    let mut ops = vec![Op::DeliverMany { count: 12 }];
+    for _ in 0..rng.in_range(1, 7) {
+        ops.push(Op::Reverse { payment, how: any_byte(rng) });
+        ops.push(match rng.below(8) {
+            0..=2 => Op::Delay { message: 0 },
+            3 => Op::Repeat { message: 0 },
+            4 => Op::Lose { message: 0 },
+            _ => Op::Deliver { message: 0 },
+        });
+        match rng.below(6) {
+            0 => ops.push(Op::Tick { tenths: 1 }),
+            1 => ops.push(Op::Late { message: any_byte(rng) }),
+            _ => {}
+        }
+    }
+    ops.extend((0..rng.below(4)).map(|_| Op::Late { message: any_byte(rng) }));
+    ops
+}
+
 pub(super) fn delivery_op(_: Profile, rng: &mut SimRng) -> Op {
     let endpoint = below_four(rng);
     match rng.below(16) {

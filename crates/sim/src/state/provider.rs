@@ -1,7 +1,9 @@
 //! The records of the simulated payment provider, and its messages.
-use doorbuster_core::money::{Money, PaymentId, RefundId, RefundUpdate};
+use doorbuster_core::money::{Money, PaymentId, RefundId, RefundUpdate, ReversalReport};
 use doorbuster_core::{Millis, TicketId};
 use doorbuster_steps::applied_payments::KEPT_MS;
+
+use super::reversals::PaymentReversals;
 
 /// How long the server waits before it asks the provider again about an accepted refund.
 pub(crate) const RECHECK_MS: i64 = 5_000;
@@ -73,6 +75,8 @@ pub(crate) enum ProviderMessage {
     Failed(usize),
     /// The state of a refund.
     Refund(RefundId, RefundUpdate),
+    /// A report about a reversal.
+    Reversed(ReversalReport),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -80,6 +84,8 @@ pub(crate) struct Provider {
     pub(crate) charges: Vec<Charge>,
     pub(crate) sessions: Vec<Session>,
     pub(crate) backs: Vec<ProviderRefund>,
+    /// At most one entry for each payment.
+    pub(crate) reversals: Vec<PaymentReversals>,
     pub(crate) away: bool,
     pub(crate) refuses: u8,
     pub(crate) messages: u64,

@@ -21,9 +21,7 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<TxResult, 
             stock::acknowledge_init(ledger, *id)?;
             TxResult::Nothing
         }
-        Tx::Refill(id, units, counter) => {
-            TxResult::Moved(stock::refill(ledger, *id, *units, *counter)?)
-        }
+        Tx::Refill(id, units, into) => TxResult::Moved(stock::refill(ledger, *id, *units, *into)?),
         Tx::Close(id, cause) => TxResult::Closed(stock::close(ledger, *id, *cause)?),
         Tx::Adjust(item, delta, now) => {
             TxResult::AdjustResult(stock::adjust(ledger, *item, *delta, *now)?)
@@ -50,6 +48,9 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<TxResult, 
             TxResult::Refund(money::apply_refund_answer(ledger, requested, update, *now)?)
         }
         Tx::RetryRefund(id, now) => TxResult::Refund(money::retry_refund(ledger, id, *now)?),
+        Tx::RecordReversal(report, now) => {
+            TxResult::Reversal(money::record_reversal(ledger, report, *now)?)
+        }
         Tx::KeepCheckout(checkout) => TxResult::Kept(money::keep_checkout(ledger, checkout)?),
         Tx::CloseCheckout(id, session) => {
             TxResult::Taken(money::close_checkout(ledger, id, session)?)
@@ -74,11 +75,10 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<TxResult, 
             let most = WAITLIST_BATCH_MAX;
             TxResult::WaitlistEnded(waitlist::end_with_sale(ledger, *item, most, *now)?)
         }
-        Tx::Show(item, Some((Phase::Closed, _))) => {
-            TxResult::Moved(stock::close_item_grants(ledger, *item, CloseCause::Ended)?)
-        }
-        Tx::Show(item, Some(_)) => {
-            TxResult::Moved(stock::close_item_grants(ledger, *item, CloseCause::Rolled)?)
+        Tx::Show(item, Some((phase, _))) => {
+            let is_over = *phase == Phase::Closed;
+            let cause = if is_over { CloseCause::Ended } else { CloseCause::Rolled };
+            TxResult::Moved(stock::close_item_grants(ledger, *item, cause)?)
         }
         _ => TxResult::Nothing,
     })

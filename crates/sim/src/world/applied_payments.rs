@@ -91,6 +91,9 @@ impl World {
         self.checker.excuse_refunds(unknown);
         let forgotten = self.forgotten_payments(model);
         self.checker.excuse_payments(forgotten);
+        for of in &mut self.provider.reversals {
+            of.may_be_lost = true;
+        }
     }
 
     /// Makes a node forget its payments, because its process ends. If a failover has happened, also
@@ -100,9 +103,13 @@ impl World {
             charge.applied_at.retain(|(at, _)| *at != node);
         }
         if self.failovers.has_happened() {
-            let forgotten = self.forgotten_payments(&self.store.model);
-            self.checker.excuse_payments(forgotten);
+            self.excuse_forgotten_payments();
         }
+    }
+
+    pub(super) fn excuse_forgotten_payments(&mut self) {
+        let forgotten = self.forgotten_payments(&self.store.model);
+        self.checker.excuse_payments(forgotten);
     }
 
     /// Returns the captured payments that cannot reach the store any more. The store lacks them, no

@@ -80,12 +80,15 @@ impl World {
                     self.now,
                 ));
             }
+            ProviderMessage::Reversed(report) => self.apply_reversal(report),
         }
     }
 
     fn answer_hook(&mut self, event: &str, hook: &ProviderMessage) {
-        if let ProviderMessage::Captured(charge) = hook {
-            self.answered_hook(*charge, event);
+        match hook {
+            ProviderMessage::Captured(charge) => self.answered_hook(*charge, event),
+            ProviderMessage::Reversed(report) => self.answered_reversal(report),
+            ProviderMessage::Failed(_) | ProviderMessage::Refund(..) => {}
         }
     }
 

@@ -68,6 +68,7 @@ impl World {
         }
         self.checker.nothing_reserved(&self.store);
         self.refunds_at_rest();
+        self.reversals_at_rest();
         self.checker.money_at_rest(&self.store, &self.provider);
     }
 

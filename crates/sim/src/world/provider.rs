@@ -65,7 +65,7 @@ impl World {
         event
     }
 
-    fn hook(&mut self, event: String, hook: ProviderMessage) {
+    pub(super) fn hook(&mut self, event: String, hook: ProviderMessage) {
         self.send(Message::Money(Box::new(MoneyMessage::ProviderMessage { event, hook })));
     }
 

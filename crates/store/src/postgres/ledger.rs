@@ -10,7 +10,9 @@ use tokio::runtime::Handle;
 use tokio_postgres::types::ToSql;
 
 use doorbuster_core::event::{Actor, Event};
-use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
+use doorbuster_core::money::{
+    Checkout, Money, Payment, PaymentId, Refund, RefundId, Reversal, ReversalKey, ReversalKind,
+};
 use doorbuster_core::{
     BuyerId, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Recall,
     RecallId, RequestKey, Resolution, SlotKey, TicketId, TicketN, WaitlistEntry,
@@ -19,7 +21,7 @@ use doorbuster_core::{
 use crate::events::actor_text;
 use crate::failure::{Done, Failure};
 use crate::rows::money;
-use crate::shared_reads::shared_reads;
+use crate::shared_rows::shared_rows;
 use crate::sql::{Row, to_i64, values};
 use crate::{queries, rows};
 
@@ -103,7 +105,7 @@ impl<'c> PostgresLedger<'c> {
 impl Ledger for PostgresLedger<'_> {
     type Error = Failure;
 
-    shared_reads!(self, postgres, self);
+    shared_rows!(self, postgres, self);
 
     fn item(&mut self, item: ItemId) -> Done<Option<Item>> {
         if let Some(kept) = self.cache.items.get(&item) {

@@ -2,6 +2,7 @@
 use doorbuster_core::Millis;
 use doorbuster_core::money::{
     Checkout, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundState,
+    Reversal, ReversalKey, ReversalKind,
 };
 
 use crate::failure::Done;
@@ -20,6 +21,18 @@ macro_rules! refund_columns {
          r.error, r.at, r.settled_at"
     };
 }
+/// The columns of a refund by hand ([`reversal`]).
+macro_rules! returned_columns {
+    () => {
+        "r.payment_id, r.kind, '', r.amount_minor, r.currency, r.stands, r.at, r.at"
+    };
+}
+/// The columns of a dispute ([`reversal`]).
+macro_rules! dispute_columns {
+    () => {
+        "d.payment_id, 'disputed', d.id, d.amount_minor, d.currency, d.stands, d.said_at, d.at"
+    };
+}
 macro_rules! checkout_columns {
     () => {
         "c.order_id, c.provider, c.session, c.url, c.expires_at, c.open, c.at, c.asked_at"
@@ -31,7 +44,9 @@ macro_rules! notices {
         "r.cause IN ('mismatch', 'second', 'unknown_order')"
     };
 }
-pub(crate) use {checkout_columns, notices, payment_columns, refund_columns};
+pub(crate) use {
+    checkout_columns, dispute_columns, notices, payment_columns, refund_columns, returned_columns,
+};
 
 fn amount(row: Row<'_>, at: usize) -> Done<Money> {
     Ok(Money { minor: row.get(at)?, currency: row.get(at + 1)? })
@@ -63,6 +78,17 @@ pub(crate) fn refund(row: Row<'_>) -> Done<Refund> {
         error: row.get(11)?,
         at: Millis(row.get(12)?),
         settled_at: row.time(13)?,
+    })
+}
+
+pub(crate) fn reversal(row: Row<'_>) -> Done<Reversal> {
+    let kind = row.parse(1, "kind of a reversal", ReversalKind::parse)?;
+    Ok(Reversal {
+        key: ReversalKey { payment: PaymentId(row.get(0)?), kind, dispute: row.get(2)? },
+        money: amount(row, 3)?,
+        stands: row.get(5)?,
+        reported_at: Millis(row.get(6)?),
+        at: Millis(row.get(7)?),
     })
 }
 

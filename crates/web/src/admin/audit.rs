@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use doorbuster_api::admin::audit::{Audit, AuditItem, Finding, Notice};
-use doorbuster_core::money::RefundCause;
+use doorbuster_core::money::{RefundCause, ReversalKind};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::control::audit;
 use doorbuster_store as store;
@@ -58,8 +58,8 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
 /// it in the provider's dashboard, or the buyer's bank disputed it.
 fn reversed(found: &store::ReversedPayment) -> Notice {
     let said = match found.kind {
-        store::ReversalKind::Returned => "was refunded in the provider's own dashboard",
-        store::ReversalKind::Disputed => "is disputed by the buyer's bank",
+        ReversalKind::Returned => "was refunded in the provider's own dashboard",
+        ReversalKind::Disputed => "is disputed by the buyer's bank",
     };
     let money = &found.money;
     let (payment, minor, currency) = (&found.payment.0, money.minor, &money.currency);

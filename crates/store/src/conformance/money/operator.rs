@@ -5,12 +5,13 @@ use doorbuster_core::event::{Attribution, Subject};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
     Money, PaymentId, Refund, RefundId, RefundMessageOutcome, RefundState, RefundUpdate,
+    ReversalKind, ReversalOutcome, ReversalReport,
 };
 use doorbuster_core::order::EndReason;
 
 use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
-use crate::contract::{DeadLetterContent, DeadLetterId, Reversal, ReversalKind, ReversalOutcome};
+use crate::contract::{DeadLetterContent, DeadLetterId};
 
 /// A message about a manual refund only makes the engine ask the provider about the engine's
 /// refund. It does not settle this refund.
@@ -263,7 +264,7 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
         let (provider, payment) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()));
         let (reported_at, dispute) = (None, None);
         let report =
-            Reversal { event, provider, payment, kind, money, stands, reported_at, dispute };
+            ReversalReport { event, provider, payment, kind, money, stands, reported_at, dispute };
         fixture.store.record_reversal(report).await.expect("writes")
     };
     let stands = async || {
@@ -332,7 +333,7 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
             (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()), ReversalKind::Disputed);
         let (dispute, reported_at) = dispute.map(|(id, at)| (id.to_owned(), Millis(at))).unzip();
         let report =
-            Reversal { event, provider, payment, kind, money, stands, reported_at, dispute };
+            ReversalReport { event, provider, payment, kind, money, stands, reported_at, dispute };
         fixture.store.record_reversal(report).await.expect("writes")
     };
     let stands = async || {

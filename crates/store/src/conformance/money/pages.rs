@@ -1,12 +1,14 @@
 //! Tests lists of payments and refunds, and the documents of the built-in provider.
 use doorbuster_core::ItemId;
 use doorbuster_core::event::{Actor, Attribution, EventType, Subject};
-use doorbuster_core::money::{Capture, Money, PaymentId};
+use doorbuster_core::money::{
+    Capture, Money, PaymentId, ReversalKind, ReversalOutcome, ReversalReport,
+};
 use doorbuster_core::order::EndReason;
 
 use super::{capture, message, price};
 use crate::conformance::Fixture;
-use crate::contract::{MoneyQuery, Reversal, ReversalKind, ReversalOutcome};
+use crate::contract::MoneyQuery;
 
 /// Payments and refunds are listed in pages. A filter can select the payments of certain items, or
 /// the payments that are listed as notices.
@@ -127,7 +129,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         orders.push(order);
     }
     fixture.clock.advance(1);
-    let make = |n: u32, kind, minor: Option<i64>, stands| Reversal {
+    let make = |n: u32, kind, minor: Option<i64>, stands| ReversalReport {
         event: None,
         provider: super::PROVIDER.to_owned(),
         payment: PaymentId(format!("pay_{n}")),
@@ -137,8 +139,8 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         reported_at: None,
         dispute: None,
     };
-    let record_reversal = async |reversal: Reversal| {
-        fixture.store.record_reversal(reversal).await.expect("writes") == ReversalOutcome::Noted
+    let record_reversal = async |report: ReversalReport| {
+        fixture.store.record_reversal(report).await.expect("writes") == ReversalOutcome::Noted
     };
     let listed = async || {
         let found = fixture.store.reversals().await.expect("reads");
@@ -151,7 +153,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
     assert!(!record_reversal(make(1, Returned, Some(5), true)).await, "an old message counted");
     assert!(!record_reversal(make(9, Returned, None, true)).await, "an unknown payment was found");
     assert!(
-        !record_reversal(Reversal {
+        !record_reversal(ReversalReport {
             provider: "other".to_owned(),
             ..make(2, Returned, None, true)
         })

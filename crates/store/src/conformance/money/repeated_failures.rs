@@ -2,13 +2,13 @@
 use doorbuster_core::Millis;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::{
-    Money, PaymentId, Refund, RefundMessageOutcome, RefundState, RefundUpdate,
+    Money, PaymentId, Refund, RefundMessageOutcome, RefundState, RefundUpdate, ReversalKind,
+    ReversalOutcome, ReversalReport,
 };
 use doorbuster_core::order::EndReason;
 
 use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
-use crate::contract::{Reversal, ReversalKind, ReversalOutcome};
 
 /// A second message that a refund failed may be about the earlier attempt. So the server only asks
 /// the provider about the refund.
@@ -62,7 +62,7 @@ pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture)
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
     let send = async |at: i64, minor: i64, stands: bool| {
-        let report = Reversal {
+        let report = ReversalReport {
             event: Some(format!("evt_{at}_{minor}_{stands}")),
             provider: PROVIDER.to_owned(),
             payment: PaymentId("pay_1".to_owned()),
@@ -100,6 +100,11 @@ pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture)
     assert_eq!(send(210_000, 40, true).await, Noted);
     assert_eq!(send(230_000, 40, true).await, Known, "the refund was recorded already");
     assert_eq!(send(220_000, 40, false).await, Known, "an old failure counted");
+    assert_eq!(stands().await, [40]);
+    // A smaller refund was made after the refund of 40 had failed. The report about the failure
+    // arrives last, and must not hide the smaller refund.
+    assert_eq!(send(250_000, 30, true).await, Known, "the larger amount stays");
+    assert_eq!(send(240_000, 40, false).await, Known, "a late failure hid a newer refund");
     assert_eq!(stands().await, [40]);
     fixture.check_invariants().await;
 }

@@ -1,7 +1,9 @@
 //! Implements `Ledger`, through which `doorbuster-core` reads and writes the tables.
 
 use doorbuster_core::event::{Actor, Event};
-use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
+use doorbuster_core::money::{
+    Checkout, Money, Payment, PaymentId, Refund, RefundId, Reversal, ReversalKey, ReversalKind,
+};
 use doorbuster_core::{
     BuyerId, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, Recall, RecallId,
     RequestKey, Resolution, SlotKey, TicketId, TicketN, Verdict, WaitlistEntry,
@@ -14,14 +16,14 @@ use crate::events::actor_text;
 use crate::failure::{Done, Failure};
 use crate::rows::money;
 use crate::rows::waitlist::entry;
-use crate::shared_reads::shared_reads;
+use crate::shared_rows::shared_rows;
 use crate::sql::{as_limit, to_i64, values};
 use crate::{queries, rows};
 
 impl Ledger for SqliteLedger<'_> {
     type Error = Failure;
 
-    shared_reads!(self, sqlite, self.sql);
+    shared_rows!(self, sqlite, self.sql);
 
     fn item(&mut self, item: ItemId) -> Done<Option<Item>> {
         if let Some(copy) = self.cache.items.get(&item) {

@@ -2,9 +2,9 @@
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
-    self, Capture, Checkout, Money, PaymentId, RefundId, RefundUpdate, apply_refund_message,
-    apply_refund_update, capture, close_checkout, keep_checkout, record_unanswered_check,
-    retry_refund,
+    self, Capture, Checkout, Money, PaymentId, RefundId, RefundUpdate, ReversalKind,
+    ReversalReport, apply_refund_message, apply_refund_update, capture, close_checkout,
+    keep_checkout, record_reversal, record_unanswered_check, retry_refund,
 };
 use doorbuster_core::order;
 use doorbuster_core::{Ledger, Millis, Ticket, TicketId};
@@ -29,6 +29,7 @@ pub enum Op {
     GiveUpRefund(u8),
     SettleRefund { event: u8, payment: u8, update: RefundUpdate },
     RetryRefund(u8),
+    Reverse(ReversalReport),
 }
 
 /// What is wrong with a provider's message. `Right` means that nothing is wrong.
@@ -49,6 +50,26 @@ fn update() -> impl Strategy<Value = RefundUpdate> {
         Just(RefundUpdate::CameBack("the account is closed".to_owned())),
         any::<bool>().prop_map(|lost| RefundUpdate::CheckAgain { lost }),
     ]
+}
+
+/// Generates a report about a reversal. The caller replaces its payment and its event.
+fn reversal() -> impl Strategy<Value = ReversalReport> {
+    let kind = select(vec![ReversalKind::Returned, ReversalKind::Disputed]);
+    let minor = select(vec![None, Some(500), Some(1_999)]);
+    let (at, dispute) =
+        (prop::option::of(0..3_i64), prop::option::of(select(vec!["dp_1", "dp_2"])));
+    (any::<bool>(), kind, minor, any::<bool>(), at, dispute).prop_map(
+        |(has_event, kind, minor, stands, at, dispute)| ReversalReport {
+            event: has_event.then(String::new),
+            provider: PROVIDER.to_owned(),
+            payment: payment_id(0),
+            kind,
+            money: minor.map(|minor| Money { minor, ..price() }),
+            stands,
+            reported_at: at.map(Millis),
+            dispute: dispute.map(str::to_owned),
+        },
+    )
 }
 
 /// Generates a transaction, and the index that chooses its ticket.
@@ -77,6 +98,10 @@ pub fn ops() -> impl Strategy<Value = (Index, Op)> {
         1 => (event(), payment(), update())
             .prop_map(|(event, payment, update)| Op::SettleRefund { event, payment, update }),
         1 => payment().prop_map(Op::RetryRefund),
+        3 => (event(), payment(), reversal()).prop_map(|(event, of, report)| {
+            let event = report.event.map(|_| format!("evt_{event}"));
+            Op::Reverse(ReversalReport { event, payment: payment_id(of), ..report })
+        }),
     ];
     (any::<Index>(), op)
 }
@@ -88,12 +113,12 @@ pub fn price() -> Money {
 
 const PROVIDER: &str = "paybank";
 
-fn payment(n: u8) -> PaymentId {
+fn payment_id(n: u8) -> PaymentId {
     PaymentId(format!("pay_{n}"))
 }
 
 fn refund(n: u8) -> RefundId {
-    RefundId::for_payment(&payment(n))
+    RefundId::for_payment(&payment_id(n))
 }
 
 fn message(ticket: &Ticket, event: u8, of: u8, how: How) -> Capture {
@@ -108,7 +133,7 @@ fn message(ticket: &Ticket, event: u8, of: u8, how: How) -> Capture {
     Capture {
         event: format!("evt_{event}"),
         provider: PROVIDER.to_owned(),
-        payment: payment(of),
+        payment: payment_id(of),
         order,
         money,
     }
@@ -177,6 +202,7 @@ pub fn by_the_rules<L: Ledger>(
             now,
         )?),
         Op::RetryRefund(payment) => text(retry_refund(ledger, &refund(*payment), now)?),
+        Op::Reverse(report) => text(record_reversal(ledger, report, now)?),
     })
 }
 
@@ -230,5 +256,6 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
         Op::RetryRefund(payment) => {
             text(store.retry_refund(refund(payment)).await.expect("writes"))
         }
+        Op::Reverse(report) => text(store.record_reversal(report).await.expect("writes")),
     }
 }
