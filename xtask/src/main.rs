@@ -18,6 +18,10 @@ mod tidy;
 
 use clap::{Parser, Subcommand};
 
+/// A simulated sale allocates many small values, which is faster with this allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Tasks of this repository.
 #[derive(Parser)]
 #[command(name = "cargo xtask", about)]

@@ -14,7 +14,6 @@ mod spread;
 mod waitlist;
 
 pub(crate) use answers::AnswerContext;
-pub(crate) use events::ordering_key;
 pub(crate) use money::is_applied;
 pub(crate) use rows_before::RowsBefore;
 
@@ -146,7 +145,13 @@ impl Checker {
     ///
     /// - `standby` is a copy of this checker, made at the last commit that the standby received.
     /// - `grants` has all grants. The flag of a grant is true if the standby lacks the grant.
-    pub(crate) fn failed_over(&mut self, standby: Self, grants: Vec<(GrantId, bool)>) {
+    /// - `in_memory` has the events that workers have in memory, each with its endpoint.
+    pub(crate) fn failed_over(
+        &mut self,
+        standby: Self,
+        grants: Vec<(GrantId, bool)>,
+        in_memory: &[(usize, usize)],
+    ) {
         self.has_failed_over = true;
         let is_lost = |(grant, is_lost): &(GrantId, bool)| is_lost.then_some(*grant);
         self.lost_grants.extend(grants.iter().filter_map(is_lost));
@@ -158,7 +163,7 @@ impl Checker {
         self.starts_at = starts_at;
         (self.recalls, self.decided, self.sent) = (standby.recalls, standby.decided, standby.sent);
         let mut deliveries = standby.deliveries;
-        deliveries.keep_deliveries(&self.deliveries);
+        deliveries.keep_deliveries(&self.deliveries, in_memory);
         (self.deliveries, self.waitlists) = (deliveries, standby.waitlists);
         self.reported.retain(|id, _| self.verdicts.contains_key(id));
         self.answered_orders.retain(|(_, id)| self.orders.contains_key(id));

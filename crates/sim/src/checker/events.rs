@@ -1,5 +1,7 @@
 //! Checks events. The transaction that makes a change also writes exactly one event about it. Each
 //! endpoint receives each event at least once, and the events about one subject in sequence.
+use std::sync::Arc;
+
 use doorbuster_core::event::{Event, EventType, Subject};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::RefundCause;
@@ -10,7 +12,7 @@ use super::records::ExpectedEvent;
 use super::rows_before::RowsBefore;
 use crate::store::{SimStore, Tx};
 
-pub(crate) fn ordering_key(event: &Event) -> String {
+fn ordering_key(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
         Subject::Ticket { id, .. } => id.to_string(),
@@ -42,6 +44,7 @@ impl Checker {
         let new = &model.events[self.deliveries.events..];
         for event in new {
             let written = ExpectedEvent { what: event.what, about: ordering_key(event) };
+            self.deliveries.keys.push(written.about.as_str().into());
             match self.deliveries.due.iter().position(|due| *due == written) {
                 Some(at) => drop(self.deliveries.due.swap_remove(at)),
                 None => self.record_finding("history", || {
@@ -106,17 +109,17 @@ impl Checker {
         dead: &[usize],
     ) {
         self.deliveries.delivered.insert((endpoint, event));
-        let key = ordering_key(&events[event]);
+        let key = self.event_key(event);
         // If a failover lost an order, one transaction may refund its payment, and another may
         // refuse its ticket. The events of these two transactions may be delivered out of sequence.
         if TicketId::parse(&key).is_some_and(|id| self.lost.contains(&id)) {
             return;
         }
         for (earlier, it) in events[..event].iter().enumerate() {
-            let fine = self.deliveries.delivered.contains(&(endpoint, earlier))
+            let fine = self.deliveries.keys[earlier] != key
+                || self.deliveries.delivered.contains(&(endpoint, earlier))
                 || dead.contains(&earlier)
-                || self.deliveries.may_be_dead.contains(&(endpoint, earlier))
-                || ordering_key(it) != key;
+                || self.deliveries.may_be_dead.contains(&(endpoint, earlier));
             self.check(fine, "order of events", || {
                 format!(
                     "endpoint {endpoint} received the event {:?} of {key} before the event {:?}",
@@ -125,6 +128,11 @@ impl Checker {
             });
         }
         self.count_case("event delivered");
+    }
+
+    /// Returns the key of an event: an endpoint gets the events with one key in sequence.
+    pub(crate) fn event_key(&self, event: usize) -> Arc<str> {
+        self.deliveries.keys[event].clone()
     }
 
     pub(crate) fn event_tried(&mut self, endpoint: usize, event: usize) {

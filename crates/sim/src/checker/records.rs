@@ -1,4 +1,6 @@
 //! The checker's own records of tickets, orders, commits, events and waitlists.
+use std::sync::Arc;
+
 use doorbuster_core::event::EventType;
 use doorbuster_core::{GrantId, ItemId, Millis, OrderState, Phase, TicketId, Units, WaitlistState};
 use hashbrown::{HashMap, HashSet};
@@ -56,6 +58,8 @@ pub(super) struct ExpectedEvent {
 pub(super) struct DeliveryLog {
     /// How many of the store's events the checker has checked.
     pub(super) events: usize,
+    /// The ordering key of each checked event.
+    pub(super) keys: Vec<Arc<str>>,
     /// How many of the store's returned tickets the checker has checked.
     pub(super) resolutions: usize,
     pub(super) due: Vec<ExpectedEvent>,
@@ -64,15 +68,18 @@ pub(super) struct DeliveryLog {
     pub(super) refused: hashbrown::HashMap<(usize, usize), u32, foldhash::fast::FixedState>,
     /// The events that a worker tried to send, each with its endpoint.
     pub(super) tried: HashSet<(usize, usize), foldhash::fast::FixedState>,
-    /// The events that a worker tried to send before a failover. Such an event may have become a
-    /// dead letter in a commit that the new primary lacks.
+    /// The events that a worker had read or tried to send before a failover. Such an event may have
+    /// become a dead letter at a position that the new primary does not know.
     pub(super) may_be_dead: HashSet<(usize, usize), foldhash::fast::FixedState>,
 }
 
 impl DeliveryLog {
     /// Adds the deliveries from the log that was in use before a failover. Leaves out events that
-    /// this log does not contain, because the failover lost them.
-    pub(super) fn keep_deliveries(&mut self, other: &Self) {
+    /// this log does not contain, because the failover lost them. `in_memory` has the events that
+    /// workers still know by their old positions. If an endpoint refuses such an event, the dead
+    /// letter has the old position, at which the store has no event. Later the worker reads the
+    /// event at its new position and sends it again.
+    pub(super) fn keep_deliveries(&mut self, other: &Self, in_memory: &[(usize, usize)]) {
         let known = |(_, event): &&(usize, usize)| *event < self.events;
         self.delivered.extend(other.delivered.iter().filter(known));
         for (of, count) in other.refused.iter().filter(|(of, _)| known(of)) {
@@ -80,6 +87,7 @@ impl DeliveryLog {
         }
         self.tried.extend(other.tried.iter().filter(known));
         self.may_be_dead.clone_from(&self.tried);
+        self.may_be_dead.extend(in_memory);
     }
 }
 

@@ -99,6 +99,16 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
+    /// Returns the events that workers have in memory, each with its endpoint.
+    pub(crate) fn in_memory(&self) -> Vec<(usize, usize)> {
+        let memories = self.workers.iter().flat_map(|worker| worker.memories.iter().enumerate());
+        let of = |(endpoint, memory): (usize, &Option<EndpointMemory>)| {
+            let events = memory.iter().flat_map(|memory| memory.read.values().flatten());
+            events.map(move |event| (endpoint, *event)).collect::<Vec<_>>()
+        };
+        memories.flat_map(of).collect()
+    }
+
     /// Continues after a failover, with the endpoints' rows of a standby that has `events` events.
     /// The workers are not restarted, so they still remember events that the standby lacks.
     pub(crate) fn fail_over(&mut self, standby: Self, events: usize) {

@@ -9,7 +9,6 @@ use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_steps::delivery::{self, Effect};
 
 use super::World;
-use crate::checker::ordering_key;
 use crate::state::{
     Deliveries, DeliveryMessage, ENDPOINTS, Endpoint, EndpointMemory, EndpointMode, Message,
     Sending, WORKERS, Worker, WorkerTransaction,
@@ -135,7 +134,7 @@ impl World {
     fn read_events(&mut self, memory: &mut EndpointMemory) {
         let queue = &mut memory.queue;
         for (at, event) in self.events_after(queue.read_after(), queue.free_capacity()) {
-            let word = ordering_key(&self.store.model.events[event]);
+            let word = self.checker.event_key(event);
             queue.add(at, &word, true);
             memory.read.insert(at, Some(event));
         }

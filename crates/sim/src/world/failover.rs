@@ -58,7 +58,7 @@ impl World {
         self.lose_events_in_flight(standby.store.model.events.len());
         self.deliveries.fail_over(standby.deliveries, standby.store.model.events.len());
         self.store.continue_from(standby.store);
-        self.checker.failed_over(standby.checker, grants);
+        self.checker.failed_over(standby.checker, grants, &self.deliveries.in_memory());
         self.commit(Tx::Promote);
         // The new primary begins with the transaction numbers of the standby, so it uses the
         // numbers of lost transactions again. A transaction that is still running starts again with
