@@ -63,7 +63,7 @@ fn known_buyers(config: &BenchConfig) -> Result<Figure> {
     let each = after.saturating_sub(before) as f64 / f64::from(known);
     let alone = slot::measure_in_child(known.min(SLOT_REQUESTS_MAX as u32))?;
     let note =
-        format!("{known} buyers with one order each; the slot itself takes {alone:.0} B of this");
+        format!("{known} buyers with one order each; for each buyer, the slot takes {alone:.0} B");
     Ok(Figure::new("R6", "", BUYER).with_value(each, "B").note(note))
 }
 

@@ -90,7 +90,7 @@ pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
         roles.extend(list(read, path).into_iter().map(|value| (value, role)));
     }
     if roles.is_empty() {
-        let detail = "no value of the claim gives a role, so nobody could sign in; set \
+        let detail = "no person could sign in, because no group has a role; set \
                       console.oidc.viewers, console.oidc.operators or console.oidc.admins";
         read.fault("console.oidc.admins", detail);
     }

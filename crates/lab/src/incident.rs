@@ -63,7 +63,10 @@ pub const VARIANTS: [(&str, &str); 6] = [
         "The database refuses a holder whose lock has ended, because its fencing token is too old.",
     ),
     ("redis-lua", "No lock: one script checks the stock and books the units."),
-    ("doorbuster-embedded", "No lock: a counter in memory and a transaction that decides."),
+    (
+        "doorbuster-embedded",
+        "No lock: a transaction takes the unit, and a counter in memory refuses most buyers.",
+    ),
 ];
 
 /// The result of one variant.

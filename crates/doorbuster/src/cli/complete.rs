@@ -15,8 +15,8 @@ use crate::client::{self, Client, Path};
 use crate::exit::Failure;
 
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
-/// The shell offers at most this many sales, the newest ones. If sales have long descriptions, a
-/// list of more sales may arrive too late.
+/// The maximum number of sales that the shell offers; the newest are offered. A list of more sales
+/// may take longer than [`ANSWER_WAIT`] if the sales have long descriptions.
 const SALES_MAX: &str = "50";
 
 /// Completes the id of a sale. The shell shows the sale's title beside the id.

@@ -55,8 +55,8 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// Returns the number of budgets of the caller's address. It depends on the number of buyers
-    /// who use the address, on all routes and in all sales together.
+    /// Returns the number of budgets of the caller's address: one for each [`BUYERS_PER_BUDGET`]
+    /// buyers who use the address, but at least one. The buyers of all sales and routes count.
     pub(super) fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))

@@ -113,8 +113,8 @@ impl Node {
         self.process.take().map_or(Ok(()), |mut process| process.stop(Signal::TERM))
     }
 
-    /// Stops the node and starts it again. If the node has a second build, starts the build that
-    /// did not run before. Fails if the node does not end cleanly and in time.
+    /// Stops the node and starts it again. If the node has two builds, each restart changes the
+    /// build. Fails if the node does not end cleanly and in time.
     pub fn upgrade(&mut self) -> Result<(), ClusterError> {
         self.process.take().map_or(Ok(()), |mut process| process.stop_cleanly())?;
         if let Some(next) = &mut self.next {
