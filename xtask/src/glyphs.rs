@@ -63,7 +63,7 @@ fn render_outlines(fonts: &Path) -> Result<String> {
             let advance = font.advance(glyph)?;
             writeln!(
                 text,
-                "    Glyph {{ shows: {character:?}, advance: {advance}, outline: &[{}] }},",
+                "    Glyph {{ character: {character:?}, advance: {advance}, outline: &[{}] }},",
                 steps.join(", ")
             )?;
         }

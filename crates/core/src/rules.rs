@@ -308,7 +308,7 @@ rules! {
     NewestReversalReport,
     /// Of two reports about one reversal with the same time, the report about its end counts.
     ReversalEndWins,
-    /// A failed refund by hand ends only the record of this amount. A larger amount always counts.
+    /// A failed refund by hand ends only a record of the same amount.
     ReturnsHaveAmounts,
     /// A newer report about a smaller refund by hand makes the record newer.
     SmallerReturnCounts,

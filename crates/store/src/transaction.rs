@@ -113,8 +113,9 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// In PostgreSQL, caches the order that the payment names. An event about the payment needs the
-    /// order's number, which never changes, so the order is not locked. SQLite reads it on demand.
+    /// In PostgreSQL, locks the payment, and caches the order that the payment names. An event
+    /// about the payment needs the order's number, which never changes, so the order is not
+    /// locked. SQLite reads it on demand.
     pub(crate) fn remember_order_of(&mut self, payment: &PaymentId) -> Done<()> {
         let Self::Postgres(ledger) = self else { return Ok(()) };
         let Some(payment) = ledger.payment(payment)? else { return Ok(()) };

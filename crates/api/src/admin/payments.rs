@@ -56,7 +56,7 @@ pub struct Reversal {
     pub payment: String,
     /// The order that the payment names.
     pub order: String,
-    /// The total amount that went back.
+    /// The amount that went back, as the provider reported it.
     pub amount: Money,
     /// `returned`: refunded at the provider's console; `disputed`: taken back by the buyer's bank.
     pub kind: ReversalKind,

@@ -26,11 +26,13 @@ pub struct ReversalKey {
 pub struct Reversal {
     /// Which reversal this is.
     pub key: ReversalKey,
-    /// The total reversed amount.
+    /// The reversed amount. For refunds by hand: the largest reported amount, which may be the
+    /// amount of one refund or of all of them.
     pub money: Money,
     /// False if the reversal failed or was withdrawn, so that the shop has the money again.
     pub stands: bool,
-    /// When the report that counts was made, even if it only confirmed the stored state.
+    /// When the report that counts was made, even if it only confirmed the stored state. If reports
+    /// about several refunds by hand count, one millisecond after the newest.
     pub reported_at: Millis,
     /// For a dispute: when it was first recorded (store time). For a refund by hand: `reported_at`.
     pub at: Millis,
@@ -48,14 +50,14 @@ pub struct ReversalReport {
     pub payment: PaymentId,
     /// How the money was reversed.
     pub kind: ReversalKind,
-    /// The total reversed amount. `None` means the whole payment.
+    /// The reversed amount: of one dispute, of one refund by hand, or of all refunds by hand.
+    /// `None` means the whole payment.
     pub money: Option<Money>,
     /// False if the reversal failed or was withdrawn, so that the shop has the money again.
     pub stands: bool,
     /// When the report was made. For a webhook message, this is a time of the provider's clock. For
     /// a query, it is the wall-clock time at the start of the query. `None` means the time when the
-    /// report arrives. A report that is older than the stored report of the same reversal changes
-    /// nothing.
+    /// report arrives.
     pub reported_at: Option<Millis>,
     /// The provider's id of the dispute, if the provider names a dispute.
     pub dispute: Option<String>,
@@ -64,10 +66,10 @@ pub struct ReversalReport {
 /// The result of recording a reversal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReversalOutcome {
-    /// The reversal is new, or the report changed the recorded reversal.
+    /// The reversal is new, or the report changed its amount or whether it stands.
     Noted,
-    /// The report changed nothing: the store already has this report or a newer report, or the
-    /// reversal is this server's own refund.
+    /// The report changed neither the amount nor whether the reversal stands: the store already has
+    /// this report or a newer report, or the reversal is this server's own refund.
     Known,
     /// The store does not know the payment, or the payment failed. The message was not recorded, so
     /// it can be sent again later.
@@ -104,29 +106,36 @@ impl ReversalReport {
     /// - If a dispute has no id, each report may be about another dispute, so the last report to
     ///   arrive counts.
     /// - A report about another amount may be about another refund by hand, or about the total. So
-    ///   the larger amount counts, with the time of the newer report. The end of one refund does
-    ///   not end a refund of another amount.
+    ///   the end of one refund does not end another amount, and a refund always counts after the
+    ///   end of another amount. Of two refunds, the larger amount counts. The result is newer than
+    ///   both reports, so a late report about the larger refund's end does not hide the smaller
+    ///   refund.
     fn next(&self, known: &Reversal, new: Reversal) -> Option<Reversal> {
+        let has_other_amount = !self.is_dispute() && known.money.minor != new.money.minor;
+        if has_other_amount && enforces(Rule::ReturnsHaveAmounts) {
+            return self.next_of_other_amount(known, new);
+        }
         let is_newer = self.reported_at.is_none()
             || known.reported_at < new.reported_at
             || known.reported_at == new.reported_at
                 && (known.stands || !new.stands || !enforces(Rule::ReversalEndWins))
             || !enforces(Rule::NewestReversalReport);
-        let new = Reversal { at: if self.is_dispute() { known.at } else { new.at }, ..new };
-        let has_other_amount = !self.is_dispute() && known.money.minor != new.money.minor;
+        let has_no_id = self.is_dispute() && new.key.dispute.is_empty();
+        let at = if self.is_dispute() { known.at } else { new.at };
+        (is_newer || has_no_id).then_some(Reversal { at, ..new })
+    }
+
+    fn next_of_other_amount(&self, known: &Reversal, new: Reversal) -> Option<Reversal> {
         let is_larger = known.money.minor < new.money.minor;
         match (known.stands, new.stands) {
-            _ if !has_other_amount || !enforces(Rule::ReturnsHaveAmounts) => {
-                let counts = is_newer || self.is_dispute() && new.key.dispute.is_empty();
-                counts.then_some(new)
-            }
+            (_, false) => None,
+            (false, true) => Some(new),
             (true, true) if is_larger || enforces(Rule::SmallerReturnCounts) => {
                 let money = if is_larger { new.money } else { known.money.clone() };
-                let reported_at = known.reported_at.max(new.reported_at);
+                let reported_at = known.reported_at.max(new.reported_at.plus(1));
                 Some(Reversal { money, reported_at, at: reported_at, ..new })
             }
-            (true, _) => None,
-            (false, stands) => (is_newer || stands && is_larger).then_some(new),
+            (true, true) => None,
         }
     }
 

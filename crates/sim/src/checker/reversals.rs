@@ -21,7 +21,7 @@ fn visible(reversal: Option<&Reversal>) -> Option<(bool, Option<&Money>)> {
 impl Checker {
     /// Checks one report. A report takes effect only once, and only if its payment was captured. A
     /// report about a refund by this server changes nothing. A report writes an event exactly if it
-    /// changes what an operator sees.
+    /// changes the amount or whether the reversal stands.
     pub(super) fn reversal(
         &mut self,
         store: &SimStore,
@@ -59,8 +59,9 @@ impl Checker {
             let is_same = store.model.events.last().is_some_and(|event| {
                 matches!(
                     &event.subject,
-                    Subject::Reversal { stands, money, dispute, .. }
+                    Subject::Reversal { payment, kind, stands, money, dispute, .. }
                         if *stands == now.stands && *money == now.money
+                            && (payment, *kind) == (&now.key.payment, now.key.kind)
                             && dispute.as_deref().unwrap_or_default() == now.key.dispute
                 )
             });

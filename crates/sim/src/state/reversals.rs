@@ -23,9 +23,10 @@ pub(crate) struct PaymentReversals {
     pub(crate) changed_at: Millis,
     /// The newest report.
     pub(crate) last: Option<ReversalReport>,
-    /// The reports that no node has handled yet. The provider repeats them.
+    /// The reports that no node has handled yet. The simulated provider repeats them, also if the
+    /// store did not know the payment.
     pub(crate) unanswered: Vec<ReversalReport>,
-    /// Whether a failover may have lost a reversal.
+    /// Whether a failover happened after the first report. Then the store may lack reversals.
     pub(crate) may_be_lost: bool,
 }
 
@@ -35,7 +36,7 @@ impl PaymentReversals {
             payment,
             paid,
             all: Vec::new(),
-            changed_at: Millis(i64::MIN),
+            changed_at: Millis(0),
             last: None,
             unanswered: Vec::new(),
             may_be_lost: false,
@@ -57,9 +58,13 @@ impl PaymentReversals {
         let dispute = reversal.dispute.clone();
         let minor = reversal.minor;
         self.all.push(reversal);
+        // The provider reports the total of all refunds by hand.
         let minor = if dispute.is_none() { self.returned() } else { minor };
-        // Reports about two refunds by hand never have the same time.
-        self.changed_at = now.max(self.changed_at.plus(1));
+        // A refund of the same amount as an earlier one is made later than the earlier one failed.
+        let is_same = |it: &ProviderReversal| it.minor == minor;
+        let others = &self.all[..self.all.len() - 1];
+        let pause = i64::from(dispute.is_none() && others.iter().any(is_same));
+        self.changed_at = now.max(self.changed_at.plus(pause));
         self.report(event, dispute, minor, true)
     }
 

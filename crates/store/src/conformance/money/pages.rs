@@ -159,7 +159,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         })
         .await
     );
-    fixture.clock.advance(1);
+    fixture.clock.advance(10);
     assert!(record_reversal(make(2, Disputed, None, true)).await);
     assert_eq!(
         listed().await,

@@ -85,7 +85,8 @@ pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture)
     assert_eq!(send(30_000, 40, true).await, Noted, "a person refunded the amount again");
     assert_eq!(send(25_000, 40, false).await, Known, "an old failure counted");
     assert_eq!(stands().await, [40]);
-    // A report of another amount may be about another refund, so its time does not matter.
+    // A report of another amount may be about another refund, so a larger amount counts even if the
+    // report is older. The record is then newer than both reports.
     assert_eq!(send(5_000, 60, true).await, Noted);
     assert_eq!(stands().await, [60]);
     assert_eq!(send(40_000, 60, false).await, Noted);
@@ -101,10 +102,15 @@ pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture)
     assert_eq!(send(230_000, 40, true).await, Known, "the refund was recorded already");
     assert_eq!(send(220_000, 40, false).await, Known, "an old failure counted");
     assert_eq!(stands().await, [40]);
+    // In one second, a refund failed and a person made a smaller one.
+    assert_eq!(send(245_000, 40, false).await, Noted);
+    assert_eq!(send(245_000, 20, true).await, Noted, "another amount counts after the end");
+    assert_eq!(stands().await, [20]);
+    assert_eq!(send(246_000, 40, true).await, Noted);
     // A smaller refund was made after the refund of 40 had failed. The report about the failure
     // arrives last, and must not hide the smaller refund.
     assert_eq!(send(250_000, 30, true).await, Known, "the larger amount stays");
-    assert_eq!(send(240_000, 40, false).await, Known, "a late failure hid a newer refund");
+    assert_eq!(send(247_000, 40, false).await, Known, "a late failure hid a newer refund");
     assert_eq!(stands().await, [40]);
     fixture.check_invariants().await;
 }
