@@ -58,7 +58,7 @@ fn endpoint(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<String
     if !is_visible || !has_host {
         faults.refuse(pointer, "must be an https address in visible ASCII")
     } else if text.len() > PUSH_ENDPOINT_BYTES_MAX {
-        faults.refuse(pointer, format!("must have at most {PUSH_ENDPOINT_BYTES_MAX} characters"))
+        faults.refuse(pointer, format!("must have at most {PUSH_ENDPOINT_BYTES_MAX} bytes"))
     } else {
         Some(text.into_owned())
     }

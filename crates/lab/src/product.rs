@@ -196,8 +196,8 @@ impl ProductInstallation {
         Ok(())
     }
 
-    /// Kills each Redis server and starts it again. Returns true if a process was connected to one
-    /// of these servers, so that the fault had an effect.
+    /// Kills each Redis server and starts it again. Returns true if the fault had an effect: if a
+    /// process was connected to one of these servers.
     pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
         let Installation::Nodes(cluster) = &mut self.installation else { return Ok(false) };
         let Some(redis) = &mut cluster.redis else { return Ok(false) };

@@ -63,7 +63,7 @@ impl App {
             let now = self.node.now();
             self.record_seconds(now).await;
             if let Err(error) = self.sum_due_minutes(now).await {
-                tracing::debug!(%error, "failed to add up the minutes of sales; will retry");
+                tracing::debug!(%error, "failed to sum the counts of the last minutes; will retry");
             }
         }
     }

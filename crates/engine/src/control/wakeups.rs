@@ -50,7 +50,7 @@ pub(super) async fn poll_recalls(node: Arc<Node>) {
     loop {
         drop(tokio::time::timeout(poll_pause(&node), node.control().sale_opened.notified()).await);
         if let Err(error) = wake_recalled_items(&node).await {
-            tracing::debug!(%error, "failed to read the recalls of other nodes; will retry");
+            tracing::debug!(%error, "failed to read which units other nodes recalled; will retry");
         }
     }
 }

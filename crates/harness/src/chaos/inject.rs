@@ -87,8 +87,8 @@ pub(super) fn inject(
     }
 }
 
-/// Makes the disk of PostgreSQL full for a while. PostgreSQL then refuses some transactions, and it
-/// ends if it needs a new WAL file. In this case the harness starts it, as an operator would.
+/// Makes the disk of PostgreSQL full for a while. PostgreSQL then refuses some transactions. If it
+/// needs a new WAL file, it stops, and the harness starts it again, as an operator would.
 fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, ClusterError> {
     let postgres = &mut cluster.postgres;
     let (pause, before) = (random_duration(rng, DISK_FULL), postgres.disk_full_reports());

@@ -86,8 +86,8 @@ impl Checker {
         });
     }
 
-    /// Checks that the store records an unanswered query only if it is the first since the end of
-    /// the payment window.
+    /// Checks that the store records only the first unanswered query after the end of the payment
+    /// window.
     fn unanswered_recorded(
         &mut self,
         question: (&str, Millis),

@@ -12,8 +12,8 @@ use super::failure::{RedisFailure, unexpected_reply};
 use super::limits::{EPOCH_MAX, RETIRED_KEEP};
 use crate::{DeliveryRef, SlotError};
 
-/// For each feed row whose request the caller searched for: the index of the row, and the hash of
-/// the request. The hash is "-" if the search did not find the request.
+/// The hashes of requests, by the index of the request's feed row. The hash is "-" if the request
+/// was not found. Only the rows that the caller searched for are in the map.
 pub(super) type FoundRequests = HashMap<usize, Vec<u8>>;
 
 pub(super) fn check_epoch(slot: SlotKey, epoch: Epoch) -> Result<(), SlotError> {

@@ -13,8 +13,8 @@ use redis::{Cmd, Value};
 use super::failure::{RedisFailure, unexpected_reply};
 use super::limits::EPOCH_MAX;
 
-/// A position in a queue is one number. Its lower bits, this many, are the ticket's number. Its
-/// higher bits are the epoch.
+/// A position in a queue is one number. The lower 40 bits are the ticket's number, and the higher
+/// bits are the epoch.
 const NUMBER_BITS: u32 = 40;
 
 fn position(epoch: u64, n: u64) -> u64 {

@@ -183,7 +183,7 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
     let query = doorbuster_api::query::OrderQuery::for_operator("").expect("no conditions");
     let refused = crate::orders::page(&app, &query, None, None)
         .await
-        .expect_err("an incomplete list ended without an error");
+        .expect_err("a list of orders was incomplete, but no error was returned");
     assert_eq!(refused.problem.status(), 503);
     app.stock.stop_node().await;
 }
