@@ -88,6 +88,6 @@ impl RequestScript for DoorRequests<'_> {
     }
 
     fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
-        self.reader.read(inbox).context("failed to read an answer of the front door")
+        self.reader.read(inbox).context("failed to read the front door's answer")
     }
 }

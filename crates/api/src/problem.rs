@@ -185,7 +185,7 @@ impl Problem {
     pub fn method_not_allowed() -> Self {
         Self::without_members(
             Code::MethodNotAllowed,
-            "this path does not accept this method; see Allow",
+            "this path does not accept this method; see the Allow header",
         )
     }
 
@@ -339,7 +339,7 @@ impl Problem {
     pub fn rate_limited(scope: RateLimitScope, retry_after: u32) -> Self {
         Self::with_retry_after(
             Code::RateLimited,
-            "too many requests; wait as long as Retry-After says",
+            "too many requests; retry after the time in Retry-After",
             ExtraMembers::RateLimitScope(scope),
             retry_after,
         )

@@ -64,7 +64,7 @@ pub enum OidcError {
     #[error("the sign-in is invalid: {0}")]
     Invalid(&'static str),
     /// The issuer's token gives the person no role.
-    #[error("{0} has no role, because no value of the role claim gives a role")]
+    #[error("{0} has no role; list its group in console.oidc.viewers, .operators or .admins")]
     NoRole(String),
 }
 

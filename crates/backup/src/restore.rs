@@ -294,7 +294,7 @@ async fn rebuild(
         (newest, at) = (segment.last, segment.at);
     }
     if newest < base.complete {
-        skipped.push(format!("the backup lacks changes from the time when {name} was made"));
+        skipped.push(format!("the backup lacks changes that {name} needs"));
         return Ok(None);
     }
     file.sync_all().map_err(|error| unreadable(&name, error))?;

@@ -137,7 +137,7 @@ fn parse_key(value: serde_json::Value) -> Option<PublicKey> {
         tracing::warn!(
             kid = jwk.common.key_id,
             event = "auth.weak_key_ignored",
-            "ignored a weak public key, because anyone can forge its signatures"
+            "ignored a weak public key, because anyone can forge its signatures; replace it"
         );
         return None;
     }

@@ -221,7 +221,7 @@ impl Amqp {
         Error::new(match error.kind() {
             ErrorKind::ProtocolError(error) => match error.kind() {
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
-                    "the broker refused the login, or this user's access to the exchange".to_owned()
+                    "the broker refused the login or access; check password and rights".to_owned()
                 }
                 AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => {
                     format!("the exchange {exchange} is not a durable topic exchange")

@@ -100,7 +100,7 @@ impl Nats {
                     )))
                 }
                 RequestErrorKind::MaxPayloadExceeded => PublishError::Refused(Error::new(
-                    "the message is larger than the broker's max_payload",
+                    "the message is larger than the broker's max_payload: raise max_payload",
                 )),
                 _ => PublishError::Unknown(Error::new("the connection broke")),
             })?;

@@ -153,7 +153,7 @@ fn next_steps_at(read: &mut SettingsReader<'_>) -> Option<Time> {
 fn font_bold(read: &mut SettingsReader<'_>) -> Option<ThemeFile> {
     const BOLD: &str = "page.theme.font_bold";
     if read.is_set(BOLD) && !read.is_set("page.theme.font") {
-        read.fault(BOLD, "needs page.theme.font, the font of the other texts");
+        read.fault(BOLD, "needs page.theme.font; set it too, or remove this setting");
     }
     file(read, BOLD, &["woff2"])
 }

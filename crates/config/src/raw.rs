@@ -125,7 +125,7 @@ fn read_file(
             None => faults.push(fault(
                 path,
                 origin,
-                "write a text, a whole number, true, false, or a list of texts",
+                "write a string, a whole number, true, false, or a list of strings",
             )),
         },
         None => faults.push(fault(

@@ -310,7 +310,7 @@ pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Opt
         ),
         Some(Shape::Postgres { .. }) if roles.api != roles.settle => read.refuse(
             "roles",
-            "shape = \"postgres\" settles a node's tickets on that node; write api and settle \
+            "with shape = \"postgres\", a node settles its own tickets; write api and settle \
              together",
         ),
         _ => Some(roles),

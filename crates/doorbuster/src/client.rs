@@ -163,7 +163,7 @@ impl Client {
         }
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             let text = "the key of --key or DOORBUSTER_ADMIN_KEY has a space, a line end or \
-                        another character that no key can have";
+                        another invalid character; correct the key";
             return Err(Failure::Settings(text.into()));
         }
         let mut http = reqwest::Client::builder()

@@ -29,7 +29,7 @@ pub fn run(args: &CsvArgs) -> Outcome {
     let unused = filters.iter().find(|(_, value)| value.is_some());
     if let (Some((option, _)), false) = (unused, args.list == Export::Actions) {
         return Err(Failure::Settings(format!(
-            "only the list actions accepts {option}; leave out {option}"
+            "only the list `actions` accepts {option}; leave it out"
         )));
     }
     let client = Client::new(&args.server)?;

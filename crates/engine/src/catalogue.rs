@@ -165,7 +165,7 @@ pub fn front_door(row: &SaleRow) -> FrontDoor {
         tracing::error!(
             sale = row.id,
             event = "sale.front_door_invalid",
-            "failed to parse the sale's front door; the server refuses all buyers of the sale"
+            "the sale's front door is invalid; all buyers are refused; run doorbuster sale edit"
         );
         FrontDoor::CLOSED_DOOR
     })

@@ -96,7 +96,7 @@ impl CatalogueReader {
             return Ok(items);
         }
         self.refresh().await?;
-        let reason = |id: &ItemId| format!("item {} is in no sale that this node knows yet", id.0);
+        let reason = |id: &ItemId| format!("this node does not know item {} yet", id.0);
         let unknown =
             |id: &ItemId| StoreError::Unavailable { reason: reason(id), may_have_happened: false };
         Ok(ids.iter().map(|id| known(id).ok_or_else(|| unknown(id))).collect::<Result<_, _>>()?)

@@ -88,7 +88,7 @@ fn spawn_backup(run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()
         if backup.await.is_err() {
             tracing::error!(
                 event = "backup.panicked",
-                "the task of the continuous backup panicked; the backup lacks all later commits"
+                "the continuous backup panicked and lacks all later commits; restart the server"
             );
         }
     })

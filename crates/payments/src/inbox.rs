@@ -158,14 +158,19 @@ impl Payments {
         reversal: ReversalReport,
     ) -> Result<ReversalOutcome, EngineError> {
         let (payment, kind, stands) =
-            (reversal.payment.0.clone(), reversal.kind.as_str(), reversal.stands);
-        if let Some(applied) = self.applied.as_ref().filter(|_| stands) {
-            applied.forget_payment(&reversal.payment);
-        }
+            (reversal.payment.clone(), reversal.kind.as_str(), reversal.stands);
         let reversing = self.node.store().record_reversal(reversal).await?;
+        // If the store does not know the payment, a failover may have lost it. Then this node must
+        // still apply the payment again.
+        if let Some(applied) = &self.applied
+            && stands
+            && reversing != ReversalOutcome::NoPayment
+        {
+            applied.forget_payment(&payment);
+        }
         if reversing == ReversalOutcome::Noted && stands {
             tracing::error!(
-                payment,
+                payment = payment.0,
                 kind,
                 event = "payment.unrequested_refund",
                 "a payment was refunded or disputed without a request from the shop; an operator \

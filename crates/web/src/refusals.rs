@@ -20,7 +20,7 @@ use super::purchase_reply::SaleRateLimit;
 use super::reply::{Reply, problem, rendered};
 
 const PASS_INVALID: &str =
-    "the Purchase-Pass is not valid for this buyer, sale and item, or this shop did not issue it";
+    "the Purchase-Pass is not valid for this buyer, sale and item; get a new pass";
 
 /// The `detail` of the problem that a blocked caller gets.
 pub(crate) const BLOCKED: &str = "the shop has blocked this buyer or this address";

@@ -21,7 +21,7 @@ fn types() -> Schema {
         .max_items(Some(EventType::ALL.len()))
         .unique_items(true)
         .description(Some(
-            "The event types to receive, or `[\"*\"]` for all types, also types of later versions.",
+            "The event types to receive, or `[\"*\"]` for all types, including future ones.",
         ))
         .into()
 }

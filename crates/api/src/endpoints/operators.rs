@@ -197,7 +197,7 @@ endpoints!(
     get_any_order = Endpoint {
         path: "/v1/admin/orders/{order}",
         summary: "Read an order with its history and payments",
-        description: "Only the node where a request is queued finds the queued request. Another \
+        description: "Until the verdict, only the node that queued a request finds it. Another \
             node needs the buyer's id to verify the id of the request. A refused request has an \
             empty `buyer`.",
         responses: &[ok::<AnyOrderDetail>("The object that the id refers to now.")],

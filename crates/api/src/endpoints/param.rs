@@ -192,7 +192,7 @@ params! {
     LastEventId(
         Header, "Last-Event-ID",
         "The id of the last event that the client received before it reconnected. The stream sends \
-         the later events about the buyer's own orders that the node still keeps.",
+         the later events about the buyer's own orders, if the node still has them.",
         "1795000000000042", text()
     ),
 }

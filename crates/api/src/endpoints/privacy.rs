@@ -13,7 +13,7 @@ endpoints!(
         auth: Auth::Operator(Role::Admin),
         summary: "Erase a buyer",
         description: "In every closed sale, the server replaces the buyer's id and the keys of the \
-            buyer's requests by a keyed hash. Rows of sales that are not closed, and rows with \
+            buyer's requests with a keyed hash. Rows of sales that are not closed, and rows with \
             pending money, do not change. The response has the numbers of these rows, by sale \
             and reason. A repeated request erases the rows that can be erased by then.",
         body: json_body::<NewErasure>(),

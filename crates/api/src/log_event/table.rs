@@ -28,14 +28,14 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("backup.directory_writable", "Other users can write to the backup. Set its mode to 700."),
     warn("backup.failed", "A write to the continuous backup failed. The server repeats the write."),
     warn("backup.fell_behind", "The backup was too slow and lost changes. A full copy follows."),
-    warn("backup.incomplete", "At shutdown, the last commits did not reach the backup."),
+    warn("backup.incomplete", "At shutdown, the backup lacked commits that the store has."),
     warn("backup.log_unreadable", "The backup could not read all changes. A full copy follows."),
     error("backup.panicked", "The continuous backup ended. Restart the server."),
-    warn("backup.retention_failed", "Old objects of the continuous backup could not be deleted."),
+    warn("backup.retention_failed", "Old backup objects were not deleted. The server retries."),
     info("backup.started", "A continuous backup began."),
     error(
         "block.invalid",
-        "The store contains a block of an invalid network. The server ignores the block.",
+        "A stored block has an invalid network. The server ignores the block. Delete it.",
     ),
     warn(
         "block.reload_failed",
@@ -48,7 +48,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "config.reload_refused",
-        "The server got SIGHUP, but the settings are invalid. Nothing changed.",
+        "The settings are invalid, so SIGHUP changed nothing. Correct them.",
     ),
     info(
         "config.reloaded",
@@ -86,7 +86,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "database.no_synchronous_standby",
-        "The database has no synchronous standby any more. A failover would lose orders.",
+        "No synchronous standby is left. Set `synchronous_standby_names`, or orders can be lost.",
     ),
     error(
         "database.orders_missing",
@@ -116,7 +116,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("database.standby_back", "The synchronous standby is connected again."),
     error(
         "database.standby_missing",
-        "Commits wait for a synchronous standby that is not connected.",
+        "Commits wait for a synchronous standby that is not connected. Start it.",
     ),
     warn(
         "database.standbys_hidden",
@@ -232,16 +232,16 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("payment.sandbox", "`payment.provider` is the sandbox. No money moves."),
     warn(
         "payment.stripe_key_limited",
-        "The key for Stripe is not allowed to read payment intents and charges. The server can overlook refunds that someone makes in Stripe's dashboard.",
+        "The key for Stripe cannot read payment intents and charges. Add the permission, or the server can miss refunds made in Stripe's dashboard.",
     ),
     error(
         "payment.undecided",
-        "For 30 days, the provider did not say how a checkout ended. The server stops its queries about this checkout.",
+        "In 30 days, the provider gave no result for a checkout. The server stops asking. Check the payment at the provider.",
     ),
     warn("payment.unknown_provider", "A checkout belongs to a provider that is not configured."),
     error(
         "payment.unrequested_refund",
-        "The payment provider gave money back although the shop did not request it. An operator must act.",
+        "The provider gave money back without a request from the shop. Decide what happens to the order.",
     ),
     warn("push.sync_failed", "Browsers' subscriptions could not be read. The server retries."),
     info("push.taken_over", "This node now sends messages to browsers in place of a lost node."),
@@ -251,7 +251,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "sale.front_door_invalid",
-        "The stored front door of a sale cannot be read. The server refuses all buyers of the sale.",
+        "A sale's front door cannot be read, so all buyers are refused. Set the front door again.",
     ),
     warn(
         "sale.numbers_lost",
@@ -259,7 +259,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     info("sale.phase_changed", "An operator or the schedule changed the phase of a sale."),
     warn("sale.phase_failed", "A sale could not open or close at its time. The server retries."),
-    warn("sandbox.cleanup_failed", "Old documents of the sandbox could not be deleted."),
+    warn("sandbox.cleanup_failed", "Old sandbox documents were not deleted. The server retries."),
     warn("sandbox.delivery_failed", "The sandbox could not send its messages, and retries."),
     warn(
         "sandbox.message_refused",
@@ -278,7 +278,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "Other users can write to the data directory. They could remove the record that protects against an old primary. Set the directory's mode to 700.",
     ),
     warn("secret.readable", "Other users can read a secret's file. Set the file's mode to 600."),
-    warn("server.accept_failed", "The server could not accept a connection."),
+    warn("server.accept_failed", "The server could not accept a connection. It retries."),
     warn(
         "server.connections_cut",
         "Connections were still open when the server had to stop. The server closed them.",
@@ -286,7 +286,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("server.export_failed", "An export failed midway. The client gets an incomplete file."),
     warn(
         "server.few_files",
-        "The limit of open files (`ulimit -n`) allows fewer connections than `limits.connections`.",
+        "The limit of open files (`ulimit -n`) is too low for `limits.connections`. Raise it.",
     ),
     warn(
         "server.notify_failed",
@@ -347,7 +347,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     error("slot.outage_began", "A Redis server that holds slots is unavailable."),
     error("slot.outage_continues", "A Redis server that holds slots is still unavailable."),
     warn("slot.outage_ended", "The Redis servers that hold slots are available again."),
-    warn("slot.reconcile_failed", "The slots could not be reconciled with the store."),
+    warn("slot.reconcile_failed", "Slots were not reconciled. The server retries."),
     warn(
         "slot.release_failed",
         "Unsettled tickets could not be released while the server stopped. Other nodes take over the tickets later.",
@@ -423,7 +423,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "The store's rows come from a dump of another database server. The node lowers the transaction numbers in the rows.",
     ),
     warn("store.unlock_failed", "The data directory could not be unlocked."),
-    error("store.unusable", "The store failed. This process must not use it any more."),
+    error("store.unusable", "The store failed. It refuses all later calls."),
     error("stream.lost", "Idle WebSockets were lost because their task panicked."),
     warn("stream.poll_failed", "Idle WebSockets could not be polled. Each gets its own task."),
     warn(
@@ -438,7 +438,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("trace.unsent", "The last traces could not be sent."),
     warn("waitlist.failed", "A waitlist could not be served or ended. The server retries."),
     warn("webhook.cleanup_failed", "Old events could not be deleted from the store."),
-    error("webhook.dead_letter", "An event could not be delivered and is now a dead letter."),
+    error("webhook.dead_letter", "An event was not delivered. Retry or discard its dead letter."),
     warn(
         "webhook.delivery_failed",
         "The store failed while the server delivered events to an endpoint. The server retries.",

@@ -33,7 +33,7 @@ fn each_code_has_its_members() {
     );
     check(
         &Problem::rate_limited(RateLimitScope::Buyer, 2),
-        r#"{"type":"/docs#rate_limited","title":"Too many requests","status":429,"code":"rate_limited","detail":"too many requests; wait as long as Retry-After says","retryable":true,"scope":"buyer"}"#,
+        r#"{"type":"/docs#rate_limited","title":"Too many requests","status":429,"code":"rate_limited","detail":"too many requests; retry after the time in Retry-After","retryable":true,"scope":"buyer"}"#,
     );
     check(
         &Problem::not_eligible(Requirement::AccessCode),

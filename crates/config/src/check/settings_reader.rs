@@ -70,7 +70,7 @@ impl<'a> SettingsReader<'a> {
         match &self.raw.get(path)?.value {
             RawValue::Text(text) | RawValue::Unparsed(text) => Some(text.clone()),
             RawValue::SecretFile(_) => self.secret_file(path),
-            _ => self.refuse(path, "must be a text between quotes"),
+            _ => self.refuse(path, "must be a string in quotes"),
         }
     }
 
@@ -117,7 +117,7 @@ impl<'a> SettingsReader<'a> {
             RawValue::List(entries) => Some(entries.clone()),
             RawValue::Unparsed(text) => Some(entries(text)),
             RawValue::SecretFile(_) => self.secret_file(path).map(|text| entries(&text)),
-            _ => self.refuse(path, "must be a list of texts, such as [\"a\", \"b\"]"),
+            _ => self.refuse(path, "must be a list of strings, such as [\"a\", \"b\"]"),
         }
     }
 

@@ -102,7 +102,7 @@ pub struct OrderSelection {
     pub yes: bool,
 }
 
-/// Erase a buyer: replace the buyer's id by a keyed hash in every closed sale.
+/// Erase a buyer: replace the buyer's id with a keyed hash in every closed sale.
 ///
 /// Two kinds of orders are not erased now: orders in sales that are not closed, and orders with a
 /// pending payment or refund. If there are such orders, the command lists them and exits with 1. In

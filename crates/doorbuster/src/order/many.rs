@@ -129,7 +129,7 @@ async fn changeable(
                 }
                 AnyOrderDetail::Order(detail) => {
                     let (state, able) = (detail.order.state.as_str(), change.state().as_str());
-                    format!("the order is {state}, and the change needs an order that is {able}")
+                    format!("the order is {state}, but this change is only for {able} orders")
                 }
                 _ => "there is no order with this id".to_owned(),
             },

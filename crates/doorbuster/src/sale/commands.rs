@@ -66,7 +66,7 @@ fn without_points(series: &Series) -> &'static str {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let from = u128::try_from(series.from.millis()).unwrap_or_default();
     if series.step_secs < 60 && from < now.saturating_sub(SECONDS_KEPT).as_millis() {
-        return "Numbers of each second are kept only for a day; use --step 60 for older times.\n";
+        return "Steps below 60 s are kept for only one day; use --step 60 for older times.\n";
     }
     "There were no requests and no changes in this time.\n"
 }

@@ -295,7 +295,7 @@ async fn the_log_the_metrics_and_the_problems_name_no_buyer() {
     shop.fixture.wait_for_end(TIMEOUT).expect("it ends");
     let log = shop.fixture.stderr_text();
     for line in [
-        "failed to settle a ticket; returning it as a dead letter",
+        "failed to settle a ticket; recording it as a dead letter",
         "is a dead letter",
         "request failed",
         "refunding a payment that pays for no order",

@@ -161,7 +161,7 @@ async fn pause(sale_control: &SaleControl, sale: &str) {
         error,
         sale,
         event = "audit.pause_failed",
-        "failed to pause the sale; the sale continues to sell"
+        "failed to pause the sale; buyers can still buy; run doorbuster sale pause"
     );
 }
 

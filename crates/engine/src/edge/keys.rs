@@ -150,13 +150,13 @@ async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, Secret
     let missing = |why: &str| {
         SecretsError::EdgeKeys(format!(
             "{why}; copy auth.id_key, auth.buyer_secret (or auth.buyer_jwks) and pass.keys from \
-             the nodes' settings, or copy auth.admin_key, which opens the keys that nodes keep in \
+             the nodes' settings, or copy auth.admin_key, which decrypts the nodes' keys in \
              Redis"
         ))
     };
     if openers.is_empty() {
         return Err(missing(
-            "the settings lack some of the edge's keys, and have no secret that opens the nodes' keys",
+            "the settings lack some of the edge's keys, and no secret can decrypt the nodes' keys",
         ));
     }
     let servers = SharedRedis::readers(urls, "doorbuster")
@@ -173,7 +173,7 @@ async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, Secret
             }
         }
         if Instant::now() > until {
-            return Err(missing("found no keys in Redis that this edge can open"));
+            return Err(missing("found no keys in Redis that this edge can decrypt"));
         }
         tokio::time::sleep(READ_INTERVAL).await;
     }

@@ -212,7 +212,7 @@ impl ChallengePool {
             tracing::error!(
                 started = threads.len(),
                 event = "challenge.threads_missing",
-                "failed to start some of the threads that draw challenges"
+                "failed to start some threads that draw challenges; check the limit on threads"
             );
         }
         Self { shared, threads }

@@ -262,7 +262,7 @@ impl Journal {
     /// already used the database.
     pub fn fenced(&self) {
         self.write(|_, _, _| {
-            let text = "is refused by the database, because a later holder used the database";
+            let text = "is refused by the database: a later lock holder has already used it";
             (EventKind::IsRefused, text.to_owned())
         });
     }

@@ -72,7 +72,7 @@ pub(super) async fn send(
             if EventType::parse(what).is_none() && is_unknown_type(what) =>
         {
             return Err(SendError::Deferred(format!(
-                "the event type {what:?} is unknown to this version; a newer version delivers it"
+                "the event type {what:?} is unknown to this version; upgrade this node"
             )));
         }
         Err(unreadable) => {

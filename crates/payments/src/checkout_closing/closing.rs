@@ -76,7 +76,7 @@ impl Payments {
                     session = checkout.session,
                     provider = checkout.provider,
                     event = "payment.unknown_provider",
-                    "the checkout belongs to a provider that is not configured"
+                    "a checkout's provider is not configured; check the payment at the provider"
                 );
             }
             return (Answer::Failed, Vec::new(), ProbeResult::NotAsked);

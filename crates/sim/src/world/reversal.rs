@@ -60,14 +60,14 @@ impl World {
         self.hook(event, ProviderMessage::Reversed(report));
     }
 
-    /// Handles a report. A node forgets the payment first, so that it does not apply the payment
-    /// again after a failover.
+    /// Handles a report. If the store knows the payment, the node forgets it, so that the node does
+    /// not apply the payment again after a failover.
     pub(super) fn apply_reversal(&mut self, report: &ReversalReport) {
-        if report.stands {
-            self.forget_payment(&report.payment);
-        }
         let outcome = self.commit(Tx::RecordReversal(report.clone(), self.now));
         if outcome != TxResult::Reversal(ReversalOutcome::NoPayment) {
+            if report.stands {
+                self.forget_payment(&report.payment);
+            }
             self.answered_reversal(report);
         }
     }

@@ -95,7 +95,7 @@ impl From<RedisFailure> for SlotError {
             | RedisFailure::Busy(reason)
             | RedisFailure::Refused(reason) => Self { reason, may_have_happened: false },
             RedisFailure::NoScript => Self {
-                reason: "the server forgot a script again right after it was loaded".to_owned(),
+                reason: "Redis lost a script right after this node loaded it".to_owned(),
                 may_have_happened: false,
             },
             RedisFailure::NoReply(reason) => Self { reason, may_have_happened: true },

@@ -46,7 +46,7 @@ pub enum SegmentError {
     #[error("the segment is damaged or incomplete")]
     Damaged,
     /// The bytes do not begin with the mark of this format. A newer program may have written them.
-    #[error("the segment has a format that this program does not know")]
+    #[error("the segment has an unknown format; use a newer program")]
     UnknownFormat,
 }
 

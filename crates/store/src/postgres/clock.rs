@@ -138,9 +138,9 @@ impl Clock {
             (false, true) => tracing::error!(
                 ahead_ms = ahead,
                 event = "database.clock_set",
-                "the database's clock was set; orders expire and sales open by the earlier of the \
-                 new time and the node's own time; the node's time moves toward the new time by \
-                 20 ms a second"
+                "the database's clock was set; correct the clock, or restart the nodes; until the \
+                 node's time agrees with the new time, orders expire and sales open by the \
+                 earlier of the two"
             ),
             (true, false) => tracing::info!(
                 event = "database.clock_trusted",

@@ -233,7 +233,7 @@ pub(super) async fn check_server(
     if matches!(synchronous, "off") {
         warnings.push(
             "synchronous_commit is off in PostgreSQL: a crash of the database can lose orders \
-             that buyers already have"
+             that buyers already have; set synchronous_commit to on"
                 .to_owned(),
         );
     } else if standbys.is_empty() || synchronous == "local" {

@@ -87,7 +87,7 @@ async fn settle_poisoned(
         %reason,
         ticket = %id,
         event = "settle.dead_letter",
-        "failed to settle a ticket; returning it as a dead letter"
+        "failed to settle a ticket; recording it as a dead letter"
     );
     let one = std::slice::from_ref(ticket);
     let failure = match run_with_retries(shared, one, SettleTask::GiveUp(&reason)).await {

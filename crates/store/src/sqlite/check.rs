@@ -249,7 +249,7 @@ fn items(sql: &mut Reader<'_>, run: &mut CheckRun, in_slots: &BTreeMap<ItemId, u
         }
     }
     for (id, sums) in std::mem::take(&mut run.items) {
-        let detail = format!("the item of orders with {} active units is missing", sums.active);
+        let detail = format!("orders with {} active units name a missing item", sums.active);
         run.report("I2", Some(id), detail);
     }
     Ok(())

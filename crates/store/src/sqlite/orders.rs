@@ -62,7 +62,7 @@ fn settle_alone(
         %reason,
         ticket = %key.id_of(ticket),
         event = "settle.dead_letter",
-        "failed to settle a ticket; returning it as a dead letter"
+        "failed to settle a ticket; recording it as a dead letter"
     );
     // `late` is after the ticket's `decide_by`, so the rules can only return the ticket.
     let late = ticket.decide_by.plus(1).max(now);

@@ -179,7 +179,7 @@ fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
             tracing::warn!(
                 ?carried,
                 event = "store.removed",
-                "the store's files were removed; failed to save the last commits in the database file"
+                "the store's files were removed; the last commits could not be saved"
             );
         }
     })

@@ -81,7 +81,7 @@ fn adjusted_counts(
         AdjustOutcome::NotInPool(free) => Problem::too_little_free(phase, free),
         AdjustOutcome::KeyReused => Problem::idempotency_key_reused(),
         AdjustOutcome::TooMuch => {
-            Problem::invalid_member("/units", "would raise the stock over 1000000000 units")
+            Problem::invalid_member("/units", "would raise the stock over 1,000,000,000 units")
         }
         AdjustOutcome::Unlimited => {
             Problem::wrong_state("unlimited", "unlimited stock cannot be adjusted")

@@ -18,7 +18,7 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     }
     text.gauge(
         "doorbuster_slot_servers_refused",
-        "Redis servers that hold slots and have settings with which a node refuses to start.",
+        "Redis servers that hold slots, but evict keys, are too old, or are replicas.",
         evidence.refusals.len(),
     );
 }

@@ -98,7 +98,7 @@ fn limit(
     let half = |member: &str, given: Option<u32>, known: Option<u32>| {
         given.or(known).ok_or_else(|| {
             let pointer = format!("/front_door/limits/{name}/{member}");
-            Problem::invalid_member(&pointer, "is missing, and the limit had no value before")
+            Problem::invalid_member(&pointer, "is required: the limit has no earlier value")
         })
     };
     Ok(LimitSetting::Some(Limit {

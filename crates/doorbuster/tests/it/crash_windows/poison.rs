@@ -66,7 +66,7 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
         "wrong number of dead letters for one purchase: {letters}"
     );
     assert!(
-        fixture.stderr_text().contains("failed to settle a ticket; returning it as a dead letter"),
+        fixture.stderr_text().contains("failed to settle a ticket; recording it as a dead letter"),
         "the log does not mention the dead letter: {}",
         fixture.stderr_text()
     );

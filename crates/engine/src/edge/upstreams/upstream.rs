@@ -225,7 +225,7 @@ impl Upstream {
             (_, UpstreamState::WithoutApi) => tracing::warn!(
                 %address,
                 event = "edge.upstream_without_api",
-                "a node behind this edge lacks the role api; the edge sends it no requests"
+                "a node lacks the role api and gets no requests; remove it from edge.upstreams"
             ),
             (UpstreamState::Lost | UpstreamState::WithoutApi, _) => tracing::info!(
                 %address,

@@ -58,7 +58,7 @@ const RULES: [(&str, &str, &str); 25] = [
     ("/starts_at", "must be in the future", "the sale and the clock decide"),
     ("/ends_at", "must be after starts_at", "two members are compared"),
     ("/ends_at", "must be in the future", "the sale and the clock decide"),
-    ("/front_door/limits/", "is missing, and the limit had no value before", "the sale decides"),
+    ("/front_door/limits/", "is required: the limit has no earlier value", "the sale decides"),
     ("/expires_at", "must be in the future", "the clock decides"),
     ("/value", "must be an address or a network", "no format describes networks"),
     ("/secs", "must be later than the order's pay_by", "the order and the clock decide"),
