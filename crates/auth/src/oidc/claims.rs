@@ -162,8 +162,8 @@ mod tests {
             ("nonce", json!("m"), "another sign-in"),
             ("nonce", Value::Null, "another sign-in"),
             ("sub", json!(""), "no subject"),
-            ("groups", json!(["guests"]), "no value"),
-            ("groups", Value::Null, "no value"),
+            ("groups", json!(["guests"]), "has no role"),
+            ("groups", Value::Null, "has no role"),
         ] {
             let found = checked(name, value.clone());
             assert!(

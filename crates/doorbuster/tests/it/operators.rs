@@ -237,7 +237,7 @@ fn many_orders_are_listed_and_confirmed_before_they_change() {
     assert!(would.err().starts_with("ord_none: "), "{}", would.err());
     let unpaid = ask(&["order", "refund", two[1], "--dry-run"]);
     assert_eq!(unpaid.code(), Some(1), "{}", unpaid.out());
-    assert!(unpaid.err().contains("needs an order that is paid"), "{}", unpaid.err());
+    assert!(unpaid.err().contains("this change is only for paid orders"), "{}", unpaid.err());
     let extend = ["order", "extend", "--file", &path, "--secs", "600", "--yes"];
     for more in [&[][..], &["--json"]] {
         let some = ask(&[&extend[..], more].concat());
