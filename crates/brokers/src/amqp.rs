@@ -221,7 +221,8 @@ impl Amqp {
         Error::new(match error.kind() {
             ErrorKind::ProtocolError(error) => match error.kind() {
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
-                    "the broker refused the login or access; check password and rights".to_owned()
+                    "the broker refused the login or access; check password and permissions"
+                        .to_owned()
                 }
                 AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => {
                     format!("the exchange {exchange} is not a durable topic exchange")

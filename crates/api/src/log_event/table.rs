@@ -423,7 +423,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "The store's rows come from a dump of another database server. The node lowers the transaction numbers in the rows.",
     ),
     warn("store.unlock_failed", "The data directory could not be unlocked."),
-    error("store.unusable", "The store failed. It refuses all later calls."),
+    error("store.unusable", "The store failed, so the server stops. Read the reason."),
     error("stream.lost", "Idle WebSockets were lost because their task panicked."),
     warn("stream.poll_failed", "Idle WebSockets could not be polled. Each gets its own task."),
     warn(

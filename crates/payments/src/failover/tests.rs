@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use doorbuster_base::clock::Clock;
-use doorbuster_core::money::Money;
+use doorbuster_core::money::{Money, ReversalKind, ReversalOutcome, ReversalReport};
 use doorbuster_testkit::TempDir;
 
 use super::*;
@@ -48,6 +48,42 @@ async fn a_payment_that_the_database_lacked_is_looked_up_and_its_refund_is_recor
     assert_eq!(times, [1_795_000_000_000], "{reversals:?}");
     let again = payments.apply_again(3, vec![capture], &changes).await;
     assert_eq!(again, [], "the database must not lack the payment any more");
+    engine.stock.stop_node().await;
+}
+
+#[tokio::test]
+async fn a_reversed_payment_that_the_database_lacks_stays_remembered() {
+    let dir = TempDir::new();
+    let (engine, _, order) = engine_with_checkout(&dir, Clock::default()).await;
+    let mut payments = stripe_payments(&engine, "http://127.0.0.1:1".to_owned());
+    payments.applied = Some(AppliedPayments::default());
+    let paying = Capture {
+        provider: "stripe".to_owned(),
+        order: order.id.to_string(),
+        money: Money { minor: 10, currency: "CNY".to_owned() },
+        ..capture(1)
+    };
+    let report = ReversalReport {
+        event: None,
+        provider: paying.provider.clone(),
+        payment: paying.payment.clone(),
+        kind: ReversalKind::Returned,
+        money: None,
+        stands: true,
+        reported_at: None,
+        dispute: None,
+    };
+    let remembered = |payments: &Payments| {
+        payments.applied.as_ref().map(|applied| applied.read(1)).unwrap_or_default()
+    };
+    payments.applied.as_ref().expect("set above").add(paying.clone());
+    for (outcome, left) in
+        [(ReversalOutcome::NoPayment, vec![paying.clone()]), (ReversalOutcome::Noted, Vec::new())]
+    {
+        let reversing = payments.apply_reversal(report.clone()).await.expect("writes");
+        assert_eq!((reversing, remembered(&payments)), (outcome, left));
+        payments.capture(paying.clone()).await.expect("writes");
+    }
     engine.stock.stop_node().await;
 }
 

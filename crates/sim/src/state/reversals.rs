@@ -84,10 +84,7 @@ impl PaymentReversals {
         minor: i64,
         stands: bool,
     ) -> ReversalReport {
-        let kind = match dispute {
-            Some(_) => ReversalKind::Disputed,
-            None => ReversalKind::Returned,
-        };
+        let kind = kind(dispute.as_deref());
         let report = ReversalReport {
             event: Some(event),
             provider: PROVIDER.to_owned(),
@@ -105,11 +102,11 @@ impl PaymentReversals {
 
     /// Returns the store's key of a reversal.
     pub(crate) fn key(&self, dispute: Option<&str>) -> ReversalKey {
-        let kind = match dispute {
-            Some(_) => ReversalKind::Disputed,
-            None => ReversalKind::Returned,
-        };
-        let dispute = dispute.unwrap_or_default().to_owned();
+        let (kind, dispute) = (kind(dispute), dispute.unwrap_or_default().to_owned());
         ReversalKey { payment: self.payment.clone(), kind, dispute }
     }
+}
+
+fn kind(dispute: Option<&str>) -> ReversalKind {
+    if dispute.is_some() { ReversalKind::Disputed } else { ReversalKind::Returned }
 }

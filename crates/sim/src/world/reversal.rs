@@ -26,16 +26,16 @@ impl World {
         let standing = |disputed: bool| {
             of.all.iter().rposition(|r| r.stands && r.dispute.is_some() == disputed)
         };
-        let begin = |dispute: Option<String>, minor: i64| {
+        let reversal = |dispute: Option<String>, minor: i64| {
             let is_allowed = minor > 0 && of.all.len() < REVERSALS_MAX;
             is_allowed.then_some(ProviderReversal { dispute, minor, stands: true })
         };
         let id = || Some(format!("dp_{}", of.all.len()));
         let new = match how % 8 {
-            0 => begin(id(), of.paid.minor),
-            1 => begin(id(), of.paid.minor / 2),
-            2 | 3 => begin(None, rest),
-            4 => begin(None, rest / 2),
+            0 => reversal(id(), of.paid.minor),
+            1 => reversal(id(), of.paid.minor / 2),
+            2 | 3 => reversal(None, rest),
+            4 => reversal(None, rest / 2),
             _ => None,
         };
         let ended = match how % 8 {
