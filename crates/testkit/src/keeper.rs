@@ -1,11 +1,9 @@
 //! Runs private servers for tests. Each server runs in its own directory on free ports, and always
 //! ends with the test program.
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
-
-use rand::RngExt;
 
 /// A broker in its own process, which a test can start, stop and kill.
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -108,19 +106,6 @@ pub fn directory(what: &str) -> PathBuf {
         std::env::temp_dir().join(format!("doorbuster-{what}-{:016x}", rand::random::<u64>()));
     std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
     dir
-}
-
-/// Returns free ports below the range of ephemeral ports, so that no outgoing connection takes the
-/// port of a server that restarts. Installations (`doorbuster_harness::cluster`) use lower
-/// ports.
-pub fn free_ports<const N: usize>() -> [u16; N] {
-    let anywhere = || rand::rng().random_range(30_000..32_700);
-    let bind = || {
-        std::iter::repeat_with(anywhere)
-            .find_map(|port: u16| TcpListener::bind(("127.0.0.1", port)).ok())
-    };
-    let held = [(); N].map(|()| bind().expect("a free port"));
-    held.map(|listener| listener.local_addr().expect("an address").port())
 }
 
 /// Returns a connection to a port of this machine.

@@ -10,6 +10,7 @@ mod bucket;
 pub mod keeper;
 #[cfg(feature = "brokers")]
 pub mod nats_server;
+pub mod ports;
 pub mod postgres;
 #[cfg(feature = "brokers")]
 pub mod proxy;

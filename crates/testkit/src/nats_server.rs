@@ -8,7 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::keeper::{TestBroker, dial, directory, free_ports};
+use crate::keeper::{TestBroker, dial, directory};
+use crate::ports::free_ports;
 use crate::tool::program;
 
 /// The default window of a stream. If a message has the same id as another message within this

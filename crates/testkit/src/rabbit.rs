@@ -10,7 +10,8 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 
-use crate::keeper::{TestBroker, dial, directory, free_ports};
+use crate::keeper::{TestBroker, dial, directory};
+use crate::ports::free_ports;
 use crate::tool::program;
 
 /// The program that runs the broker. Tests do not use the script of the same name in the `PATH`,

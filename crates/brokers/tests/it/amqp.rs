@@ -102,7 +102,7 @@ async fn an_amqp_refusal_is_reported_without_the_brokers_text_and_password() {
     );
     declared.await.expect("an exchange");
     check(&rabbit.url(&exchange), "not a durable topic exchange").await;
-    let [closed] = crate::keeper::free_ports();
+    let [closed] = doorbuster_testkit::ports::free_ports();
     check(&format!("amqp://guest:guest@127.0.0.1:{closed}/"), "connection refused").await;
     check(&format!("amqps://guest:guest@127.0.0.1:{port}/"), "no connection").await;
 }

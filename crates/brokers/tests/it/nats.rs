@@ -50,7 +50,7 @@ async fn a_nats_refusal_is_reported_without_the_servers_text_and_password() {
     let port = server.port();
     check(&format!("nats://shop:wrong-password@127.0.0.1:{port}"), "refused the login").await;
     check(&format!("nats://wrong-password@127.0.0.1:{port}"), "refused the login").await;
-    let [closed] = crate::keeper::free_ports();
+    let [closed] = doorbuster_testkit::ports::free_ports();
     check(&format!("nats://127.0.0.1:{closed}"), "connection refused").await;
     check(&format!("tls://shop:secret@127.0.0.1:{port}"), "no connection").await;
     // A publish fails while no stream exists. After the stream is created, a publish over the same

@@ -1,6 +1,5 @@
 //! A private Redis server in its own directory. The server always ends with the test's process.
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,8 +8,8 @@ use std::time::{Duration, Instant};
 use doorbuster_core::NodeId;
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_slots::{RedisOptions, conformance};
+use doorbuster_testkit::ports::free_pair;
 use doorbuster_testkit::tool;
-use rand::RngExt;
 use redis::{Cmd, FromRedisValue};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -36,12 +35,12 @@ impl Server {
 
     /// Starts a server on a free port.
     pub fn start_on_port(arguments: &[&str]) -> Self {
-        Self::start_at(Some(free_port()), arguments)
+        Self::start_at(Some(free_pair()), arguments)
     }
 
     /// Starts a server that also listens on a port with TLS, and returns that port.
     pub fn start_with_tls(key: &str, certificate: &str) -> (Self, u16) {
-        let port = free_port();
+        let port = free_pair();
         let number = port.to_string();
         let arguments =
             ["--tls-port", &number, "--tls-key-file", key, "--tls-cert-file", certificate];
@@ -161,17 +160,6 @@ impl Drop for Server {
             drop(std::fs::remove_dir_all(&self.dir));
         }
     }
-}
-
-/// Returns a free port `p`. The port `p + 10_000` must be free too, because a cluster's servers use
-/// it among themselves. Both are below the range of automatic ports, so they stay free until a
-/// restart.
-fn free_port() -> u16 {
-    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let anywhere = || rand::rng().random_range(10_000..20_000);
-    std::iter::repeat_with(anywhere)
-        .find(|&port| is_free(port) && is_free(port + 10_000))
-        .expect("a free port")
 }
 
 /// Returns the options of slots on these servers, with their own prefix.
