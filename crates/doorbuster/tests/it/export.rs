@@ -6,6 +6,7 @@
 
 mod nginx;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::crash_windows::client::{HttpConnection, PurchaseSpec, Reply, request, signed_in};
 use super::crash_windows::fixture::ServerFixture;
 use crate::test_server::{program, stand_in};
+use doorbuster_testkit::ports::free_ports;
 use doorbuster_testkit::tool;
 
 /// The guide that contains a configuration of nginx. The test runs nginx with this configuration,
@@ -25,16 +27,15 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 pub struct Cdn {
     child: Child,
     /// The address on which nginx listens.
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Cdn {
     /// Starts nginx. It serves the files in `folder`, and forwards all other requests to `fixture`
     /// through a cache.
     pub fn start(fixture: &ServerFixture, folder: &Path) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("a port");
-        drop(listener);
+        let [port] = free_ports();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let dir = fixture.temp_dir.join("cdn");
         std::fs::create_dir_all(&dir).expect("a directory");
         let (_, rest) = GUIDE.split_once("```nginx\n").expect("the guide has a configuration");

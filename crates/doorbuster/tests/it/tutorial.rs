@@ -2,11 +2,11 @@
 //! and the shop receives the events.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use doorbuster_base::signing::{self, SigningKey};
+use doorbuster_testkit::ports::free_ports;
 use doorbuster_testkit::tool;
 use serde_json::{Value, json};
 
@@ -79,8 +79,7 @@ fn follow_tutorial(interpreter: &str, file: &str) {
         .env("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true");
     let server = TestServer::start(command, data_dir);
     let ask = |arguments: &[&str]| server.ask(&temp_dir, arguments).stdout_of_success();
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let port = free.expect("a free port").port();
+    let [port] = free_ports();
     let hook = format!("http://127.0.0.1:{port}/hooks/doorbuster");
     let added = ask(&["webhook", "endpoint", "add", &hook, "--type", "*", "--json"]);
     let added: Value = serde_json::from_str(&added).expect("JSON");

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use doorbuster_base::signing::{SigningKey, format_secret, sign};
+use doorbuster_testkit::ports::free_ports;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -178,15 +179,13 @@ async fn endpoints_are_managed_and_tested_from_a_shell() {
         "There are no endpoints.\n"
     );
     assert_eq!(ask(&["dead-letter", "list"]).stdout_of_success(), "There are no dead letters.\n");
-    let free =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let port = free.expect("a free port").port().to_string();
+    let [port] = free_ports();
     let address = format!("http://127.0.0.1:{port}/");
     let added =
         ask(&["webhook", "endpoint", "add", &address, "--type", "order.reserved", "--json"]).json();
     let text = |name: &str| added[name].as_str().expect("a text").to_owned();
     let (id, secret) = (text("id"), text("secret"));
-    let (mut listener, mut next) = Listener::start(&fixture.temp_dir, &port, &secret);
+    let (mut listener, mut next) = Listener::start(&fixture.temp_dir, port, &secret);
     let order = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
     let message: Value = serde_json::from_str(&next()).expect("JSON");
     let notices = BufReader::new(listener.0.stderr.take().expect("piped output"));
@@ -329,9 +328,7 @@ async fn dead_letters_are_retried_and_discarded_from_a_shell() {
         run(command.args(arguments).env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
     };
     // No server listens at the address yet, so the first attempt fails.
-    let free =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let port = free.expect("a free port").port().to_string();
+    let [port] = free_ports();
     let address = format!("http://127.0.0.1:{port}/");
     let added =
         ask(&["webhook", "endpoint", "add", &address, "--type", "order.reserved", "--json"]).json();
@@ -371,7 +368,7 @@ async fn dead_letters_are_retried_and_discarded_from_a_shell() {
     for part in [&retried, "order.reserved", whole["error"].as_str().expect("why"), "\"data\": {"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let (_listener, mut next) = Listener::start(&fixture.temp_dir, &port, secret);
+    let (_listener, mut next) = Listener::start(&fixture.temp_dir, port, secret);
     assert_eq!(
         ask(&["dead-letter", "retry", &retried]).stdout_of_success(),
         format!("{retried} is retried.\n")

@@ -14,11 +14,12 @@ impl Listener {
     /// prints.
     pub(super) fn start(
         temp_dir: &TempDir,
-        port: &str,
+        port: u16,
         secret: &str,
     ) -> (Self, impl FnMut() -> String) {
         let mut command = program(temp_dir);
-        command.args(["webhook", "listen", "--port", port, "--secret", secret, "--json"]);
+        let number = port.to_string();
+        command.args(["webhook", "listen", "--port", &number, "--secret", secret, "--json"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped output")).lines();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use doorbuster_testkit::ports::free_ports;
 use doorbuster_testkit::tool;
 
 /// A script that runs the server until the script's input ends. The input ends at the latest when
@@ -25,11 +26,8 @@ impl Redis {
     /// Starts a server that also listens on a port, for programs that read the server's address
     /// from their settings. Returns the server and the address.
     pub(crate) fn start_on_port() -> (Self, String) {
-        let free = std::net::TcpListener::bind("127.0.0.1:0")
-            .expect("a free port")
-            .local_addr()
-            .expect("an address");
-        (Self::listening(Some(free.port())), format!("redis://{free}"))
+        let [port] = free_ports();
+        (Self::listening(Some(port)), format!("redis://127.0.0.1:{port}"))
     }
 
     fn listening(port: Option<u16>) -> Self {

@@ -38,7 +38,27 @@ async fn wait_for_shares(node: &TestNode, nodes: usize) {
     .await;
 }
 
-/// This test measures how long slots have no settler, so it runs at the same time as few other
+/// Returns the slots that each listed node settles.
+fn listed(list: &Value) -> Vec<Vec<String>> {
+    let nodes = list["nodes"].as_array().expect("a list");
+    let slots = |node: &Value| serde_json::from_value(node["settles"].clone()).expect("names");
+    nodes.iter().map(slots).collect()
+}
+
+async fn wait_for_list(app: &TestApp, nodes: usize, slots: usize) {
+    let is_shared = |list: &Value| {
+        let settled = listed(list);
+        let mut all = settled.concat();
+        let named = all.len();
+        all.sort_unstable();
+        all.dedup();
+        let busy = settled.iter().filter(|slots| !slots.is_empty()).count();
+        (busy, named, all.len()) == (nodes, slots, slots)
+    };
+    app.until("/v1/admin/nodes", "the list shows one settler for each slot", is_shared).await;
+}
+
+/// These tests measure how long slots have no settler, so they run at the same time as few other
 /// tests.
 mod windows {
     use super::*;
@@ -79,55 +99,35 @@ mod windows {
         let counts = first.counts().await;
         assert_eq!(counts.held, 128, "{counts:?}");
     }
-}
 
-/// Returns the slots that each listed node settles.
-fn listed(list: &Value) -> Vec<Vec<String>> {
-    let nodes = list["nodes"].as_array().expect("a list");
-    let slots = |node: &Value| serde_json::from_value(node["settles"].clone()).expect("names");
-    nodes.iter().map(slots).collect()
-}
-
-async fn wait_for_list(app: &TestApp, nodes: usize, slots: usize) {
-    let is_shared = |list: &Value| {
-        let settled = listed(list);
-        let mut all = settled.concat();
-        let named = all.len();
-        all.sort_unstable();
-        all.dedup();
-        let busy = settled.iter().filter(|slots| !slots.is_empty()).count();
-        (busy, named, all.len()) == (nodes, slots, slots)
-    };
-    app.until("/v1/admin/nodes", "the list shows one settler for each slot", is_shared).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn operators_see_one_settler_for_each_of_many_slots_while_nodes_come_and_go() {
-    const ROLES: &str = "api,settle,control";
-    let cluster = ServerCluster::start();
-    let first = cluster.node(ROLES).await;
-    for sale in ["spring", "summer", "autumn"] {
-        first.make_sale(sale, 1_000.into(), 1).await;
-        let path = format!("/v1/admin/sales/{sale}/items/phone/spread");
-        let set = first.admin("PUT", &path, Some(json!({"partitions": 64}))).await;
-        assert_eq!(set.verdict(), "200", "{}", set.text());
-        first.step(sale, "open").await;
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn operators_see_one_settler_for_each_of_many_slots_while_nodes_come_and_go() {
+        const ROLES: &str = "api,settle,control";
+        let cluster = ServerCluster::start();
+        let first = cluster.node(ROLES).await;
+        for sale in ["spring", "summer", "autumn"] {
+            first.make_sale(sale, 1_000.into(), 1).await;
+            let path = format!("/v1/admin/sales/{sale}/items/phone/spread");
+            let set = first.admin("PUT", &path, Some(json!({"partitions": 64}))).await;
+            assert_eq!(set.verdict(), "200", "{}", set.text());
+            first.step(sale, "open").await;
+        }
+        let slots = 3 * 64;
+        wait_for_list(&first, 1, slots).await;
+        let (killed, runtime) = cluster.node_in_runtime(ROLES).await;
+        let second = cluster.node(ROLES).await;
+        wait_for_list(&first, 3, slots).await;
+        let began = Stopwatch::start();
+        runtime.shutdown_background();
+        wait_for_list(&first, 2, slots).await;
+        assert!(began.elapsed() < AFTER_KILL, "{:?}", began.elapsed());
+        drop(killed);
+        let began = Stopwatch::start();
+        second.stop().await;
+        wait_for_list(&first, 1, slots).await;
+        assert!(began.elapsed() < AFTER_STOP, "{:?}", began.elapsed());
+        first.stop().await;
     }
-    let slots = 3 * 64;
-    wait_for_list(&first, 1, slots).await;
-    let (killed, runtime) = cluster.node_in_runtime(ROLES).await;
-    let second = cluster.node(ROLES).await;
-    wait_for_list(&first, 3, slots).await;
-    let began = Stopwatch::start();
-    runtime.shutdown_background();
-    wait_for_list(&first, 2, slots).await;
-    assert!(began.elapsed() < AFTER_KILL, "{:?}", began.elapsed());
-    drop(killed);
-    let began = Stopwatch::start();
-    second.stop().await;
-    wait_for_list(&first, 1, slots).await;
-    assert!(began.elapsed() < AFTER_STOP, "{:?}", began.elapsed());
-    first.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

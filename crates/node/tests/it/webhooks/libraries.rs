@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use doorbuster_testkit::ports::free_ports;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -49,10 +50,7 @@ impl Drop for Example {
 async fn receives_every_event(official: Official, mut command: Command) {
     let app = start().await;
     app.make_sale("spring", 9.into(), 1).await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|l| l.local_addr())
-        .expect("a free port")
-        .port();
+    let [port] = free_ports();
     let (_, secret) = add(&app, &format!("http://127.0.0.1:{port}/"), json!(["*"])).await;
     command.env("PORT", port.to_string()).env("WEBHOOK_SECRET", &secret);
     let mut child =
