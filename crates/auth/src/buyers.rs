@@ -94,8 +94,8 @@ impl BuyerTokenVerifier {
     /// [`Self::check`] has returned [`AuthenticationError::Unknown`].
     ///
     /// # Errors
-    /// If the token is rejected. [`AuthenticationError::Unknown`] means that no keys are loaded,
-    /// because no read of the keys has succeeded yet.
+    /// If the token is rejected. [`AuthenticationError::Unknown`] means that the token's key is not
+    /// loaded and the last read of the keys failed, so the token may be valid.
     pub async fn check_with_fresh_keys(
         &self,
         token: &str,
@@ -110,7 +110,7 @@ impl BuyerTokenVerifier {
             );
         }
         match self.check(token, now_secs) {
-            Err(AuthenticationError::Unknown) if !keys.is_empty() => {
+            Err(AuthenticationError::Unknown) if keys.is_current() => {
                 Err(AuthenticationError::Bad("the token is signed with an unknown key"))
             }
             verdict => verdict,

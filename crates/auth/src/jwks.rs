@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -56,6 +57,8 @@ pub(super) struct Jwks {
     client: Arc<OutgoingClient>,
     keys: ArcSwap<Vec<PublicKey>>,
     last_read: Mutex<LastRead>,
+    /// Whether the last read that has ended found keys.
+    is_current: AtomicBool,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +81,13 @@ impl Jwks {
 
     /// `client` must not follow redirects.
     pub(super) fn with_client(source: JwksSource, client: Arc<OutgoingClient>) -> Self {
-        Self { source, client, keys: ArcSwap::default(), last_read: Mutex::default() }
+        Self {
+            source,
+            client,
+            keys: ArcSwap::default(),
+            last_read: Mutex::default(),
+            is_current: AtomicBool::new(false),
+        }
     }
 
     /// [`AuthenticationError::Unknown`] means that the loaded set does not have the token's key.
@@ -137,8 +146,10 @@ impl Jwks {
         self.keys.load().len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.keys.load().is_empty()
+    /// Returns whether the last read of the set found keys. If not, the shop may already sign
+    /// tokens with a key that is not loaded.
+    pub(super) fn is_current(&self) -> bool {
+        self.is_current.load(Ordering::Acquire)
     }
 
     /// Reads the set again at once, with the system's current TLS certificates.
@@ -185,9 +196,10 @@ impl Jwks {
         // A failed read also counts as ended, so the next read waits for `MIN_REFRESH_INTERVAL`.
         // Otherwise, while the URL is down, every token with an unknown key would cause a request.
         last.has_ended = true;
-        let keys =
-            read.and_then(|bytes| key_set::parse(&bytes)).map_err(|why| JwksError { from, why })?;
-        self.keys.store(Arc::new(keys));
+        let keys = read.and_then(|bytes| key_set::parse(&bytes));
+        let is_current = keys.as_ref().is_ok_and(|keys| !keys.is_empty());
+        self.is_current.store(is_current, Ordering::Release);
+        self.keys.store(Arc::new(keys.map_err(|why| JwksError { from, why })?));
         Ok(())
     }
 

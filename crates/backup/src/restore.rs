@@ -229,6 +229,19 @@ async fn earliest(target: &BackupTarget) -> Option<jiff::Timestamp> {
     jiff::Timestamp::from_millisecond(earliest?.0).ok()
 }
 
+/// Copies an object to `part`. Returns `false` if the object does not exist.
+async fn copy_object(
+    target: &BackupTarget,
+    name: &str,
+    part: &Path,
+) -> Result<bool, ContinuousRestoreError> {
+    match target.get_file(name, part).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_missing => Ok(false),
+        Err(error) => Err(unreadable(name, error)),
+    }
+}
+
 /// Writes the base and the segments to `part`, and returns the time of the state.
 ///
 /// * If the base, or a segment that it needs, is missing or damaged: adds the reason to `skipped`
@@ -242,7 +255,11 @@ async fn rebuild(
 ) -> Result<Option<Millis>, ContinuousRestoreError> {
     let State { generation, base, segments } = state;
     let name = names::base_file(generation, base.before);
-    target.get_file(&name, part).await.map_err(|error| unreadable(&name, error))?;
+    let is_there = copy_object(target, &name, part).await?;
+    if !is_there {
+        skipped.push(format!("{name} of the backup is missing"));
+        return Ok(None);
+    }
     if let Some(key) = key
         && let Err(error) = decrypt_in_place(key, part)
     {

@@ -30,12 +30,17 @@ enum Objects {
 
 /// Why an object was not written, read or deleted.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TargetError(String);
+#[error("{text}")]
+pub struct TargetError {
+    text: String,
+    /// Whether the object does not exist.
+    pub(super) is_missing: bool,
+}
 
 impl From<io::Error> for TargetError {
     fn from(error: io::Error) -> Self {
-        Self(error.to_string())
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        Self { text: error.to_string(), is_missing }
     }
 }
 

@@ -10,7 +10,7 @@ use doorbuster_api::admin::dead_letters::{
 use crate::cli::{DeadLetterArgs, DeadLetterCommand, SelectionArgs};
 use crate::client::{self, Client, Path};
 use crate::confirm::confirm;
-use crate::exit::Outcome;
+use crate::exit::{CommandResult, Outcome};
 use crate::{print, table};
 
 /// The maximum number of dead letters that one request retries or discards.
@@ -90,8 +90,10 @@ async fn resolve_many(
         }
         print::note(&format!("{} are {what} so far", table::grouped(sum.done.into())));
     }
+    // The command fails if it changed none of the dead letters that it found.
+    let result = CommandResult::new(sum.done > 0 || sum.skipped == 0);
     if client.wants_json() {
-        return print::json(&sum);
+        return print::json(&sum).map(|_| result);
     }
     let skipped = match sum.skipped {
         0 => String::new(),
@@ -102,7 +104,8 @@ async fn resolve_many(
         ),
     };
     let verb = if sum.done == 1 { "is" } else { "are" };
-    print::line(&format!("{} {verb} {what}.{skipped}", table::grouped(sum.done.into())))
+    let text = format!("{} {verb} {what}.{skipped}", table::grouped(sum.done.into()));
+    print::line(&text).map(|_| result)
 }
 
 fn resolution_text(done: &DeadLetterResolution) -> String {

@@ -146,6 +146,14 @@ impl SaleControl {
             return Ok(StepOutcome::NotFound);
         };
         let _guard = SaleLock::take(&self.node, &runtime).await;
+        // While a node cannot reach the store, its catalogue may be outdated. So the answer to an
+        // operator must not come from the catalogue.
+        if matches!(step, StepRequest::Now(_)) {
+            let Some(row) = self.node.store().sale(id).await? else {
+                return Ok(StepOutcome::NotFound);
+            };
+            update_in_catalogue(&self.node, row).await?;
+        }
         let Some(sale) = self.node.catalogue().sale(id).cloned() else {
             return Ok(StepOutcome::NotFound);
         };

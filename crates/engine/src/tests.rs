@@ -1,6 +1,7 @@
 //! Tests the engine without HTTP, with the real store and the real slots.
 mod live_spread;
 mod order;
+mod outdated;
 mod spread;
 mod undecided;
 mod verdict;

@@ -14,7 +14,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_store::{KnownHistories, check_unlocked};
+use doorbuster_base::clock::Clock;
+use doorbuster_store::{KnownHistories, OpenError, check_unlocked};
 use sd_notify::NotifyState;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -140,15 +141,19 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
     };
     let opened = async {
         let (failed, fatal) = oneshot::channel();
-        let backup = continuous_backup(settings)?;
+        let clock = Clock::default();
+        let backup = continuous_backup(settings, &clock)?;
         let location = stock_location(settings, &secrets, backup.as_ref())?;
-        let options = engine_options(settings, &secrets, (location, history), failed);
+        let options = engine_options(settings, &secrets, (location, history), clock, failed);
         Ok::<_, ServeError>((start::start(options).await?, fatal, backup))
     };
     match opened.await {
         Ok((engine, fatal, backup)) => Ok(StartedEngine { engine, secrets, fatal, backup }),
         Err(error) => {
-            secrets::remove_new_pass_key(settings, &secrets);
+            // The process that has locked the directory may already use the new key.
+            if !matches!(error, ServeError::Engine(EngineError::Open(OpenError::Locked(_)))) {
+                secrets::remove_new_pass_key(settings, &secrets);
+            }
             Err(error)
         }
     }

@@ -195,7 +195,10 @@ pub async fn migrate(settings: &Settings) -> Result<(), MigrateError> {
         sink: Arc::new(|_| {}),
         on_fatal: Arc::new(|_| {}),
     });
-    if let (Err(_), Some(created)) = (&opened, &new_secrets) {
+    // If another process has locked the directory, that process may already use the new key.
+    if let (Err(error), Some(created)) = (&opened, &new_secrets)
+        && !matches!(error, OpenError::Locked(_))
+    {
         secrets::remove_new_pass_key(settings, created);
     }
     opened?.close().await;

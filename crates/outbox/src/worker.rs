@@ -109,8 +109,8 @@ struct Worker<'o> {
 }
 
 /// Delivers events while this node has the lease. Returns `Ok` when another node has the lease,
-/// when an operator removed or disabled the endpoint, or when the endpoint's list of event types
-/// changed.
+/// when an operator removed or disabled the endpoint, when the endpoint's list of event types
+/// changed, or after a failover of the database.
 async fn deliver(
     outbox: &Arc<Outbox>,
     id: &str,
@@ -118,12 +118,15 @@ async fn deliver(
 ) -> Result<(), StoreError> {
     let store = outbox.node.store();
     let mut new_events = outbox.new_events.subscribe();
+    let history = store.history_changes();
     let Some(mut worker) = start(outbox, id, endpoint).await? else { return Ok(()) };
     let (mut renew, mut know) =
         (Instant::now() + RENEW_INTERVAL, Instant::now() + ROWS_REFRESH_INTERVAL);
     loop {
-        let Some(now) = worker.run_turn(endpoint).await? else {
-            log::other_node_delivered(id);
+        let Some(now) = worker.run_turn(endpoint, history.as_ref()).await? else {
+            if !has_failed_over(history.as_ref()) {
+                log::other_node_delivered(id);
+            }
             return Ok(());
         };
         let wake = worker.next_wake_up(now).min(renew).min(know);
@@ -164,6 +167,10 @@ async fn deliver(
     }
 }
 
+fn has_failed_over(history: Option<&watch::Receiver<i64>>) -> bool {
+    history.is_some_and(|history| history.has_changed().unwrap_or(true))
+}
+
 impl<'o> Worker<'o> {
     fn new(
         outbox: &'o Arc<Outbox>,
@@ -189,13 +196,18 @@ impl<'o> Worker<'o> {
         }
     }
 
-    /// Runs the steps of one turn. Returns the time after the turn. Returns `None` if another
-    /// worker has changed the position: then this worker must stop.
+    /// Runs the steps of one turn. Returns the time after the turn. Returns `None` if this worker
+    /// must stop: another worker has changed the position, or a failover may have lost events and
+    /// results that this worker knows.
     async fn run_turn(
         &mut self,
         endpoint: &mut watch::Receiver<Arc<Endpoint>>,
+        history: Option<&watch::Receiver<i64>>,
     ) -> Result<Option<Millis>, StoreError> {
         for effect in delivery::effects() {
+            if has_failed_over(history) {
+                return Ok(None);
+            }
             match effect {
                 Effect::StoreResults => self.write_notes().await?,
                 Effect::AdvancePosition => {

@@ -42,9 +42,10 @@ impl Payments {
                 self.wake_refunds();
                 // A failed refund is logged once it is a dead letter. As long as it is not, the
                 // server still asks about an earlier attempt. If the dead letter cannot be read,
-                // the failure is logged anyway: a repeated message would not log it.
+                // the failure is logged anyway. A repeated message logs it too: after the first
+                // message, the process may have ended before it logged the failure.
                 if let Some((refund, why)) =
-                    came_back.filter(|_| settled == RefundMessageOutcome::Applied)
+                    came_back.filter(|_| settled != RefundMessageOutcome::NoRefund)
                     && store
                         .dead_letter(DeadLetterId::Refund(refund.clone()))
                         .await

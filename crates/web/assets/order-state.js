@@ -43,7 +43,8 @@ export function stateOf(m) {
   const { state, pay_by } = m.order;
   if (state === 'paid') return paidLate(m) ? 'paidlate' : state;
   if (state === 'refused' && m.order.code === 'left') return 'left';
-  if (state === 'expired' || state === 'cancelled') return moneyBack(m) ? 'late' : state;
+  if (state === 'expired' || state === 'cancelled')
+    return m.told?.refunds?.some(refund => refund.cause === 'late') ? 'late' : state;
   if (state !== 'reserved') return state;
   const rest = Date.parse(pay_by) - now();
   if (rest <= 0) return 'over';

@@ -301,7 +301,7 @@ export const texts = {
   'o.refunded': 'Refunded', 'o.refunded.due': 'Refund in progress',
   'o.refunded+': 'The shop cancelled this order and refunds the full amount.',
   'o.late': 'Too late, so refunded', 'o.late.due': 'Too late. Refund in progress.',
-  'o.late+': 'Your payment arrived after your time was over, and nothing was left.',
+  'o.late+': 'Your payment arrived after the order had ended, and the order could not be restored.',
   'o.second': 'You paid more than once.',
   'o.other': 'A payment arrived that does not belong to this order.',
   'o.goesback': 'To be refunded', 'o.money.pending': '{back} is on its way back to you.',

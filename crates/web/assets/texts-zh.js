@@ -211,7 +211,7 @@ export const texts = {
   'o.cancelled.shop+': '商家取消了此订单，没有扣款。',
   'o.lateback+': '如已付款，这笔付款到账较晚。有货则成交，无货则全额退款。',
   'o.refunded': '已退款', 'o.refunded.due': '退款处理中', 'o.refunded+': '商家取消了此订单，全额退款。',
-  'o.late': '付款超时，已退款', 'o.late.due': '付款超时，退款处理中', 'o.late+': '你的付款到账时已超时，且已无货。',
+  'o.late': '付款超时，已退款', 'o.late.due': '付款超时，退款处理中', 'o.late+': '你的付款到账时订单已结束，且无法恢复。',
   'o.second': '你重复付款了。', 'o.other': '收到一笔不属于此订单的付款。', 'o.goesback': '将退回',
   'o.money.pending': '{back} 正在退回给你。',
   'o.money.settled': '{back} 已退回，银行可能需要几天才能显示。',

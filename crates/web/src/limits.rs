@@ -14,9 +14,10 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) const OVER_CAPACITY_REPLIES_MAX: usize = 256;
 /// How long a client over the limit of connections may take to read its `503`.
 pub(crate) const OVER_CAPACITY_TIMEOUT: Duration = Duration::from_secs(1);
-/// The number of file descriptors that are not for connections, but for the store, the log, the
-/// event loop and the listener.
-pub const HANDLES_SPARE: u64 = 256;
+/// The number of file descriptors that are not for connections within the limit. The server needs
+/// 256 of them for the store, the log, the event loop, the listener and its own requests. The rest
+/// is for connections over the limit, while the server answers them.
+pub const HANDLES_SPARE: u64 = 256 + OVER_CAPACITY_REPLIES_MAX as u64;
 
 /// Largest head of a request, in bytes. For a larger head, the client gets 431.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;

@@ -5,12 +5,14 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
     RsaKeyPair,
 };
+use doorbuster_config::BuyerKeys;
 use doorbuster_testkit::TempDir;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::buyers::BuyerTokenVerifier;
 
 fn b64(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -171,25 +173,26 @@ async fn a_read_that_did_not_end_delays_the_next_read_only_shortly() {
         read = jwks.refresh_at(start + UNFINISHED_READ_INTERVAL) => read.expect("a set"),
         () = answer => {}
     }
-    assert!(!jwks.is_empty(), "the second call did not read the set");
+    assert!(jwks.len() > 0, "the second call did not read the set");
 }
 
 #[tokio::test]
-async fn a_regular_read_does_not_depend_on_the_time_of_the_last_read() {
+async fn a_token_with_an_unknown_key_is_bad_only_if_the_last_read_found_keys() {
     let (scratch, shop) = (TempDir::new(), Shop::new());
     let mut set = shop.set();
-    let jwks = of_file(&scratch, &set).await;
-    let known = jwks.len();
     set["keys"].as_array_mut().expect("a list").remove(1);
-    std::fs::write(scratch.path().join("jwks.json"), set.to_string()).expect("writable");
-    jwks.read_now().await.expect("a set");
-    assert_eq!(jwks.len(), known - 1);
-}
-
-#[tokio::test]
-async fn an_invalid_key_set_is_refused_and_the_old_keys_stay() {
-    for bad in ["", "{}", "[]", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
-        assert!(key_set::parse(bad.as_bytes()).is_err(), "{bad}");
-    }
-    assert!(Jwks::new(JwksSource::File("/no/such/file".into())).refresh().await.is_err());
+    let token = signed("EdDSA", Some("ed"), |message| shop.ed(message));
+    let (file, aside) = (scratch.path().join("jwks.json"), scratch.path().join("aside"));
+    std::fs::write(&file, set.to_string()).expect("writable");
+    let keys = BuyerKeys::JwksFile(file.clone());
+    let buyers = BuyerTokenVerifier::with_keys(&keys, ExpectedClaims::default()).await;
+    let buyers = buyers.unwrap_or_else(|error| panic!("{error}"));
+    let checked = async || buyers.check_with_fresh_keys(&token, 0).await;
+    assert!(matches!(checked().await, Err(AuthenticationError::Bad(_))));
+    std::fs::rename(&file, &aside).expect("the file moves");
+    buyers.reload_keys().await.expect_err("there is no file");
+    assert_eq!(checked().await, Err(AuthenticationError::Unknown));
+    std::fs::rename(&aside, &file).expect("the file moves");
+    buyers.reload_keys().await.expect("a set");
+    assert!(matches!(checked().await, Err(AuthenticationError::Bad(_))));
 }

@@ -36,7 +36,8 @@ pub(super) struct Bucket {
 
 impl From<object_store::Error> for TargetError {
     fn from(error: object_store::Error) -> Self {
-        Self(error.to_string())
+        let is_missing = matches!(error, object_store::Error::NotFound { .. });
+        Self { text: error.to_string(), is_missing }
     }
 }
 

@@ -72,8 +72,10 @@ impl Directory {
     pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
         let (from, to) = (self.root.join(name), file.to_owned());
         blocking(&self.others, move || {
-            let mut to = new_file(&to)?;
-            io::copy(&mut File::open(from)?, &mut to).map(drop)
+            let mut from = File::open(from)?;
+            // An error here does not mean that the object is missing.
+            let mut to = new_file(&to).map_err(io::Error::other)?;
+            io::copy(&mut from, &mut to).map(drop)
         })
         .await
     }

@@ -261,6 +261,10 @@ fn damage_newest_base(target: &Path, check: impl Fn(&str)) {
         check(name);
         fs::write(&object, intact).expect("writable");
     }
+    let (object, aside) = (newest_base(target, ".sqlite"), target.join("aside"));
+    fs::rename(&object, &aside).expect("the file moves");
+    check("missing");
+    fs::rename(&aside, &object).expect("the file moves");
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {

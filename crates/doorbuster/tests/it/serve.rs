@@ -1,12 +1,12 @@
 //! Tests the command `serve`, and the commands that read its settings and its data directory.
 
 mod key;
+mod open_files;
 
 use std::fs::File;
-use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -266,86 +266,6 @@ fn every_shell_has_completions() {
         );
     }
     run(program(&temp_dir).args(["completions", "abacus"])).stderr_of_failure(2);
-}
-
-fn with_files(command: &Command, files: u32) -> Command {
-    with_limit(command, &format!("ulimit -n {files}"))
-}
-
-fn with_limit(command: &Command, limit: &str) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")]).arg(command.get_program());
-    shell.args(command.get_args()).stdin(Stdio::null()).stderr(Stdio::piped());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    shell
-}
-
-#[test]
-fn a_low_limit_of_open_files_limits_connections_and_is_logged() {
-    let temp_dir = TempDir::new();
-    let data_dir = temp_dir.join("data");
-    let stderr = run(&mut with_files(&serve(&temp_dir, &data_dir), 100)).stderr_of_failure(1);
-    assert!(
-        stderr.contains("limit of open files is 100")
-            && stderr.contains("ulimit -n")
-            && stderr.contains("272"),
-        "{stderr}"
-    );
-    // The server keeps 256 of the 300 files for other purposes, so only 44 connections fit.
-    let test_server = TestServer::start(with_files(&serve(&temp_dir, &data_dir), 300), data_dir);
-    let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    let taken: Vec<TcpStream> =
-        (0..44).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
-    let hear = |mut stream: TcpStream| {
-        let ask = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        // This may fail: the server may close a refused connection before the request is sent.
-        let _ = stream.write_all(ask.as_bytes());
-        let mut reply = String::new();
-        let _ = stream.read_to_string(&mut reply);
-        reply
-    };
-    let reply = hear(TcpStream::connect(&address).expect("the kernel accepts the connection"));
-    assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
-    assert!(taken.into_iter().map(hear).all(|reply| reply.starts_with("HTTP/1.1 200")));
-    let (code, _, stderr) = test_server.terminate();
-    assert_eq!(code, Some(0), "{stderr}");
-    assert!(
-        stderr.contains("the limit of open files (ulimit -n) is 300") && stderr.contains("44"),
-        "{stderr}"
-    );
-}
-
-#[test]
-fn the_limit_of_open_files_is_raised_to_the_hard_limit() {
-    let temp_dir = TempDir::new();
-    let data_dir = temp_dir.join("data");
-    let test_server = TestServer::start(
-        with_limit(&serve(&temp_dir, &data_dir), "ulimit -Sn 300 && ulimit -Hn 700"),
-        data_dir,
-    );
-    let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    // The server raises its limit to 700 files. With 300 files, only 44 connections would fit.
-    let taken: Vec<TcpStream> =
-        (0..400).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
-    let hear = |mut stream: TcpStream| {
-        let ask = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(ask.as_bytes()).expect("the connection is open");
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).expect("an answer");
-        reply
-    };
-    assert!(taken.into_iter().map(hear).all(|reply| reply.starts_with("HTTP/1.1 200")));
-    let (code, _, stderr) = test_server.terminate();
-    assert_eq!(code, Some(0), "{stderr}");
-    assert!(
-        stderr.contains("the limit of open files (ulimit -n) is 700") && stderr.contains("444"),
-        "{stderr}"
-    );
 }
 
 #[test]

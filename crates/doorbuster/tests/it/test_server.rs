@@ -214,6 +214,12 @@ impl TestServer {
         (head.to_owned(), body.to_owned())
     }
 
+    /// Returns the number of the process's open files.
+    pub fn open_files(&self) -> usize {
+        let files = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(files).expect("the process runs").count()
+    }
+
     /// Sends the signal of this name.
     pub fn signal(&self, name: &str) {
         signal(&self.child, name);

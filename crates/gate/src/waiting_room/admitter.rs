@@ -247,14 +247,17 @@ async fn keep_open(
     let (arrivals, nodes) = (&room.runtime().arrivals, node.live_nodes().count().now());
     let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())
         && room.free_units() != Some(0);
-    // If this job was interrupted, `open_until` may have passed while visitors still wait. The room
-    // then opens again only if one of these visitors entered before `open_until`.
+    if left_ms >= hold_ms / 2 {
+        return Ok(row.open_until.unwrap_or(Millis(0)));
+    }
+    // The progress also counts visitors who have left, so the store is asked. If this job was
+    // interrupted, `open_until` may have passed while visitors still wait. The room then opens
+    // again only if one of these visitors entered before `open_until`.
     let is_waited_for = row.open_until.is_some()
         && row.line.waiting() > 0
         && node.control().leads()
-        && (left_ms > 0 || node.store().waits_since_open(room_state.key()).await?);
-    let is_needed = is_pressed || is_waited_for;
-    if is_needed && left_ms < hold_ms / 2 {
+        && node.store().waits_since_open(room_state.key()).await?;
+    if is_pressed || is_waited_for {
         node.store().keep_room_open(room_state.key(), hold_ms).await?;
         return Ok(node.now().plus(hold_ms));
     }

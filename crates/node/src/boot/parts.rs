@@ -60,8 +60,10 @@ pub(super) fn stock_location(
     })
 }
 
+/// `clock` is the store's clock.
 pub(super) fn continuous_backup(
     settings: &Settings,
+    clock: &Clock,
 ) -> Result<Option<ContinuousBackup>, ServeError> {
     let Some(BackupSettings { place, kept_for, passphrase }) = &settings.backup else {
         return Ok(None);
@@ -74,7 +76,7 @@ pub(super) fn continuous_backup(
         files: secrets::backup_files(&settings.data_dir)?,
         key: key.map_err(ServeError::BackupKey)?.map(Arc::new),
         kept_for: *kept_for,
-        clock: Clock::default(),
+        clock: clock.clone(),
     }))
 }
 
@@ -82,6 +84,7 @@ pub(super) fn engine_options(
     settings: &Settings,
     secrets: &Secrets,
     (location, history): (StockLocation, KnownHistories),
+    clock: Clock,
     failed: oneshot::Sender<String>,
 ) -> EngineOptions {
     let failed = Mutex::new(Some(failed));
@@ -90,7 +93,7 @@ pub(super) fn engine_options(
         roles: settings.roles,
         id_key: secrets.id_key.clone(),
         pass_key: secrets.pass_key_file.clone(),
-        clock: Clock::default(),
+        clock,
         node: match settings.shape {
             Shape::Embedded => NodeId(1),
             // Each start uses a new id, so that the node does not mistake data of an earlier

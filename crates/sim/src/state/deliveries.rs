@@ -99,28 +99,29 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Returns the events that workers have in memory, each with its endpoint.
-    pub(crate) fn in_memory(&self) -> Vec<(usize, usize)> {
+    /// Returns those of the first `events` events that workers have in memory, each with its
+    /// endpoint.
+    pub(crate) fn in_memory(&self, events: usize) -> Vec<(usize, usize)> {
         let memories = self.workers.iter().flat_map(|worker| worker.memories.iter().enumerate());
         let of = |(endpoint, memory): (usize, &Option<EndpointMemory>)| {
-            let events = memory.iter().flat_map(|memory| memory.read.values().flatten());
-            events.map(move |event| (endpoint, *event)).collect::<Vec<_>>()
+            let read = memory.iter().flat_map(|memory| memory.read.values().flatten());
+            let read = read.filter(|event| **event < events);
+            read.map(move |event| (endpoint, *event)).collect::<Vec<_>>()
         };
         memories.flat_map(of).collect()
     }
 
-    /// Continues after a failover, with the endpoints' rows of a standby that has `events` events.
-    /// The workers are not restarted, so they still remember events that the standby lacks.
-    pub(crate) fn fail_over(&mut self, standby: Self, events: usize) {
+    /// Continues after a failover, with the endpoints' rows of the standby. Each worker forgets its
+    /// memory, and reads the endpoint's rows again before its next effect. Transactions that it has
+    /// begun may still run.
+    pub(crate) fn fail_over(&mut self, standby: Self) {
         self.placed = standby.placed;
         self.last_position = outbox::last_position_after_failover(standby.last_position);
         for (endpoint, stored) in self.endpoints.iter_mut().zip(standby.endpoints) {
             (endpoint.position, endpoint.rows) = (stored.position, stored.rows);
         }
-        for memory in self.workers.iter_mut().flat_map(|worker| &mut worker.memories).flatten() {
-            for event in memory.read.values_mut() {
-                *event = event.filter(|event| *event < events);
-            }
+        for worker in &mut self.workers {
+            worker.memories = Default::default();
         }
     }
 }

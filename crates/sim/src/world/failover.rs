@@ -55,10 +55,12 @@ impl World {
         }
         let grants = self.grants_everywhere(&standby.store);
         self.excuse_lost_payments(&standby.store);
-        self.lose_events_in_flight(standby.store.model.events.len());
-        self.deliveries.fail_over(standby.deliveries, standby.store.model.events.len());
+        let events = standby.store.model.events.len();
+        self.lose_events_in_flight(events);
+        let in_memory = self.deliveries.in_memory(events);
+        self.deliveries.fail_over(standby.deliveries);
         self.store.continue_from(standby.store);
-        self.checker.failed_over(standby.checker, grants, &self.deliveries.in_memory());
+        self.checker.failed_over(standby.checker, grants, &in_memory);
         self.commit(Tx::Promote);
         // The new primary begins with the transaction numbers of the standby, so it uses the
         // numbers of lost transactions again. A transaction that is still running starts again with

@@ -372,10 +372,16 @@ pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fi
     let admitted = store.admitted_after(&room(), 0, 10).await.expect("reads");
     let until = fixture.clock.now().plus(FOR_MS);
     assert!(admitted.iter().all(|visitor| visitor.until == Some(until)), "{admitted:?}");
+    enter(&fixture, &["emil", "finn", "gina"]).await;
+    for name in ["emil", "gina"] {
+        store.leave_room(&room(), buyer(name)).await.expect("writes").expect("a visitor");
+    }
+    let one = RoomProgressStep { admitted: 1, waiting: 0 };
+    assert_eq!(more(2).await, Some(one), "visitors who have left must not be counted");
     let query = ActionQuery { limit: 10, ..ActionQuery::default() };
     let actions = store.actions(query).await.expect("reads").rows;
-    let counts = actions.iter().map(|row| row.action.changes[0].to.as_u64());
-    assert_eq!(counts.collect::<Vec<_>>(), [Some(2), Some(2)], "the last call wrote an action");
+    let counts = actions.iter().filter_map(|row| row.action.changes[0].to.as_u64());
+    assert_eq!(counts.collect::<Vec<_>>(), [1, 2, 2], "only calls that admit write an action");
     store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
     assert_eq!(more(1).await, None, "a paused sale must not admit visitors");
 }

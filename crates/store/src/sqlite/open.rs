@@ -149,6 +149,10 @@ pub(super) fn write_lock_text(DirLock(file): &DirLock) -> io::Result<()> {
     }
 }
 
+pub(super) fn remove_lock_text(DirLock(file): &DirLock) -> io::Result<()> {
+    file.set_len(0)
+}
+
 /// Creates, checks and migrates the file. Returns the writing connection.
 pub(super) fn writer(dir: &Path, lock: &DirLock) -> Result<Connection, OpenError> {
     let path = data_path(dir);

@@ -95,10 +95,20 @@ fn write(source: Source<'_>, dir: &Path, now: Millis) -> Result<Restored, Restor
     })?;
     // The store gets its name last. Until then, a server does not start in this directory.
     fs::rename(&part, &path).map_err(|error| failed(&path, error))?;
-    open::write_lock_text(&lock).map_err(|error| failed(&lock_path(dir), error))?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| failed(dir, error))?;
+    let named = open::write_lock_text(&lock)
+        .map_err(|error| failed(&lock_path(dir), error))
+        .and_then(|()| sync_directory(dir));
+    named.inspect_err(|_| {
+        // The removal may fail, because the file system itself may have failed.
+        let _ = fs::remove_file(&path);
+        let _ = open::remove_lock_text(&lock);
+    })?;
     let files = source.files.into_iter().map(|file| file.name).collect();
     Ok(Restored { backup_at: source.at, paused, files })
+}
+
+fn sync_directory(dir: &Path) -> Result<(), RestoreError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| failed(dir, error))
 }
 
 fn failed(path: &Path, error: impl std::fmt::Display) -> RestoreError {

@@ -51,6 +51,17 @@ fn order_before(tx: &mut Transaction<'_, '_>, id: &TicketId) -> Done<Option<Orde
     tx.ledger().order(id)
 }
 
+fn extend(
+    tx: &mut Transaction<'_, '_>,
+    id: &TicketId,
+    pay_by: Millis,
+    by: &Attribution,
+) -> Done<ChangeOutcome> {
+    let (now, before) = (tx.now(), order_before(tx, id)?);
+    let changed = order::extend(tx.ledger(), id, pay_by, by, now)?;
+    record_order(tx, before.as_ref(), changed)
+}
+
 fn record_order(
     tx: &mut Transaction<'_, '_>,
     before: Option<&Order>,
@@ -165,10 +176,22 @@ impl Store {
         pay_by: Millis,
         by: Attribution,
     ) -> StoreResult<ChangeOutcome> {
+        self.job(RetryUnknown::Never, move |tx| extend(tx, &id, pay_by, &by)).await
+    }
+
+    /// Like [`Store::extend_order`], but adds `ms` to the order's present `pay_by`.
+    pub async fn extend_order_by(
+        &self,
+        id: TicketId,
+        ms: i64,
+        by: Attribution,
+    ) -> StoreResult<ChangeOutcome> {
         self.job(RetryUnknown::Never, move |tx| {
-            let (now, before) = (tx.now(), order_before(tx, &id)?);
-            let changed = order::extend(tx.ledger(), &id, pay_by, &by, now)?;
-            record_order(tx, before.as_ref(), changed)
+            tx.lock_order(&id)?;
+            match tx.ledger().order(&id)? {
+                Some(order) => extend(tx, &id, order.pay_by.plus(ms), &by),
+                None => Ok(ChangeOutcome::NotFound),
+            }
         })
         .await
     }

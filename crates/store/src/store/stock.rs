@@ -39,9 +39,12 @@ fn set_spread(
     if sale.phase == Phase::Closed {
         return Ok(SpreadOutcome::WrongState(sale.phase));
     }
+    let known = sale.items.iter().find(|row| row.id == item).map(|row| row.spread);
+    let kept = known.filter(|known| known.auto && spread.auto && if_version.is_none());
+    let spread = &kept.map_or(*spread, |kept| Spread { partitions: kept.partitions, ..*spread });
     // If the call is repeated, the first run may have stored the spread and increased the version.
     // So the spread is compared before the version.
-    if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
+    if known == Some(*spread) {
         return Ok(SpreadOutcome::Done(sale));
     }
     if if_version.is_some_and(|wanted| wanted != sale.version) {
@@ -117,7 +120,9 @@ fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustO
 impl Store {
     /// Changes how an item's stock is divided among its slots. This is allowed until the sale is
     /// closed. The sale's version increases if anything changed. If `if_version` is given and the
-    /// sale has another version, nothing changes.
+    /// sale has another version, nothing changes. If the server chooses the number of partitions
+    /// before and after the change, and `if_version` is not given, the stored number stays: the
+    /// caller's number may be outdated.
     pub async fn set_spread(
         &self,
         item: ItemId,

@@ -145,7 +145,7 @@ every! {
     due_checkouts:
         many_due_checkouts_are_read_in_turn;
     history:
-        an_order_has_a_history, only_real_changes_are_events,
+        an_order_has_a_history, two_extensions_of_an_order_add_up, only_real_changes_are_events,
         a_batch_appends_an_event_for_each_order, a_sale_appends_events_when_it_opens_and_closes;
     outbox:
         events_keep_their_order_and_content, endpoints_are_added_changed_and_removed,

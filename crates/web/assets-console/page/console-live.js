@@ -1,7 +1,7 @@
 /* A sale's live view: units, requests, slots, nodes, alarms, and the operator's next steps. */
-import { announce, api, Ask, clock, count, duration, faultAt, Field, html, Input, localized, moment,
-  money, More, Phase, Pill, Problem, query, SaleTabs, say, seg, serverNow, t, Table, useEffect,
-  usePages, usePoll, useState, useTick, word } from '/assets/console-kit.js';
+import { announce, api, ApiError, Ask, clock, count, duration, faultAt, Field, html, Input,
+  localized, moment, money, More, Phase, Pill, Problem, query, SaleTabs, say, seg, serverNow, t,
+  Table, useEffect, usePages, usePoll, useState, useTick, word } from '/assets/console-kit.js';
 import { alarmsOf, Alarms, LAG_BAD_MS, useGoneNodes } from '/assets/console-alarms.js';
 import { Flow, hasTwoCounters, Slots, sumOf } from '/assets/console-flow.js';
 import { State } from '/assets/console-orders.js';
@@ -89,7 +89,7 @@ function Admit({ sale, ask }) {
         <${Input} label=${t('reason')} fault=${faultAt(error, '/reason')} name="reason"
           required />`,
       act: async form => {
-        const done = await api.send(
+        const sending = api.send(
           'POST',
           `/v1/admin/sales/${seg(sale.id)}/waiting-room/admissions`,
           {
@@ -98,6 +98,11 @@ function Admit({ sale, ask }) {
             ...(form.get('item') && { item: form.get('item') }),
           },
         );
+        // The server may have admitted the visitors, and a repeated request would admit more.
+        const done = await sending.catch(error => {
+          const isUnknown = error.status === 0 || error.status >= 500;
+          throw isUnknown ? new ApiError(error.status, { detail: t('admit.unknown') }) : error;
+        });
         say(t('admitted', { n: count(done.admitted), waiting: count(done.waiting) }));
       },
     });

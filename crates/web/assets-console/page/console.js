@@ -77,7 +77,8 @@ function SignIn({ done, ended }) {
   return html`<main class="signin card" id="main">
     <div class="signin__head"><${Brand} /><${Language} /></div>
     <h1>${t('sign_in')}</h1>
-    ${ended && html`<p class="alarm" role="status">${t('session_ended')}</p>`}
+    ${ended && html`<p class="alarm" role="status">
+      ${t(HAS_ISSUER ? 'session_ended.issuer' : 'session_ended')}</p>`}
     ${failed && html`<p class="alarm alarm--bad" role="alert">${word('sign_in', failed)}</p>`}
     <form onSubmit=${send}>
       <${Field} label=${t('key')} hint=${t('key_hint')}>

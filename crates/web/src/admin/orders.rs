@@ -112,17 +112,19 @@ pub(crate) async fn extend(
     let (until, wanted) = Extension::from_json(&body)?;
     let id = id(&order)?;
     let store = app.node.store();
-    let found = store.order(id).await?;
-    let row = found.ok_or_else(|| Problem::not_found("there is no such order"))?;
-    let (pay_by, place) = match until {
-        PayByChange::Secs(secs) => (row.pay_by.plus(i64::from(secs) * 1_000), "/secs"),
-        PayByChange::Time(time) => (Millis(time.millis()), "/pay_by"),
-    };
     let by_whom = by_operator(&by, wanted.reason.clone());
     let action = by.action_because("order.extended", "order", &order, wanted.reason.as_deref());
-    let extend = store.extend_order(id, pay_by, by_whom);
+    let extend = async {
+        match until {
+            PayByChange::Secs(secs) => {
+                store.extend_order_by(id, i64::from(secs) * 1_000, by_whom).await
+            }
+            PayByChange::Time(time) => store.extend_order(id, Millis(time.millis()), by_whom).await,
+        }
+    };
     let changed = recorded(action, extend).await?;
     if matches!(&changed, ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved) {
+        let place = if matches!(until, PayByChange::Secs(_)) { "/secs" } else { "/pay_by" };
         let detail = "must be later than the order's pay_by, and at most 30 days from now";
         return Err(Problem::invalid_member(place, detail).into());
     }

@@ -274,6 +274,31 @@ async fn a_room_whose_buyers_still_wait_is_open_after_an_interruption() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_that_all_buyers_have_left_closes_although_no_unit_is_free() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let app = node(&home, &database).await;
+    open_sale(&app, 1).await;
+    let first = pass(&app, "first").await;
+    assert_eq!(order(&app, "first", "k", &first).await, "201");
+    assert_eq!(enter(&app, "anna").await.verdict(), "201");
+    let ask_until = async |expected: &str| {
+        let begun = Instant::now();
+        while ask(&app, "late").await.verdict() != expected {
+            assert!(begun.elapsed() < TIMEOUT, "timed out; expected: {expected}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    hold(&home, &database, 60_000);
+    ask_until("403 waiting_room").await;
+    let left = app.buyer("anna", "DELETE", "/v1/sales/spring/waiting-room").await;
+    assert_eq!(left.verdict(), "204");
+    // The end is so near that the server would extend it if anybody still waited.
+    hold(&home, &database, 3_000);
+    ask_until("201").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
     let home = Cluster::start(&[]);
     let database = home.database();

@@ -83,6 +83,23 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
+/// If two callers add time to an order's payment window at once, the window gets both times.
+pub async fn two_extensions_of_an_order_add_up(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 2).await;
+    let extend = async || {
+        let extended = fixture.store.extend_order_by(order.id, 500, operator()).await;
+        assert!(matches!(extended.expect("writes"), ChangeOutcome::Done(_)));
+    };
+    tokio::join!(extend(), extend());
+    let extended = fixture.store.order(order.id).await.expect("reads").expect("an order");
+    assert_eq!(extended.pay_by, order.pay_by.plus(1_000));
+    let id = id_of(&fixture.ticket(&grant, 2, "bert", "key", 1));
+    let unknown = fixture.store.extend_order_by(id, 500, operator()).await.expect("writes");
+    assert_eq!(unknown, ChangeOutcome::NotFound);
+    fixture.check_invariants().await;
+}
+
 /// A call that changes nothing appends no event. Each event is only in the history of its own
 /// order.
 pub async fn only_real_changes_are_events(fixture: Fixture) {

@@ -1,7 +1,7 @@
 //! Admits visitors of waiting rooms.
 use rusqlite::params;
 
-use doorbuster_core::gate::room::{RoomSupply, first_turn_ms};
+use doorbuster_core::gate::room::{LEFT, RoomSupply, first_turn_ms};
 use doorbuster_core::{BuyerId, ItemId, Millis};
 
 use crate::contract::{
@@ -115,9 +115,16 @@ pub(super) fn admit_beyond_supply(
     let Some(mut room) = found.filter(|room| is_open && room.line.participants.is_some()) else {
         return Ok(None);
     };
-    let before = room.line.admitted;
-    admit_next(tx, key, &mut room, visitors, for_ms)?;
-    let admitted = room.line.admitted - before;
+    let mut admitted = 0;
+    while admitted < visitors {
+        let before = room.line.admitted;
+        let turn = admit_next(tx, key, &mut room, visitors - admitted, for_ms)?;
+        if room.line.admitted == before {
+            break;
+        }
+        // A visitor who has left has a rank, but is not admitted.
+        admitted += turn.iter().filter(|visitor| visitor.until != Some(LEFT)).count() as u64;
+    }
     if admitted > 0 {
         let mut changes = vec![FieldChange::set("/admitted", admitted)];
         changes.extend(room.item_name.as_deref().map(|item| FieldChange::set("/item", item)));
