@@ -251,3 +251,20 @@ fn an_id_that_no_path_can_contain_is_refused_without_a_request() {
         assert!(text.contains(&format!("{:?} is not a valid id", words[2])), "{text}");
     }
 }
+
+#[test]
+fn a_command_that_changes_none_of_the_dead_letters_fails() {
+    let temp_dir = TempDir::new();
+    for (done, code) in [(0, 1), (2, 0)] {
+        let url =
+            stand_in(move |_| json!({"done": done, "skipped": 3, "next_cursor": null}).to_string());
+        for format in [&[][..], &["--json"]] {
+            let mut command = program(&temp_dir);
+            command.args(["dead-letter", "retry", "--all"]).args(format);
+            command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY);
+            let ran = run(&mut command);
+            assert_eq!(ran.code(), Some(code), "{}{}", ran.out(), ran.err());
+            assert!(ran.out().contains('3'), "{}", ran.out());
+        }
+    }
+}

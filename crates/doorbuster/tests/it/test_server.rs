@@ -263,6 +263,14 @@ pub fn stand_in(answer: impl Fn(&str) -> String + Send + 'static) -> String {
             while !head.ends_with("\r\n\r\n") {
                 assert!(reader.read_line(&mut head).expect("a request") > 0, "{head}");
             }
+            // If the server closed a connection with unread bytes, the client could lose the
+            // answer.
+            let length = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+            });
+            let mut sent = vec![0; length.unwrap_or(0)];
+            reader.read_exact(&mut sent).expect("the request's body");
             let body = answer(head.split(' ').nth(1).expect("a path"));
             let start = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length";
             let response = format!("{start}: {}\r\n\r\n{body}", body.len());

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
@@ -88,19 +89,17 @@ fn write(source: Source<'_>, dir: &Path, now: Millis) -> Result<Restored, Restor
     }
     let [part, ..] = restore_part_paths(dir);
     let restored = write_store(&source, &part, now)
-        .and_then(|paused| write_files(dir, &source.files).map(|()| paused));
-    let paused = restored.inspect_err(|_| {
-        // The removal may fail, because the file system itself may have failed.
-        let _ = fs::remove_file(&part);
-    })?;
+        .and_then(|paused| write_files(dir, &source.files).map(|created| (paused, created)));
+    let (paused, created) = restored.inspect_err(|_| remove_all(slice::from_ref(&part)))?;
     // The store gets its name last. Until then, a server does not start in this directory.
-    fs::rename(&part, &path).map_err(|error| failed(&path, error))?;
-    let named = open::write_lock_text(&lock)
-        .map_err(|error| failed(&lock_path(dir), error))
+    let named = fs::rename(&part, &path)
+        .map_err(|error| failed(&path, error))
+        .and_then(|()| open::write_lock_text(&lock).map_err(|error| failed(&lock_path(dir), error)))
         .and_then(|()| sync_directory(dir));
     named.inspect_err(|_| {
-        // The removal may fail, because the file system itself may have failed.
-        let _ = fs::remove_file(&path);
+        remove_all(&[part, path]);
+        remove_all(&created);
+        // An error is ignored, as in `remove_all`.
         let _ = open::remove_lock_text(&lock);
     })?;
     let files = source.files.into_iter().map(|file| file.name).collect();
@@ -235,17 +234,30 @@ fn pause_sales(
     Ok(paused)
 }
 
-/// Each file is checked again, because another process may have created it since the restore began.
-fn write_files(dir: &Path, files: &[BackupFile]) -> Result<(), RestoreError> {
-    for file in files {
+/// Returns the created files. After an error, removes them. Each file is checked again, because
+/// another process may have created it since the restore began.
+fn write_files(dir: &Path, files: &[BackupFile]) -> Result<Vec<PathBuf>, RestoreError> {
+    let mut created = Vec::new();
+    let written: Result<(), RestoreError> = files.iter().try_for_each(|file| {
         if has_file(dir, file)? {
-            continue;
+            return Ok(());
         }
-        let path: PathBuf = dir.join(&file.name);
+        let path = dir.join(&file.name);
         let written = write_new(&path, |to| to.write_all(&file.content));
         written.map_err(|error| failed(&path, error))?;
+        created.push(path);
+        Ok(())
+    });
+    written.inspect_err(|_| remove_all(&created))?;
+    Ok(created)
+}
+
+/// Removes files after a failure. An error is ignored, because the file system itself may have
+/// failed.
+fn remove_all(paths: &[PathBuf]) {
+    for path in paths {
+        let _ = fs::remove_file(path);
     }
-    Ok(())
 }
 
 /// A file with other content is an error.
@@ -289,5 +301,19 @@ mod tests {
         fs::write(&path, "precious").expect("writable");
         write_new(&path, fill_disk).expect_err("the file exists");
         assert_eq!(fs::read_to_string(&path).expect("the file is kept"), "precious");
+    }
+
+    #[test]
+    fn after_a_failure_only_the_files_that_were_there_before_stay() {
+        let dir = TempDir::new();
+        let file = |name: &str| BackupFile { name: name.to_owned(), content: b"secret".to_vec() };
+        fs::write(dir.path().join("id_key"), "secret").expect("writable");
+        let files = [file("id_key"), file("pass_key"), file("missing/admin_key")];
+        write_files(dir.path(), &files).expect_err("a directory is missing");
+        let left = fs::read_dir(dir.path()).expect("readable");
+        let left: Vec<_> = left.map(|entry| entry.expect("readable").file_name()).collect();
+        assert_eq!(left, ["id_key"]);
+        let created = write_files(dir.path(), &files[..2]).expect("writable");
+        assert_eq!(created, [dir.path().join("pass_key")]);
     }
 }
