@@ -44,8 +44,8 @@ pub enum Input {
     Grant(Option<Grant>),
     /// The pending recalls of the slot's units.
     Recalls(Vec<Recall>),
-    /// The slot's answer to a recall.
-    Taken(RecallOutcome),
+    /// The slot's answer to a recall. `None` means that the slot did not answer.
+    Taken(Option<RecallOutcome>),
     /// The effect was performed.
     Done,
 }
@@ -113,13 +113,17 @@ impl SlotDrain {
                 self.recalls = recalls.into();
                 self.carry_out_recalls()
             }
-            Input::Taken(outcome) => match (self.recalls.pop_front(), outcome.units_to_move()) {
-                (Some(recall), Some(units)) => Effect::FinishRecall(recall.id, units),
-                _ => {
-                    self.is_recalled = true;
-                    self.carry_out_recalls()
+            Input::Taken(outcome) => {
+                let units = outcome.and_then(|outcome| outcome.units_to_move());
+                match self.recalls.pop_front().zip(units) {
+                    Some((recall, units)) => Effect::FinishRecall(recall.id, units),
+                    // The recall stays pending.
+                    None => {
+                        self.is_recalled = true;
+                        self.carry_out_recalls()
+                    }
                 }
-            },
+            }
             Input::Done if self.closes => Effect::Finish(true),
             Input::Done if self.decision.is_some() => self.read_again(),
             Input::Done if self.recalls.is_empty() && !self.is_recalled => Effect::ReadSlot,

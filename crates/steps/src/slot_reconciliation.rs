@@ -122,14 +122,20 @@ impl Round {
             }
             Input::Started(slots) => self.slots = slots,
             Input::Drained(is_closed) => self.drain_waits |= !is_closed,
-            Input::Taken(outcome) => {
+            Input::Taken(Some(outcome)) => {
                 if let (Some(units), Some(recall)) = (outcome.units_to_move(), &self.carried) {
                     let effect = Effect::FinishRecall { recall: recall.id, units };
                     self.queue.push_front(effect);
                 }
             }
+            Input::Taken(None) => {
+                if let Some(recall) = self.carried.take() {
+                    self.leave_out(recall.grant);
+                }
+            }
             Input::Moved(units) => self.finish_recall(units, view),
-            Input::Fed(fed) => {
+            Input::Fed { fed, missed } => {
+                missed.into_iter().for_each(|grant| self.leave_out(grant));
                 for new in fed {
                     let grant = new.grant.id;
                     if let Some(slot) = self.slots.iter_mut().find(|slot| slot.grant.id == grant) {
@@ -155,6 +161,15 @@ impl Round {
             }
             Input::RecallBegun(None) | Input::Done => {}
         }
+    }
+
+    /// Leaves a slot that did not answer out of the rest of the round, as if this node did not
+    /// reach the slot. Its pending recalls stay pending.
+    fn leave_out(&mut self, grant: GrantId) {
+        self.slots.retain(|slot| slot.grant.id != grant);
+        let is_for =
+            |effect: &Effect| matches!(effect, Effect::TakeUnits { from, .. } if from.id == grant);
+        self.queue.retain(|effect| !is_for(effect));
     }
 
     fn finish_recall(&mut self, units: u64, view: &mut impl ItemView) {
@@ -291,12 +306,12 @@ impl Round {
         }
     }
 
-    /// Gathers the units that the oldest waiting request lacks. If this node does not reach a slot
-    /// that should give units, it only begins the recall. A node that reaches the slot then moves
-    /// the units.
+    /// Gathers the units that the oldest waiting request lacks. If only another node reaches a slot
+    /// that should give units, this node only begins the recall, and the other node moves the
+    /// units.
     fn gather(&mut self, view: &impl ItemView) {
         let Some((home, units)) = view.first_demand() else { return };
-        let holdings = self.holdings();
+        let holdings = self.holdings(view.reaches_all_slots());
         let Some(plan) = gather::gather(units, home, view.pool(), &holdings) else { return };
         let Some(into) = self.slots.iter().find(|slot| slot.grant.slot == plan.into) else {
             return;
@@ -330,13 +345,16 @@ impl Round {
         here.chain(grants.filter(|grant| self.slot_of(grant.id).is_none()))
     }
 
-    /// Returns how many units each slot has. For a slot that this node does not reach, units of
-    /// tickets in flight count as the slot's units.
-    fn holdings(&self) -> Vec<SlotHolding> {
+    /// Returns how many units each slot has. For a slot that only another node reaches, units of
+    /// tickets in flight count as the slot's units. If every node reaches all slots, a slot without
+    /// an answer is left out, because no node can take its units.
+    fn holdings(&self, reaches_all: bool) -> Vec<SlotHolding> {
+        let answers = |grant: GrantId| !reaches_all || self.slot_of(grant).is_some();
         let holding = |grant: &Grant| {
             let here = self.slot_of(grant.id);
             let into = RecallTarget::Grant(grant.id);
-            let coming = self.pending.iter().filter(|recall| recall.target == into);
+            let is_coming = |recall: &&Recall| recall.target == into && answers(recall.grant);
+            let coming = self.pending.iter().filter(is_coming);
             SlotHolding {
                 slot: grant.slot,
                 available: here.map_or(grant.unsettled(), |slot| slot.view.available),
@@ -346,7 +364,8 @@ impl Round {
             }
         };
         let acked = self.grants.iter().filter(|grant| grant.acked);
-        self.holders(acked).filter(|grant| grant.counted).map(holding).collect()
+        let holders = self.holders(acked).filter(|grant| grant.counted && answers(grant.id));
+        holders.map(holding).collect()
     }
 
     /// Stops slots, or lets them issue tickets again. No other code resumes a stopped slot.

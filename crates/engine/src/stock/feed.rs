@@ -2,28 +2,43 @@
 //! sequence of the effects.
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{Grant, Seq};
-use doorbuster_slots::Slots;
+use doorbuster_slots::{SlotError, Slots};
 use doorbuster_steps::feed::{Effect, Input, ROWS_MAX, SlotFeed};
-use doorbuster_steps::slot_reconciliation::OpenSlot;
+use doorbuster_steps::slot_reconciliation::{self, OpenSlot};
 use doorbuster_store::Store;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 use crate::error::EngineError;
 
-/// Sends these slots their missing feed rows. Returns the slots with their new states.
+/// Sends these slots their missing feed rows. Returns the slots with their new states, and which
+/// slots did not answer. Stores the error of such a slot in `slot_error`.
 pub(super) async fn feed_slots(
     store: &Store,
     slots: &Slots,
     open_slots: Vec<OpenSlot>,
-) -> Result<Vec<OpenSlot>, EngineError> {
+    slot_error: &mut Option<SlotError>,
+) -> Result<slot_reconciliation::Input, EngineError> {
     let each = open_slots.into_iter().map(async |mut slot| {
-        feed(store, slots, &slot.grant, slot.view.applied).await?;
-        if let Some(view) = view_of(slots, &slot.grant).await? {
-            slot.view = view;
-        }
-        Ok::<_, EngineError>(slot)
+        let read = async {
+            feed(store, slots, &slot.grant, slot.view.applied).await?;
+            view_of(slots, &slot.grant).await
+        };
+        let view = read.await;
+        slot.view = view.as_ref().ok().cloned().flatten().unwrap_or(slot.view);
+        (slot, view.err())
     });
-    try_join_all(each).await
+    let (mut fed, mut missed) = (Vec::new(), Vec::new());
+    for (slot, error) in join_all(each).await {
+        match error {
+            None => fed.push(slot),
+            Some(EngineError::Slot(error)) => {
+                missed.push(slot.grant.id);
+                *slot_error = Some(error);
+            }
+            Some(error) => return Err(error),
+        }
+    }
+    Ok(slot_reconciliation::Input::Fed { fed, missed })
 }
 
 /// Sends a slot its missing feed rows. Then returns for how many units the slot can issue tickets.

@@ -48,9 +48,9 @@ impl ItemView for ItemInMemory<'_> {
 
     fn pool_rest_ms(&self) -> u64 {
         let until = self.item.work.pool_rests_until.load(Ordering::Acquire);
-        // The clock may have been stepped since `until` was computed. The difference could then be
-        // very large or negative, so it is limited.
-        (until - self.node.now().0).clamp(0, POOL_REST_MS).unsigned_abs()
+        let rest = until - self.node.now().0;
+        // If the clock was set back since `until` was computed, the rest could last for hours.
+        if (0..=POOL_REST_MS).contains(&rest) { rest.unsigned_abs() } else { 0 }
     }
 
     fn rest_pool(&mut self) {

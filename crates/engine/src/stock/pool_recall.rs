@@ -46,7 +46,8 @@ pub(super) async fn recall_to_pool(
                 Input::RecallBegun(recall)
             }
             Effect::TakeUnits { from, recall } => {
-                Input::Taken(answer(recall::take_units(slots, &from, &recall).await, &mut missed)?)
+                let taken = recall::take_units(slots, &from, &recall).await;
+                Input::Taken(taken.map_err(|error| missed = Some(error)).ok())
             }
             Effect::FinishRecall { recall, units } => {
                 Input::Moved(recall::finish_recall(&stock.node, recall, units).await?)

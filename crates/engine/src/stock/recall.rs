@@ -2,7 +2,7 @@
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::slot::RecallOutcome;
 use doorbuster_core::{Grant, Recall, RecallId};
-use doorbuster_slots::Slots;
+use doorbuster_slots::{SlotError, Slots};
 
 use crate::error::EngineError;
 use crate::node::Node;
@@ -11,7 +11,7 @@ pub(super) async fn take_units(
     slots: &Slots,
     from: &Grant,
     recall: &Recall,
-) -> Result<RecallOutcome, EngineError> {
+) -> Result<RecallOutcome, SlotError> {
     let outcome = slots.recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await?;
     let (recall, target) = (recall.id, recall.target);
     tracing::debug!(slot = %from.slot, ?recall, ?target, ?outcome, "recalled from a slot");

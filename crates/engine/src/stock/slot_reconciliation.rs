@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use doorbuster_core::partition::AvailablePartitions;
 use doorbuster_core::{GrantId, RecallTarget, SlotKey};
+use doorbuster_slots::SlotError;
 use doorbuster_steps::slot_reconciliation::{Effect, Input, OpenSlot, Pause, Refill, Round};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -122,7 +123,8 @@ async fn needs_pool_units(stock: &StockControl, item: &ItemState) -> bool {
     join_all(needs).await.into_iter().any(|needs| needs)
 }
 
-/// Like [`reconcile`], for a caller that already has the item's lock.
+/// Like [`reconcile`], for a caller that already has the item's lock. If a slot does not answer,
+/// reconciles the other slots, and then returns the slot's error.
 pub(super) async fn reconcile_locked(
     stock: &StockControl,
     item: &ItemState,
@@ -136,6 +138,7 @@ pub(super) async fn reconcile_locked(
     let ended_orders = item.work.feed.ended_orders();
     let mut view = ItemInMemory { node: &stock.node, item, sale };
     let (mut round, mut effect) = Round::begin();
+    let mut slot_error = None;
     loop {
         let input = match effect {
             Effect::Record => {
@@ -143,18 +146,20 @@ pub(super) async fn reconcile_locked(
                 Input::Done
             }
             Effect::Finish => break,
-            effect => perform(stock, item, effect).await?,
+            effect => perform(stock, item, effect, &mut slot_error).await?,
         };
         effect = round.next(input, &mut view);
     }
     item.gauge.wake_parked();
-    Ok(())
+    slot_error.map_or(Ok(()), |error| Err(error.into()))
 }
 
+/// Performs an effect. If a slot does not answer, stores its error in `slot_error`.
 async fn perform(
     stock: &StockControl,
     item: &ItemState,
     effect: Effect,
+    slot_error: &mut Option<SlotError>,
 ) -> Result<Input, EngineError> {
     let (store, slots) = (stock.node.store(), &stock.slots);
     Ok(match effect {
@@ -167,12 +172,13 @@ async fn perform(
             Input::Drained(slot_drain::drain_slot(stock, item, &grant).await?)
         }
         Effect::TakeUnits { from, recall } => {
-            Input::Taken(recall::take_units(&stock.slots, &from, &recall).await?)
+            let taken = recall::take_units(&stock.slots, &from, &recall).await;
+            Input::Taken(taken.map_err(|error| *slot_error = Some(error)).ok())
         }
         Effect::FinishRecall { recall, units } => {
             Input::Moved(recall::finish_recall(&stock.node, recall, units).await?)
         }
-        Effect::Feed(slots) => Input::Fed(feed::feed_slots(store, &stock.slots, slots).await?),
+        Effect::Feed(open) => feed::feed_slots(store, slots, open, slot_error).await?,
         Effect::Distribute { refills, .. } => {
             let mut given = Vec::with_capacity(refills.len());
             for part in &refills {
@@ -190,7 +196,9 @@ async fn perform(
             Input::Done
         }
         Effect::Stop { slot, stopped } => {
-            slots.stop(slot, stopped).await?;
+            if let Err(error) = slots.stop(slot, stopped).await {
+                *slot_error = Some(error);
+            }
             Input::Done
         }
         Effect::Record | Effect::Finish => Input::Done,

@@ -25,6 +25,7 @@ mod live_spread;
 mod phases;
 pub(crate) mod redis;
 mod refusals;
+mod refused_writes;
 pub(crate) mod servers;
 mod settlers;
 mod short_stock;

@@ -14,7 +14,9 @@ use doorbuster_steps::sale_stop;
 use doorbuster_steps::settlement;
 use doorbuster_steps::slot_check::{Effect as CheckEffect, SlotCheck};
 use doorbuster_steps::slot_drain::{Effect as DrainEffect, SlotDrain};
-use doorbuster_steps::slot_reconciliation::{Effect as RoundEffect, OpenSlot, Round};
+use doorbuster_steps::slot_reconciliation::{
+    Effect as RoundEffect, Input as RoundInput, OpenSlot, Round,
+};
 use doorbuster_steps::slot_start::{Effect as StartEffect, SlotStart};
 use doorbuster_steps::takeover::{Effect as TakeoverEffect, Takeover};
 use doorbuster_steps::total_change::{self, Effect as TotalEffect, TotalChange};
@@ -44,9 +46,28 @@ pub(crate) struct ItemRound {
     /// The current effect sends feed rows to several slots, one by one. These slots already have
     /// theirs.
     pub(crate) fed: Vec<OpenSlot>,
+    /// The grants of the slots that did not answer when they should have got their rows.
+    pub(crate) missed: Vec<GrantId>,
     /// The current effect refills several grants, one by one. These grants are already refilled,
     /// each with the given number of units.
     pub(crate) refilled: Vec<(GrantId, u64)>,
+}
+
+impl ItemRound {
+    pub(crate) fn new(item: ItemId, steps: Round, effect: RoundEffect) -> Self {
+        let (fed, missed, refilled) = (Vec::new(), Vec::new(), Vec::new());
+        Self { item, steps, effect, fed, missed, refilled }
+    }
+
+    /// Returns the result of the current effect if it has called all its slots.
+    pub(crate) fn finish_feed(&mut self) -> Option<RoundInput> {
+        let RoundEffect::Feed(slots) = &self.effect else { return None };
+        let is_complete = self.fed.len() + self.missed.len() == slots.len();
+        is_complete.then(|| RoundInput::Fed {
+            fed: std::mem::take(&mut self.fed),
+            missed: std::mem::take(&mut self.missed),
+        })
+    }
 }
 
 /// An action on a node that may need more units than the pool has, and so may recall units from

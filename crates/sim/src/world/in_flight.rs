@@ -30,9 +30,10 @@ impl World {
             if self.flight[i].is_repeated() {
                 return;
             }
-            let message = self.flight.remove(i).expect("the index is valid");
-            if let Message::DeliveryMessage(delivery_message) = &message {
-                self.delivery_message_lost(delivery_message);
+            match self.flight.remove(i).expect("the index is valid") {
+                Message::DeliveryMessage(message) => self.delivery_message_lost(&message),
+                Message::Round { node, round } => self.lose_call_of_round(node, round, pick),
+                _ => {}
             }
         }
     }

@@ -122,38 +122,38 @@ impl World {
             return;
         }
         let (steps, effect) = Round::begin();
-        let round = ItemRound { item, steps, effect, fed: Vec::new(), refilled: Vec::new() };
+        let round = ItemRound::new(item, steps, effect);
         self.continue_round(node, Box::new(round));
     }
 
     /// Performs effects of the round. Before most effects, the round becomes a message, so that
     /// other actors can act before the effect.
     pub(crate) fn continue_round(&mut self, node: u8, mut round: Box<ItemRound>) {
-        while let Some(input) = self.perform_in_round(node, &mut round) {
-            let item = round.item;
-            let mut view = ItemAtNode { world: self, node, item };
-            round.effect = round.steps.next(input, &mut view);
-            // New slots get a part of the units only if no request waits for units.
-            let shares = view.first_demand().is_none();
-            match &round.effect {
-                Effect::BeginRecall { .. } => {
-                    if shares {
-                        self.checker.count_case("shared with a new slot");
-                    }
-                    break;
-                }
-                Effect::Distribute { pool, refills } => {
-                    self.check_portions(&round, *pool, refills);
-                    break;
-                }
-                Effect::StartSlots { .. }
-                | Effect::DrainSlot(_)
-                | Effect::RunAgain(_)
-                | Effect::Record
-                | Effect::Stop { .. } => {}
-                Effect::Finish => return,
-                _ => break,
+        match self.perform_in_round(node, &mut round) {
+            Some(input) => self.take_in_round(node, round, input),
+            None => self.send(Message::Round { node, round }),
+        }
+    }
+
+    /// Gives the round the result of its effect, and continues the round.
+    fn take_in_round(&mut self, node: u8, mut round: Box<ItemRound>, input: Input) {
+        let item = round.item;
+        let mut view = ItemAtNode { world: self, node, item };
+        round.effect = round.steps.next(input, &mut view);
+        // New slots get a part of the units only if no request waits for units.
+        let shares = view.first_demand().is_none();
+        match &round.effect {
+            Effect::BeginRecall { .. } if shares => {
+                self.checker.count_case("shared with a new slot");
             }
+            Effect::Distribute { pool, refills } => self.check_portions(&round, *pool, refills),
+            Effect::StartSlots { .. }
+            | Effect::DrainSlot(_)
+            | Effect::RunAgain(_)
+            | Effect::Record
+            | Effect::Stop { .. } => return self.continue_round(node, round),
+            Effect::Finish => return,
+            _ => {}
         }
         self.send(Message::Round { node, round });
     }
@@ -161,8 +161,42 @@ impl World {
     pub(super) fn slot_of_round(&self, round: &ItemRound) -> Option<usize> {
         match &round.effect {
             Effect::TakeUnits { from, .. } => self.place_of(from.slot),
-            Effect::Feed(slots) => self.place_of(slots.get(round.fed.len())?.grant.slot),
+            Effect::Feed(slots) => {
+                self.place_of(slots.get(round.fed.len() + round.missed.len())?.grant.slot)
+            }
             _ => None,
+        }
+    }
+
+    /// The call of a slot gets no answer, and the round goes on without the slot. If `pick` is odd,
+    /// the slot has performed the call. If the round's next effect calls no slot, the node drops
+    /// the round.
+    pub(super) fn lose_call_of_round(&mut self, node: u8, mut round: Box<ItemRound>, pick: u8) {
+        if self.slot_of_round(&round).is_none() {
+            return;
+        }
+        self.checker.count_case("a slot gave no answer in a round");
+        let is_performed = pick % 2 == 1;
+        let input = match &round.effect {
+            Effect::TakeUnits { from, recall } => {
+                if is_performed {
+                    self.take_recalled(from, recall);
+                }
+                Some(Input::Taken(None))
+            }
+            Effect::Feed(slots) => {
+                let slot = &slots[round.fed.len() + round.missed.len()];
+                if is_performed {
+                    self.feed_slot(&slot.grant, slot.view.applied);
+                }
+                round.missed.push(slot.grant.id);
+                round.finish_feed()
+            }
+            _ => None,
+        };
+        match input {
+            Some(input) => self.take_in_round(node, round, input),
+            None => self.send(Message::Round { node, round }),
         }
     }
 
@@ -186,20 +220,19 @@ impl World {
                 }
                 Input::Drained(false)
             }
-            Effect::TakeUnits { from, recall } => Input::Taken(self.take_recalled(from, recall)),
+            Effect::TakeUnits { from, recall } => {
+                Input::Taken(Some(self.take_recalled(from, recall)))
+            }
             Effect::FinishRecall { recall, units } => {
                 Input::Moved(self.finish_recall(*recall, *units))
             }
             Effect::Feed(slots) => {
-                let mut slot = slots.get(round.fed.len())?.clone();
+                let mut slot = slots.get(round.fed.len() + round.missed.len())?.clone();
                 if let Some(view) = self.feed_slot(&slot.grant, slot.view.applied) {
                     slot.view = view;
                 }
                 round.fed.push(slot);
-                if round.fed.len() < slots.len() {
-                    return None;
-                }
-                Input::Fed(std::mem::take(&mut round.fed))
+                return round.finish_feed();
             }
             Effect::Distribute { refills, .. } => {
                 let part = *refills.get(round.refilled.len())?;
@@ -308,7 +341,7 @@ impl World {
                 let Some(epoch) = self.store.grant(grant).map(|grant| grant.epoch) else { return };
                 let call = Call::Recall(recall.id, grant, epoch, recall.asked);
                 match self.call(slot, call) {
-                    SlotReply::RecallOutcome(outcome) => Input::Taken(outcome),
+                    SlotReply::RecallOutcome(outcome) => Input::Taken(Some(outcome)),
                     _ => return,
                 }
             }

@@ -55,7 +55,7 @@ fn a_slot_is_stopped_emptied_and_closed() {
     assert_eq!(drain.next(Input::Done), Effect::ReadSlot);
     let effect = look(&mut drain, view(true, 5, 1), grant(0), vec![pending()]);
     assert_eq!(effect, Effect::TakeUnits(pending()));
-    let effect = drain.next(Input::Taken(RecallOutcome::Taken(5)));
+    let effect = drain.next(Input::Taken(Some(RecallOutcome::Taken(5))));
     assert_eq!(effect, Effect::FinishRecall(RecallId(4), 5));
     // The slot is read again, because it has no units now.
     assert_eq!(drain.next(Input::Done), Effect::ReadSlot);
@@ -72,7 +72,17 @@ fn a_drain_waits_for_unsettled_tickets_and_for_refused_recalls() {
     assert_eq!(effect, Effect::Finish(false));
     let (mut drain, _) = SlotDrain::begin(false);
     look(&mut drain, view(true, 5, 1), grant(0), vec![pending()]);
-    assert_eq!(drain.next(Input::Taken(RecallOutcome::Refused)), Effect::Finish(false));
+    assert_eq!(drain.next(Input::Taken(Some(RecallOutcome::Refused))), Effect::Finish(false));
+}
+
+#[test]
+fn a_slot_that_does_not_answer_a_recall_is_closed_when_its_drain_is_overdue() {
+    for (is_overdue, effect) in [(false, Effect::Finish(false)), (true, Effect::Close(GrantId(7)))]
+    {
+        let (mut drain, _) = SlotDrain::begin(is_overdue);
+        look(&mut drain, view(true, 5, 1), grant(0), vec![pending()]);
+        assert_eq!(drain.next(Input::Taken(None)), effect);
+    }
 }
 
 #[test]

@@ -95,7 +95,8 @@ pub enum Pause {
 }
 
 /// The next action of the driver. If the store does not answer, the driver drops this round, and a
-/// later round performs the remaining effects.
+/// later round performs the remaining effects. If a slot does not answer, the round goes on with
+/// the other slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Read the item's grants. The result is [`Input::Grants`].
@@ -176,12 +177,17 @@ pub enum Input {
     Started(Vec<OpenSlot>),
     /// The drain of the slot has ended. The value is true if the slot has no open grant any more.
     Drained(bool),
-    /// The slot's answer to the recall.
-    Taken(RecallOutcome),
+    /// The slot's answer to the recall. `None` means that the slot did not answer.
+    Taken(Option<RecallOutcome>),
     /// The number of units that the store moved for the recall.
     Moved(u64),
     /// The slots, read again.
-    Fed(Vec<OpenSlot>),
+    Fed {
+        /// The slots that answered.
+        fed: Vec<OpenSlot>,
+        /// The grants of the slots that did not answer.
+        missed: Vec<GrantId>,
+    },
     /// The units that each grant got.
     Refilled(Vec<(GrantId, u64)>),
     /// The new recall. `None` means that the grant has no units to recall.

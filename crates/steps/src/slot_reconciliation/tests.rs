@@ -20,6 +20,9 @@ struct Item {
     may_resume: bool,
     pool_rest_ms: u64,
     narrowed: bool,
+    /// A slot that this node reaches, but that answers neither recalls nor feed rows.
+    silent: Option<SlotKey>,
+    reaches_all: bool,
 }
 
 const ITEM: Item = Item {
@@ -29,6 +32,8 @@ const ITEM: Item = Item {
     may_resume: true,
     pool_rest_ms: 0,
     narrowed: false,
+    silent: None,
+    reaches_all: false,
 };
 
 impl ItemView for Item {
@@ -41,7 +46,7 @@ impl ItemView for Item {
     }
 
     fn reaches_all_slots(&self) -> bool {
-        false
+        self.reaches_all
     }
 
     fn portions(&self) -> Portions {
@@ -129,11 +134,11 @@ fn run(item: &mut Item, slots: &[OpenSlot], pending: &[Recall], gives: bool) -> 
             }
             Effect::TakeUnits { from, recall } => {
                 names.push(format!("take {} from {}", recall.asked, from.slot.index));
-                Input::Taken(if gives {
-                    RecallOutcome::Taken(recall.asked)
-                } else {
-                    RecallOutcome::Refused
-                })
+                let outcome = match gives {
+                    true => RecallOutcome::Taken(recall.asked),
+                    false => RecallOutcome::Refused,
+                };
+                Input::Taken((item.silent != Some(from.slot)).then_some(outcome))
             }
             Effect::FinishRecall { units, .. } => {
                 names.push(format!("move {units}"));
@@ -142,9 +147,10 @@ fn run(item: &mut Item, slots: &[OpenSlot], pending: &[Recall], gives: bool) -> 
             Effect::Feed(slots) => {
                 let indices: Vec<u32> = slots.iter().map(|slot| slot.grant.slot.index).collect();
                 names.push(format!("feed {indices:?}"));
-                let mut fed = slots.clone();
+                let (missed, mut fed): (Vec<_>, Vec<_>) =
+                    slots.iter().cloned().partition(|slot| item.silent == Some(slot.grant.slot));
                 fed.iter_mut().for_each(|slot| slot.view.applied = slot.grant.feed_len);
-                Input::Fed(fed)
+                Input::Fed { fed, missed: missed.iter().map(|slot| slot.grant.id).collect() }
             }
             Effect::Distribute { refills, .. } => {
                 let units = refills.iter().map(|part| (part.grant, part.portion.units));
@@ -247,6 +253,34 @@ fn the_last_units_are_gathered_for_the_first_request() {
     // Only another node reaches the fullest slot, so that node carries out the recall.
     let wanted = ["recall 1 from grant 3 into 2", "feed [0, 1]"];
     check(item, &slots, &[], &wanted);
+}
+
+#[test]
+fn a_round_goes_on_without_a_slot_that_does_not_answer() {
+    let silent = || Item { pool: 3, silent: Some(HERE), ..ITEM };
+    let mut behind = open(HERE, 0);
+    behind.grant.feed_len = Seq(2);
+    let slots = [behind, open(ALSO_HERE, 0)];
+    let wanted = ["feed [0]", "distribute [(1, 3)]", "feed [1]"];
+    check(silent(), &slots, &[], &wanted);
+    // The second recall from the same slot is not tried.
+    let recalls =
+        [recall(HERE, RecallTarget::Pool), recall(HERE, RecallTarget::Grant(grant(ALSO_HERE).id))];
+    let slots = [open(HERE, 5), open(ALSO_HERE, 0)];
+    let wanted = ["take 3 from 0", "distribute [(1, 3)]", "feed [1]"];
+    check(silent(), &slots, &recalls, &wanted);
+}
+
+#[test]
+fn units_are_gathered_from_slots_that_a_node_can_reach() {
+    let item = || Item { demand: Some(5), reaches_all: true, ..ITEM };
+    let slots = [open(HERE, 2), open(ALSO_HERE, 3)];
+    let take_two = ["recall 2 from grant 1 into 2", "take 2 from 0", "move 2", "feed [0, 1]"];
+    check(item(), &slots, &[], &take_two);
+    // A recall from a slot that nobody reaches does not count as units on their way.
+    let pending = recall(ELSEWHERE, RecallTarget::Grant(grant(ALSO_HERE).id));
+    check(item(), &slots, &[pending], &take_two);
+    check(Item { demand: Some(6), ..item() }, &slots, &[], &[]);
 }
 
 #[test]

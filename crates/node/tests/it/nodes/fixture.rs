@@ -37,7 +37,8 @@ pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 /// A private store, and slots in Redis or in the nodes.
 pub(crate) struct Deployment {
     database: String,
-    redis: Option<Redis>,
+    /// The slots are spread over these servers. Without a server, they are in the nodes.
+    redis: Vec<Redis>,
     pub(crate) bounds: SlotBounds,
     pub(crate) all_lead: bool,
 }
@@ -46,18 +47,26 @@ impl Deployment {
     pub(crate) fn postgres() -> Self {
         Self {
             database: postgres::shared().database(),
-            redis: None,
+            redis: Vec::new(),
             bounds: SlotBounds::default(),
             all_lead: false,
         }
     }
 
     pub(crate) fn cluster() -> Self {
-        Self { redis: Some(Redis::start()), ..Self::postgres() }
+        Self { redis: vec![Redis::start()], ..Self::postgres() }
+    }
+
+    pub(crate) fn with_two_redis_servers() -> Self {
+        Self { redis: vec![Redis::start(), Redis::start()], ..Self::postgres() }
     }
 
     pub(crate) fn redis(&self) -> &Redis {
-        self.redis.as_ref().expect("a cluster")
+        self.redis.first().expect("a cluster")
+    }
+
+    pub(crate) fn redis_servers(&self) -> &[Redis] {
+        &self.redis
     }
 
     pub(crate) fn sql(&self, sql: &str) -> String {
@@ -93,11 +102,10 @@ impl Deployment {
 
     pub(crate) async fn node(&self, roles: Roles) -> TestNode {
         let store = postgres::shared().url(&self.database).into();
-        let location = match &self.redis {
-            None => StockLocation::Postgres(store),
-            Some(redis) => {
-                StockLocation::Cluster { store, slots: vec![redis.url().into()], wait_replicas: 0 }
-            }
+        let slots: Vec<_> = self.redis.iter().map(|redis| redis.url().into()).collect();
+        let location = match slots.is_empty() {
+            true => StockLocation::Postgres(store),
+            false => StockLocation::Cluster { store, slots, wait_replicas: 0 },
         };
         let runtime =
             Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
