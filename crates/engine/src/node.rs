@@ -328,15 +328,21 @@ impl Node {
                 .flat_map(|sale| &sale.items);
             kept.map(|item| item.row.id).collect()
         };
-        let mut after = 0;
-        loop {
-            let (page, next) = self.store().request_hashes_of(&items, after, HOLDERS_PAGE).await?;
-            page.iter().for_each(|&hash_half| self.memory.holders.insert(hash_half));
-            match next {
-                Some(next) => after = next,
-                None => return Ok(()),
+        let store = self.store();
+        for item in items {
+            for grant in store.grant_ids(item).await? {
+                let mut after = None;
+                loop {
+                    let (page, next) = store.request_hashes_of(grant, after, HOLDERS_PAGE).await?;
+                    page.iter().for_each(|&hash_half| self.memory.holders.insert(hash_half));
+                    after = next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
             }
         }
+        Ok(())
     }
 
     /// Reads the counts of these items from the store, and publishes them. If a commit publishes an

@@ -8,6 +8,7 @@ use deadpool_postgres::{
     Runtime, Timeouts,
 };
 use doorbuster_postgres_tls::Address;
+use tokio::runtime::Handle;
 use tokio_postgres::{Client, Config};
 
 use crate::contract::OpenError;
@@ -17,6 +18,7 @@ use crate::limits::{
     PG_STATEMENT_WAIT, PG_WAITING_MAX,
 };
 
+use super::answer_wait::await_answer;
 use super::connector::{Connector, Session};
 use super::standbys;
 
@@ -163,6 +165,49 @@ impl TransactionSession {
     pub(super) fn return_to_pool(mut self) {
         drop(self.0.take());
     }
+}
+
+/// A session for one read. If the caller drops the read, the database may still be answering it.
+/// Then the session returns to its pool only after that answer. Otherwise the next read would wait
+/// for it, while the pool counts the session as free.
+pub(super) struct ReadSession(Option<Object>);
+
+impl ReadSession {
+    /// The read must have ended.
+    pub(super) fn return_to_pool(mut self) {
+        drop(self.0.take());
+    }
+
+    pub(super) fn discard(mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+impl Deref for ReadSession {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        self.0.as_ref().expect("only the methods that end the session take it")
+    }
+}
+
+impl Drop for ReadSession {
+    fn drop(&mut self) {
+        let (Some(object), Ok(runtime)) = (self.0.take(), Handle::try_current()) else { return };
+        runtime.spawn(async move {
+            // The answer to this empty statement comes after the answer to the dropped read.
+            let last = await_answer(async { Ok(object.batch_execute("").await?) }).await;
+            if last.is_err() {
+                drop(Object::take(object));
+            }
+        });
+    }
+}
+
+pub(super) async fn get_for_read(sessions: &Sessions) -> Result<ReadSession, Failure> {
+    Ok(ReadSession(Some(get(sessions).await?)))
 }
 
 impl Deref for TransactionSession {

@@ -215,8 +215,7 @@ impl Poller {
         let (limit, node, digests) =
             (PG_POLL_ROWS as i64, i64::from(self.node.0), PG_POLL_DIGESTS as i64);
         let writer = shared.writer;
-        let of_counts: [&(dyn ToSql + Sync); 1] = [snapshot];
-        let of_catalogue: [&(dyn ToSql + Sync); 2] = [snapshot, &writer];
+        let changed_since: [&(dyn ToSql + Sync); 1] = [snapshot];
         let digests_since: [&(dyn ToSql + Sync); 5] =
             [orders_snapshot, &orders_xmin, &own, &"0", &digests];
         let of_resolutions: [&(dyn ToSql + Sync); 7] =
@@ -225,8 +224,8 @@ impl Poller {
         let (begun, (position, answered), counts, sales, digests, verdicts) = tokio::join!(
             self.client.batch_execute(BEGIN),
             async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
-            self.client.query(&self.counts, &of_counts),
-            self.client.query(&self.catalogue, &of_catalogue),
+            self.client.query(&self.counts, &changed_since),
+            self.client.query(&self.catalogue, &changed_since),
             self.client.query(&self.digests, &digests_since),
             self.client.query(&self.resolutions, &of_resolutions),
         );

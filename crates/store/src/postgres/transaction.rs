@@ -217,12 +217,14 @@ async fn query(
     sql: &str,
     params: Params<'_>,
 ) -> Result<Vec<tokio_postgres::Row>, Failure> {
-    let object = connect::get(&shared.reads).await?;
-    let rows =
-        await_answer(async { Ok(object.query(&object.prepare_cached(sql).await?, params).await?) })
-            .await;
-    if rows.as_ref().is_err_and(|failure| !failure.keeps_connection_usable()) {
-        drop(Object::take(object));
+    let session = connect::get_for_read(&shared.reads).await?;
+    let rows = await_answer(async {
+        Ok(session.query(&session.prepare_cached(sql).await?, params).await?)
+    })
+    .await;
+    match rows.as_ref().is_err_and(|failure| !failure.keeps_connection_usable()) {
+        true => session.discard(),
+        false => session.return_to_pool(),
     }
     rows
 }

@@ -35,6 +35,7 @@ const TRANSFERS: Statement = statement(
                ON r.grant_id = g.id
      WHERE g.item_id = $1",
 );
+const GRANT_IDS: Statement = statement("SELECT id FROM slot_grant WHERE item_id = $1 ORDER BY id");
 const FEED_AFTER: Statement = statement(concat!(
     "SELECT ",
     rows::feed_columns!(),
@@ -99,6 +100,12 @@ impl Store {
     /// grants are ordered by slot, newest first within a slot.
     pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
         self.all(GRANTS, values![item, SlotKey::WAITLIST], rows::grant).await
+    }
+
+    /// Returns the ids of all grants of an item, also of the grant under which waitlist entries
+    /// became orders.
+    pub async fn grant_ids(&self, item: ItemId) -> StoreResult<Vec<GrantId>> {
+        self.all(GRANT_IDS, values![item], |row| Ok(GrantId(row.number(0)?))).await
     }
 
     /// For each open or closed grant of an item, returns the number of refills and the number of

@@ -5,19 +5,22 @@ use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{
-    BuyerId, ItemId, Millis, Order, RequestKey, Ticket, TicketId, TicketParts, Verdict, order,
-    settle,
+    BuyerId, GrantId, ItemId, Millis, Order, RequestKey, Ticket, TicketId, TicketN, TicketParts,
+    Verdict, order, settle,
 };
 
 use crate::contract::{OrderQuery, Page};
 use crate::failure::Done;
 use crate::limits::PAGE_ROWS_MAX;
-use crate::sql::{Row, Statement, Value, as_limit, statement, values};
+use crate::sql::{Row, Statement, Value, as_limit, statement, to_i64, values};
 use crate::transaction::{RetryUnknown, Transaction};
 use crate::{actions, queries, rows};
 
 use super::{Store, StoreResult};
 
+const REQUESTS: Statement = statement(
+    "SELECT buyer, request_key, n FROM orders WHERE grant_id = $1 AND n > $2 ORDER BY n LIMIT $3",
+);
 const NEXT_DUE: Statement = Statement {
     sqlite: "SELECT pay_by + ask_ms FROM orders WHERE state = 'reserved' ORDER BY pay_by + ask_ms
      LIMIT 1",
@@ -236,26 +239,22 @@ impl Store {
     }
 
     /// Returns the request hashes ([`doorbuster_core::RequestHash::low_64_bits`]) of at most
-    /// `limit` orders of these items, oldest first. Also returns the next call's `after`, or `None`
-    /// if there is no further page. `after` is 0 in the first call.
+    /// `limit` orders under this grant, sorted by ticket number. Also returns the next call's
+    /// `after`, or `None` if there is no further page. `after` is `None` in the first call.
     pub async fn request_hashes_of(
         &self,
-        items: &[ItemId],
-        after: i64,
+        grant: GrantId,
+        after: Option<TicketN>,
         limit: usize,
-    ) -> StoreResult<(Vec<u64>, Option<i64>)> {
+    ) -> StoreResult<(Vec<u64>, Option<TicketN>)> {
         let (key, limit) = (self.id_key(), limit.min(PAGE_ROWS_MAX));
-        let text = format!(
-            "SELECT buyer, request_key, seq FROM orders WHERE seq > $1 AND {} ORDER BY seq LIMIT $3",
-            self.in_list("item_id", 2)
-        );
-        let values = values![after, items, as_limit(limit)].to_vec();
+        let after = after.map_or(-1, |n| to_i64(n.0));
         let request = move |row: Row<'_>| {
             let hash = key.request_hash(row.text(0, "buyer")?, row.text(1, "request key")?);
-            Ok((hash.low_64_bits(), row.get::<i64>(2)?))
+            Ok((hash.low_64_bits(), TicketN(row.number(2)?)))
         };
-        let found = self.list(text, values, request).await?;
-        let next = found.last().filter(|_| found.len() >= limit).map(|(_, seq)| *seq);
+        let found = self.all(REQUESTS, values![grant, after, as_limit(limit)], request).await?;
+        let next = found.last().filter(|_| found.len() >= limit).map(|(_, n)| *n);
         Ok((found.into_iter().map(|(hash, _)| hash).collect(), next))
     }
 

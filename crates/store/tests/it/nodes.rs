@@ -121,10 +121,9 @@ async fn a_commit_of_one_node_reaches_the_other_with_orders_and_counts() {
     wait(&b, KNOWN_WITHIN, |all| all.iter().any(ended)).await;
     b.store.step_sale("sale-0", PhaseStep::Pause).await.expect("writes");
     wait(&a, KNOWN_WITHIN, |all| all.iter().any(|c| c.sales)).await;
-    assert!(
-        b.commits.take().iter().all(|c| !c.sales),
-        "a node must not be notified of its own change"
-    );
+    // The catalogue has one row, so a node's own change can hide an earlier change of another node.
+    // So the node must be notified of its own change too.
+    wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.sales)).await;
     a.store.close().await;
     b.store.close().await;
 }

@@ -9,8 +9,11 @@ pub(super) const CHANGED_COUNTS: &str = postgres_counts!(
       AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
       ORDER BY i.id"
 );
-pub(super) const CATALOGUE: &str = "SELECT FROM catalogue WHERE writer <> $2
-                         AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
+/// Finds changes of this node too. The one row keeps only the last change, so a change of this node
+/// can hide a change of another node. A change of this node may also become visible only after this
+/// node has read the catalogue again.
+pub(super) const CATALOGUE: &str = "SELECT FROM catalogue
+     WHERE NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
 pub(super) const DIGESTS: &str = "SELECT d.orders, d.changed::text FROM commit_digest d
      WHERE d.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(d.changed,
      $1::text::pg_snapshot)
