@@ -53,6 +53,12 @@ const ORDER_OF_LAST_ENTRY: Statement = statement(concat!(
                       AND w.buyer = $2)
       ORDER BY o.n DESC LIMIT 1"
 ));
+/// The buyers of these entries joined at a node that did not know their block yet.
+const BLOCKED: Statement = statement(
+    "SELECT w.id FROM waitlist w JOIN block b ON b.kind = 'buyer' AND b.value = w.buyer
+     WHERE w.item_id = $1 AND w.state = 'waiting' AND (b.until IS NULL OR b.until > $2)
+     ORDER BY w.n LIMIT $3",
+);
 const KEPT: Statement =
     statement("SELECT CASE WHEN pool < waiting THEN pool ELSE waiting END FROM item WHERE id = $1");
 const WAITING: Statement = statement("SELECT waiting FROM item WHERE id = $1");
@@ -130,12 +136,18 @@ impl Store {
     /// Serves the buyers who have waited longest ([`doorbuster_core::waitlist::serve`]). Serves as
     /// many buyers as the pool has units, but at most
     /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. If the pool has no unit, or no buyer waits,
-    /// the call writes nothing and locks nothing.
+    /// the call writes nothing and locks nothing. Before that, it ends the entries of blocked
+    /// buyers.
     ///
     /// The changes are published like the changes of any commit. If the answer to COMMIT is lost,
     /// the call runs the transaction again. The returned value may then lack the changes of the
     /// first run.
     pub async fn serve_waitlist(&self, item: ItemId) -> StoreResult<WaitlistServed> {
+        let values = values![item, self.now(), as_limit(WAITLIST_BATCH_MAX)];
+        let blocked = self.all(BLOCKED, values, |row| row.parse(0, "id", TicketId::parse)).await?;
+        for id in blocked {
+            self.leave_waitlist(id).await?;
+        }
         self.job(RetryUnknown::Allowed, move |tx| serve(tx, item)).await
     }
 

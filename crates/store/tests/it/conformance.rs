@@ -173,6 +173,7 @@ every! {
         a_waitlist_ends_with_its_sale, a_long_waitlist_ends_in_batches,
         the_last_entry_of_a_buyer_is_found_by_its_order;
     waitlist_orders:
+        a_blocked_buyer_in_a_waitlist_is_not_served,
         the_payment_window_of_a_served_order_is_the_shorter_one,
         an_order_from_a_waitlist_behaves_like_others,
         a_late_payment_competes_with_the_next_waiting_buyer, the_units_of_a_waitlist_add_up,

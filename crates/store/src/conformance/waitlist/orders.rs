@@ -6,8 +6,11 @@ use doorbuster_core::order::{EndReason, PayOutcome};
 use doorbuster_core::waitlist::JoinOutcome;
 use doorbuster_core::{Counter, Order, OrderState, SlotKey, Stock};
 
+use crate::contract::BlockKind;
+
 use super::{
-    Fixture, all_on_hold, cancel, expect_waitlist, join, join_new, names, new_item, new_sale, serve,
+    Fixture, all_on_hold, buyer, cancel, expect_waitlist, join, join_new, names, new_item,
+    new_sale, serve,
 };
 
 async fn served(fixture: &Fixture, item: doorbuster_core::ItemId) -> Order {
@@ -228,4 +231,27 @@ pub async fn a_late_payment_competes_with_the_next_waiting_buyer(fixture: Fixtur
         "the payment must be refunded, because bert has the unit"
     );
     fixture.expect_units(item, 0, 0, 2, 0).await;
+}
+
+/// A blocked buyer may join at a node that does not know the block yet. This entry ends when units
+/// return, and the next buyer gets the unit.
+pub async fn a_blocked_buyer_in_a_waitlist_is_not_served(fixture: Fixture) {
+    let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
+    let item = grant.slot.item;
+    let [robot, past, anna] = ["robot", "past", "anna"];
+    for who in [robot, past, anna] {
+        join_new(&fixture, item, who).await;
+    }
+    let now = fixture.clock.now();
+    for (who, until) in [(robot, None), (past, Some(now))] {
+        let block = fixture.store.insert_block(BlockKind::Buyer, who, until, "a robot", 20).await;
+        assert!(block.expect("writes").is_some(), "{who}");
+    }
+    for order in &orders[..2] {
+        cancel(&fixture, order).await;
+    }
+    assert_eq!(names(&serve(&fixture, item).await.orders), [past, anna]);
+    let left = fixture.store.waitlist_position_of(item, &buyer(robot)).await.expect("reads");
+    assert_eq!(left, None);
+    expect_waitlist(&fixture, item, 0, 0).await;
 }
