@@ -116,6 +116,11 @@ impl EdgeFeedFollower {
         self.at
     }
 
+    /// Makes the next read begin at the start of the generation. Older results are still ignored.
+    pub fn start_over(&mut self) {
+        self.at = FeedPosition::default();
+    }
+
     /// Returns what the edge must do with the result of a read. `now` is the edge's monotonic time,
     /// in milliseconds.
     pub fn receive(&mut self, read: &FeedRead, now: i64) -> FeedStep {

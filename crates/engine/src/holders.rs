@@ -45,6 +45,9 @@ pub struct RequestsWithOrders {
     /// Limits the reads of the store for waitlists. It is separate, so that buyers in a waitlist do
     /// not delay buyers who have an order.
     pub(crate) waitlist_limiter: RetryLimiter,
+    /// Limits the requests of each buyer about one order. Different buyers do not wait for each
+    /// other.
+    pub order_limiter: RetryLimiter,
     pub(crate) queued_requests: QueuedRequests,
     /// The newest requests of the set. Recorded only while this node writes the edge feed.
     pub journal: Journal,
@@ -60,6 +63,7 @@ impl Default for RequestsWithOrders {
             confirmations: Semaphore::new(CONFIRMATIONS_MAX),
             retry_limiter: RetryLimiter::default(),
             waitlist_limiter: RetryLimiter::default(),
+            order_limiter: RetryLimiter::for_buyers_alone(),
             queued_requests: QueuedRequests::default(),
             journal: Journal::default(),
         }

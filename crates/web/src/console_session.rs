@@ -15,11 +15,12 @@ use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
 use doorbuster_auth::{AuthenticationError, CONFIGURED_KEY, Operator, OperatorKeyVerifier};
-use doorbuster_core::Millis;
+use doorbuster_core::{IdKey, Millis};
 use doorbuster_engine::api_conversion;
 use doorbuster_store::{Hash, NewAction, SessionOwner, StoreResult, recorded};
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use subtle::ConstantTimeEq;
 
 use super::identity::{ClientAddress, OperatorIdentity};
 use super::reply::{HandlerError, HandlerResult, Reply, empty, ok};
@@ -32,6 +33,8 @@ const CONSOLE_HEADER: &str = "x-doorbuster-console";
 const SESSION_SECS: i64 = 8 * 3_600;
 const ENDED: AuthenticationError = AuthenticationError::Bad("the session has ended; sign in again");
 const COOKIE_BYTES: usize = 32;
+/// No buyer can have this name, so the proof of a cookie differs from the hash of every request.
+const PURPOSE: &str = "console session 1";
 
 /// `POST /v1/admin/session`
 pub(crate) async fn create(
@@ -81,13 +84,31 @@ impl NewSessionFor {
         app: &App,
         headers: &HeaderMap,
     ) -> Result<HeaderValue, HandlerError> {
-        let cookie = URL_SAFE_NO_PAD.encode(rand::random::<[u8; COOKIE_BYTES]>());
+        let cookie = new_cookie(app.node.id_key());
         let until = app.node.now().plus(SESSION_SECS * 1_000);
         let store = app.node.store();
         let insert = store.insert_session(OperatorKeyVerifier::hash(&cookie), self.owner, until);
         recorded(self.action, insert).await?;
         Ok(session_cookie(app, headers, &cookie, SESSION_SECS))
     }
+}
+
+/// Returns a random text and a proof that a node of this installation made it. So a forged cookie
+/// causes no read of the store.
+fn new_cookie(key: &IdKey) -> String {
+    let random = URL_SAFE_NO_PAD.encode(rand::random::<[u8; COOKIE_BYTES]>());
+    let proof = proof(key, &random);
+    format!("{random}.{proof}")
+}
+
+fn has_proof(key: &IdKey, cookie: &str) -> bool {
+    let Some((random, presented)) = cookie.split_once('.') else { return false };
+    proof(key, random).as_bytes().ct_eq(presented.as_bytes()).into()
+}
+
+/// [`PURPOSE`] takes the place of a buyer's name in the hash.
+fn proof(key: &IdKey, random: &str) -> String {
+    format!("{:032x}", key.request_hash(PURPOSE, random).0)
 }
 
 fn subject_of(id: &str) -> String {
@@ -208,6 +229,9 @@ impl App {
     /// Reads the session from the store. This happens at every request, so that a session ends on
     /// every node as soon as its key is deleted.
     async fn session(&self, cookie: &str) -> StoreResult<Option<(SessionOwner, Millis)>> {
+        if !has_proof(self.node.id_key(), cookie) {
+            return Ok(None);
+        }
         let configured = self.operators.configured_hash();
         self.node.store().session(OperatorKeyVerifier::hash(cookie), configured).await
     }
@@ -227,6 +251,18 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_cookie_that_a_node_made_has_a_proof() {
+        let (key, other) = (IdKey::new([7; 32]), IdKey::new([8; 32]));
+        let cookie = new_cookie(&key);
+        assert!(has_proof(&key, &cookie) && !has_proof(&other, &cookie));
+        let (random, proof) = cookie.split_once('.').expect("two parts");
+        for forged in ["", "xyz", random, proof, ".", &format!("x{cookie}"), &format!("{cookie}0")]
+        {
+            assert!(!has_proof(&key, forged), "{forged}");
+        }
+    }
 
     #[test]
     fn the_session_is_found_among_other_cookies() {

@@ -20,7 +20,7 @@ use subtle::ConstantTimeEq;
 
 use super::App;
 use super::identity::{Buyer, ClientAddress};
-use super::orders::{id, order_view};
+use super::orders::{id, look_up_order, order_view};
 use super::path_names::PathNames;
 use super::payment::checkout;
 use super::reply::{HandlerError, HandlerResult, json, no_store, ok};
@@ -33,7 +33,7 @@ pub(crate) async fn get(
     PathNames([order]): PathNames<1>,
 ) -> HandlerResult {
     let id = id(&order)?;
-    match app.orders.look_up_order(id, Some(&buyer)).await? {
+    match look_up_order(&app, id, Some(&buyer)).await? {
         OrderLookup::Order(order) if order.state == OrderState::Reserved => {
             let live = app.live();
             let origin = live.shop().url;

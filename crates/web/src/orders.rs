@@ -196,8 +196,23 @@ pub(crate) async fn read_order(
     id: TicketId,
     buyer: Option<&BuyerId>,
 ) -> Result<AnyOrder, HandlerError> {
-    let lookup = app.orders.look_up_order(id, buyer).await?;
+    let lookup = look_up_order(app, id, buyer).await?;
     Ok(order_view(app, id, lookup, buyer)?)
+}
+
+/// Looks up the id of an order, a queued request or a waitlist entry. No rate limit applies to such
+/// requests. Instead, one buyer's look-ups run one after the other, at most 100 a second, so that
+/// one buyer cannot overload the store.
+pub(crate) async fn look_up_order(
+    app: &App,
+    id: TicketId,
+    buyer: Option<&BuyerId>,
+) -> Result<OrderLookup, HandlerError> {
+    let reading = app.orders.look_up_order(id, buyer);
+    let Some(buyer) = buyer else { return Ok(reading.await?) };
+    let turn = app.node.id_key().buyer_hash(buyer.as_str());
+    let read = app.node.holders().order_limiter.read(turn, reading).await;
+    Ok(read.ok_or_else(|| Problem::overloaded(RETRY_SECS))??)
 }
 
 pub(crate) fn order_view(

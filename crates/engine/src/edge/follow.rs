@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::Millis;
-use doorbuster_core::edge::{EdgeFeedFollower, FeedRead, FeedStep};
+use doorbuster_core::edge::{EdgeFeedFollower, FeedHead, FeedRead, FeedStep};
 use doorbuster_slots::{FeedPart, SharedRedis};
 use doorbuster_store::{ItemCounts, SaleRow};
 use tokio::time::Instant;
@@ -21,8 +21,9 @@ use crate::node::Node;
 const POLL_INTERVAL: Duration = Duration::from_millis(15);
 /// If no read of the feed was usable for this long, the edge tries the next Redis server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
-/// The set of requests only grows. When a new generation begins, the edge empties the set if it has
-/// this many more requests than the feed.
+/// The set of requests only grows. For example, it gets each request to which no node responded. If
+/// the set has this many more requests than the feed, the edge empties the set and reads the whole
+/// feed again.
 const SURPLUS_MAX: u64 = 2_000_000;
 
 /// Follows the edge feed until the future is dropped.
@@ -123,7 +124,7 @@ impl FeedReader<'_> {
                 self.kept.clear();
                 self.is_whole = true;
                 self.edge.feed_generations.add_one();
-                if self.node.holders().len() as u64 > head.requests + SURPLUS_MAX {
+                if self.has_surplus(head) {
                     self.node.holders().begin_rebuild();
                 }
             }
@@ -137,12 +138,19 @@ impl FeedReader<'_> {
             self.show();
             self.node.holders().finish_rebuild();
             self.edge.use_head(head);
+            if self.has_surplus(head) {
+                self.at.start_over();
+            }
         } else if self.at.position() == before {
             // The read returned nothing new, because this server is a replica that is behind its
             // primary. The pause avoids many useless reads.
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         Some(step)
+    }
+
+    fn has_surplus(&self, head: FeedHead) -> bool {
+        self.node.holders().len() as u64 > head.requests + SURPLUS_MAX
     }
 
     /// Returns the entries as text, or `None` if an entry has no valid proof.

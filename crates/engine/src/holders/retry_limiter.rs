@@ -63,6 +63,13 @@ impl Default for RetryLimiter {
     }
 }
 
+impl RetryLimiter {
+    /// Returns a limiter that limits each buyer, but not the buyers together.
+    pub(super) fn for_buyers_alone() -> Self {
+        Self { reads: Semaphore::new(Semaphore::MAX_PERMITS), ..Self::default() }
+    }
+}
+
 /// Why a read had no result.
 #[derive(Debug)]
 pub enum ReadError {

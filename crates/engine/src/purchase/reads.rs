@@ -71,13 +71,16 @@ impl Driver<'_> {
     }
 
     /// Looks up the order of a request. Returns the result for the client, or `None` if the request
-    /// holds no order. If the node's memory has the request, the lookup waits for its turn in the
-    /// retry limiter. All other lookups need one of a few permits.
+    /// holds no order. If the node's memory has the request, or if it forgot the sale's requests
+    /// because the sale ended long ago, the lookup waits for its turn in the retry limiter. All
+    /// other lookups need one of a few permits.
     pub(super) async fn look_up_order(&mut self) -> Option<Outcome> {
-        let (holders, request) = (self.purchases.node.holders(), self.request.request);
-        let Purchase { buyer, key, .. } = self.purchase;
-        let order = self.purchases.node.store().order_of(buyer.clone(), key.clone());
-        let found = if holders.holds(request) {
+        let (node, request) = (&self.purchases.node, self.request.request);
+        let (holders, Purchase { item, buyer, key, .. }) = (node.holders(), self.purchase);
+        let order = node.store().order_of(buyer.clone(), key.clone());
+        let sale = node.catalogue().sale(&item.sale).cloned();
+        let is_forgotten = || sale.is_some_and(|sale| sale.is_long_over(node.now()));
+        let found = if holders.holds(request) || is_forgotten() {
             holders.retry_limiter.read_order(self.request.buyer_hash, request, order).await
         } else {
             let Some(_permit) = holders.lookup_permit() else { return Some(UNAVAILABLE) };

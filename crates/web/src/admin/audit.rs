@@ -145,9 +145,9 @@ fn restored(row: &store::StoreHistoryRow) -> Option<Notice> {
         kind: "store_restored".to_owned(),
         order: None,
         detail: format!(
-            "the store was restored at {} from a backup of {}; the restore paused these sales \
-             (phase before the pause in brackets): {sales}; the store lacks all orders, payments \
-             and events after the backup",
+            "the store was restored at {} from a backup of {}; after the restore, these sales \
+             were paused (phase before the restore in brackets): {sales}; the store lacks all \
+             orders, payments and events after the backup",
             api_conversion::time(row.at),
             api_conversion::time(backup_at)
         ),
