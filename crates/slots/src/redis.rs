@@ -163,7 +163,7 @@ impl Redis {
                 Err(RedisFailure::WrongServer(_)) => {}
                 reply => return reply,
             }
-            drop(self.0.routes.refresh().await);
+            drop(self.0.routes.refresh_after_refusal().await);
             tokio::time::sleep(ATTEMPT_PAUSE).await;
         }
         once().await

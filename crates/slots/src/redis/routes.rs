@@ -29,6 +29,13 @@ pub(super) struct Server {
     pub(super) batcher: TicketBatcher,
 }
 
+/// Which server is asked first for the map: the server that answered last, or the next one.
+#[derive(Clone, Copy)]
+enum FirstServer {
+    Last,
+    Next,
+}
+
 #[derive(Debug)]
 pub(super) struct Routes {
     settings: Arc<RedisSettings>,
@@ -209,6 +216,17 @@ impl Routes {
     /// answers, asks the replicas and the servers of the URLs. So a cluster whose servers all have
     /// new addresses is found again.
     pub(super) async fn refresh(&self) -> Result<(), RedisFailure> {
+        self.refresh_from(FirstServer::Last).await
+    }
+
+    /// Like [`Routes::refresh`], after a server that the map names refused a call. A server that is
+    /// cut off from the rest of the cluster still returns its old map, so another server than the
+    /// last time is asked first.
+    pub(super) async fn refresh_after_refusal(&self) -> Result<(), RedisFailure> {
+        self.refresh_from(FirstServer::Next).await
+    }
+
+    async fn refresh_from(&self, first: FirstServer) -> Result<(), RedisFailure> {
         if !self.is_cluster {
             return Ok(());
         }
@@ -218,7 +236,13 @@ impl Routes {
         };
         let before = self.map();
         let mut in_turn: Vec<_> = before.servers.iter().map(|server| &server.link).collect();
-        in_turn.sort_by_key(|link| link.address != *answered);
+        if let Some(last) = in_turn.iter().position(|link| link.address == *answered) {
+            let next = (last + 1) % in_turn.len();
+            in_turn.rotate_left(match first {
+                FirstServer::Last => last,
+                FirstServer::Next => next,
+            });
+        }
         let mut last = RedisFailure::WrongServer("no server is known".to_owned());
         let mut take = |reply: Result<Value, RedisFailure>, link: &ServerConnections| {
             self.set(self.read_map(reply?, link, &before)?);
