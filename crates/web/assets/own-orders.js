@@ -24,6 +24,8 @@ const TRIES_MAX = 5;
 /** `draw()` shows the model. `signedOut(token)` drops a token that the server refused. */
 export function ownOrders(m, draw, signedOut) {
   const slot = name => name + '.' + m.id;
+  /* Orders for items that the page does not show now: from an item's id to its order. */
+  const kept = new Map();
 
   /** Reads the orders now, after an event about an order from another tab or device. Returns
      whether the page knows the orders. */
@@ -80,12 +82,23 @@ export function ownOrders(m, draw, signedOut) {
       if (answer.status === 401) signedOut(token);
       else if (answer.status === 200 && token === m.token) {
         recountOrder(m, answer.data);
-        if (['cancelled', 'refunded', 'refused'].includes(answer.data.state)) {
-          m.order = null;
-          tab.drop(slot('order'));
-        } else m.order = answer.data;
+        const isOver = ['cancelled', 'refunded', 'refused'].includes(answer.data.state);
+        if (isOver && tab.get(slot('order')) === id) tab.drop(slot('order'));
+        if (answer.data.item === m.item.id) m.order = isOver ? null : answer.data;
+        else if (isOver) kept.delete(answer.data.item);
+        else kept.set(answer.data.item, { token, order: answer.data });
       }
       draw();
+    },
+    /** Shows the order for the item that the page now shows. Keeps the order for another item until
+       the page shows that item again. */
+    show() {
+      if (m.order?.item === m.item.id) return;
+      if (m.order) kept.set(m.order.item, { token: m.token, order: m.order });
+      const { token, order } = kept.get(m.item.id) ?? {};
+      kept.delete(m.item.id);
+      m.order = order && token === m.token ? order : null;
+      if (m.order) this.readOne(m.order.id);
     },
     /** After a reload, this tab shows the order. Other tabs learn that the buyer has an order. */
     remember(order) {

@@ -99,6 +99,11 @@ export async function pursue(press, { token, pass, tell, rest, hinted }) {
           : { order: data },
       );
     }
+    /* Behind a proxy, the request may have arrived. A node that is overloaded has not read it. */
+    if (status >= 500 && !answer.unsent && data.code !== 'overloaded') {
+      press.unsure = true;
+      keep();
+    }
     if (status >= 500 || (status === 429 && (press.id || press.unsure))) {
       const wait_ms = (answer.retry_secs ?? 2) * 1000 + jitter(0, 500);
       tell('retrying', { wait_ms });

@@ -30,6 +30,8 @@ export async function startPush(token) {
     return false; /* the browser has no push service, or refuses */
   }
 }
+/** Returns whether the buyer switched messages on in this browser. */
+export const hasPush = () => !!browser.get(KEPT);
 export async function stopPush(token) {
   if (!browser.get(KEPT)) return;
   browser.drop(KEPT);

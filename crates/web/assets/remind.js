@@ -1,7 +1,7 @@
 /* Gets the attention of a buyer who looks at another tab. The tab's title and icon count down and
    change. A sound and a system notification follow only if the buyer switched them on. */
 import { left } from '/assets/format.js';
-import { renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
+import { hasPush, renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
 import { $, attr, tell, text } from '/assets/texts.js';
 import { browser } from '/assets/store.js';
 
@@ -28,18 +28,21 @@ export function bindReminders(m) {
   showSound();
   /* A browser lets a page play sounds only after the visitor has used the page. */
   for (const use of ['pointerdown', 'keydown']) addEventListener(use, wakeSound);
-  const showNotify = pushes => {
+  const showNotify = (pushes, stopped = false) => {
     attr($('#notify'), 'aria-pressed', notifies);
     const denied = Notification.permission === 'denied';
-    tell($('#remind-note'), 'remind.' + (denied ? 'denied' : pushes ? 'push' : 'note'));
+    const note = denied ? 'denied' : stopped ? 'stopped' : pushes ? 'push' : 'note';
+    tell($('#remind-note'), 'remind.' + note);
   };
   let isPressed = false;
   $('#notify').onclick = async () => {
     isPressed = true;
     notifies = !notifies && (await Notification.requestPermission()) === 'granted';
     browser.set('notify', notifies);
+    /* The server ends the messages on all devices of the buyer. */
+    const stops = !notifies && hasPush();
     if (!notifies) stopPush(m.token);
-    showNotify(notifies && (await startPush(m.token)));
+    showNotify(notifies && (await startPush(m.token)), stops);
   };
   if (!('Notification' in window)) return;
   notifies = browser.get('notify') === true && Notification.permission === 'granted';

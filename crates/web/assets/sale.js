@@ -332,7 +332,7 @@ function choose(id) {
     m.sale.items[0];
   m.units = 1;
   m.why = null;
-  if (m.order && m.order.item !== m.item.id) m.order = null;
+  mine.show();
   showItem(m);
   door.plan();
   draw();
@@ -403,9 +403,10 @@ function lost(why) {
 }
 async function load() {
   for (let tries = 0; ; tries += 1) {
+    const reading = getStatus(m.id, version);
     const [sale, status, who] = await Promise.all([
-      writtenSale(m.id) ?? getSale(m.id),
-      getStatus(m.id, version),
+      writtenSale(m.id) ?? reading.then(({ data }) => getSale(m.id, data?.version)),
+      reading,
       identify(),
     ]);
     if (sale.status === 404 || status.status === 404) return lost('lost');

@@ -239,6 +239,7 @@ export const texts = {
   'remind.denied': 'Your browser blocks notifications from this page.',
   'remind.push': 'Also works when this page is closed: at your turn, and when units are reserved for you.',
   'remind.note': 'Works while this page is open.', 'remind.notify': 'Notify me',
+  'remind.stopped': 'Switched off on all your devices.',
   'remind.sound': 'Play a sound', 'remind.calendar': 'Add to calendar',
   'remind.title': 'Don’t miss it',
 

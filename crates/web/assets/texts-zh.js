@@ -167,7 +167,7 @@ export const texts = {
   'all': '查看全部活动', 'remind.came': '有货了，已为你保留', 'remind.soon': '{left} 后开抢', 'remind.pay': '{left}',
   'remind.open': '已开抢', 'remind.near': '马上轮到你了', 'remind.turn': '轮到你了',
   'remind.denied': '浏览器已禁止本页发送通知。', 'remind.push': '关闭本页后仍会提醒：轮到你时，以及为你保留商品时。',
-  'remind.note': '仅在本页打开时有效。',
+  'remind.note': '仅在本页打开时有效。', 'remind.stopped': '已在你的所有设备上关闭。',
   'remind.notify': '通知我', 'remind.sound': '播放提示音', 'remind.calendar': '加入日历',
   'remind.title': '开抢提醒',
 

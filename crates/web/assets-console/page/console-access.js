@@ -112,9 +112,9 @@ function Codes({ can, ask }) {
       yes: t('codes.create'),
       fields: error => html`
         <${Input} label=${t('codes.count')} fault=${faultAt(error, '/count')} name="count"
-          type="number" min="1" value="100" />
+          type="number" min="1" defaultValue="100" />
         <${Input} label=${t('codes.uses')} fault=${faultAt(error, '/uses')} name="uses"
-          type="number" min="1" value="1" />`,
+          type="number" min="1" defaultValue="1" />`,
       act: async form => {
         const body = { count: Number(form.get('count')), uses: Number(form.get('uses')) };
         setMade((await api.send('POST', path, body)).codes);

@@ -33,6 +33,12 @@ export const serverNow = () => Date.now() + ahead;
 let signedOut = () => {};
 export const onSignedOut = act => (signedOut = act);
 
+/* While the operator must sign in again, an open dialog would make the form for this unusable. So
+   the dialog is closed, and it opens again afterwards with everything that was typed. */
+let suspend = null;
+/** Closes the open dialog, or opens it again. */
+export const suspendDialog = isEnded => suspend?.(isEnded);
+
 async function call(method, path, body, headers = {}) {
   if (method !== 'GET') headers['X-Doorbuster-Console'] = '1';
   if (body !== undefined) headers['Content-Type'] ??= 'application/json';
@@ -313,12 +319,23 @@ function OpenAsk({ ask, close }) {
   const [state, setState] = useState({ busy: false, note: null, error: null });
   // A layout effect runs before the browser handles the next click. So the operator cannot press a
   // button of the page before the dialog opens.
-  useLayoutEffect(() => dialog.current.showModal(), []);
+  const suspended = useRef(false);
+  useLayoutEffect(() => {
+    dialog.current.showModal();
+    suspend = isEnded => {
+      if (suspended.current === isEnded) return;
+      suspended.current = isEnded;
+      if (isEnded) dialog.current.close();
+      else dialog.current.showModal();
+    };
+    return () => (suspend = null);
+  }, []);
   // The browser returns the focus to the page only if the dialog is closed before it is removed
   // from the page. So `end` closes the dialog, and the handler of its event `close` removes it.
   const end = () => {
     ended.current = true;
-    dialog.current?.close();
+    if (dialog.current?.open) dialog.current.close();
+    else close();
   };
   const right = !ask.typed || typed.trim() === ask.typed;
   const act = async event => {
@@ -342,7 +359,11 @@ function OpenAsk({ ask, close }) {
     if (!state.busy) end();
   };
   // If the browser closes the dialog while a request runs, the dialog opens again.
-  const closed = () => (state.busy && !ended.current ? dialog.current.showModal() : close());
+  const closed = () => {
+    if (suspended.current) return;
+    if (state.busy && !ended.current) dialog.current.showModal();
+    else close();
+  };
   return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${closed}
     onCancel=${event => state.busy && event.preventDefault()}>
     <form onSubmit=${act}>

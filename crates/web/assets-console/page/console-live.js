@@ -85,7 +85,7 @@ function Admit({ sale, ask }) {
             <option value=${item.id}>${plainText(item.title)}</option>`)}</select>`}
         <//>`}
         <${Input} label=${t('admit.visitors')} fault=${faultAt(error, '/visitors')} name="visitors"
-          type="number" min="1" max="5000" value="100" required />
+          type="number" min="1" max="5000" defaultValue="100" required />
         <${Input} label=${t('reason')} fault=${faultAt(error, '/reason')} name="reason"
           required />`,
       act: async form => {

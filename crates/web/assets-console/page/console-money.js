@@ -5,7 +5,7 @@ import { html, Input, moment, money, More, Pill, Problem, query, seg, t, Table, 
 export const MoneyTabs = ({ now }) => html`<${Tabs} label=${t('money')} now=${now}
   views=${['orders', 'payments', 'refunds'].map(name => [name, '#/' + name, t(name)])} />`;
 
-const KINDS = { captured: 'good', failed: 'bad', pending: 'warn', refunding: 'warn' };
+const KINDS = { captured: 'good', settled: 'good', failed: 'bad', pending: 'warn' };
 const order = row => html`<a class="code short" href=${'#/orders/' + seg(row.order)}>
   ${row.order.slice(0, 12)}…</a>`;
 const state = group => row => html`<${Pill} kind=${KINDS[row.state]}>

@@ -1,6 +1,6 @@
 /* The entry of the console: signs in, chooses the view for an address, and draws the frame. */
-import { api, clock, Field, html, onSignedOut, Problem, render, say, serverNow, t, useEffect,
-  useState, useTick, word, zh } from '/assets/console-kit.js';
+import { api, clock, Field, html, onSignedOut, Problem, render, say, serverNow, suspendDialog, t,
+  useEffect, useState, useTick, word, zh } from '/assets/console-kit.js';
 import { pages as sales } from '/assets/console-sales.js';
 import { pages as live } from '/assets/console-live.js';
 import { pages as report } from '/assets/console-report.js';
@@ -161,6 +161,7 @@ function App() {
   const read = async () => {
     try {
       set({ session: await api.get('/v1/admin/session'), ended: false });
+      suspendDialog(false);
       failed = null;
       localStorage.setItem(SIGNED_IN, 'yes');
     } catch (error) {
@@ -170,7 +171,10 @@ function App() {
     }
   };
   useEffect(() => {
-    onSignedOut(() => set(old => ({ session: old.session, ended: true })));
+    onSignedOut(() => {
+      set(old => ({ session: old.session, ended: true }));
+      suspendDialog(true);
+    });
     // Only the server knows whether the session still exists. If it does not respond, the page
     // tries again.
     const start = () => read().catch(error => {

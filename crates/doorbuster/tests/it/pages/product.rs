@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::axe::{inspect, tab as axe_tab};
 use super::driver::Browser;
 use super::tab::Tab;
-use super::{BUY, draft, link, plain, sale, states};
+use super::{BUY, STATE, draft, link, plain, sale, states};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
@@ -188,6 +188,39 @@ async fn a_buyer_who_lost_the_tab_comes_back_by_the_link_and_pays() {
         tab.go(&wrong).await;
         tab.says("#state", "This link no longer opens the order").await;
         inspect(&tab, "a link that ended").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reserved_order_is_shown_again_after_a_look_at_another_item() {
+    let fixture = ServerFixture::start();
+    let item = |id: &str| {
+        json!({"id": id, "title": id, "stock": 1, "limit_per_buyer": 1,
+            "price": {"amount_minor": 4900, "currency": "EUR"}})
+    };
+    let items = json!([item("lamp"), item("bulb")]);
+    draft(&fixture, "two", json!({}), json!({ "items": items })).await;
+    fixture.step("two", "open").await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        let look_at = async |item: &str| {
+            tab.eval(&format!("document.querySelector('#items input[value={item}]').click()"))
+                .await;
+        };
+        tab.go(&link(fixture.address, "/sale/two", "ann")).await;
+        tab.says(BUY, "Buy now · €49.00").await;
+        for item in ["lamp", "bulb"] {
+            look_at(item).await;
+            tab.says(BUY, "Buy now · €49.00").await;
+            tab.click(BUY).await;
+            tab.says(STATE, "1 reserved for you").await;
+        }
+        for item in ["lamp", "bulb"] {
+            look_at(item).await;
+            tab.says(STATE, "1 reserved for you").await;
+        }
+        assert_eq!(states(&fixture, "two").await, ["reserved", "reserved"]);
     })
     .await;
 }

@@ -82,6 +82,45 @@ async fn a_form_keeps_its_text_when_the_key_of_the_session_is_deleted() {
 }
 
 #[tokio::test]
+async fn a_dialog_keeps_its_text_while_the_operator_signs_in_again() {
+    let fixture = ServerFixture::start();
+    let door = json!({"front_door": {"waiting_room": "always"}});
+    draft(&fixture, "spring", json!({}), door).await;
+    fixture.step("spring", "open").await;
+    let body = json!({"name": "night shift", "role": "operator"});
+    let made = fixture.admin("POST", "/v1/admin/keys", Some(&body)).await.json();
+    let [id, key] = ["id", "key"].map(|name| made[name].as_str().expect("a text"));
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in_with(&tab, &fixture, key).await;
+        shows(&tab, "New sale").await;
+        open_view(&tab, "#/sales/spring").await;
+        press(&tab, "Admit more").await;
+        fill(&tab, "Visitors", 0, "20").await;
+        fill(&tab, "Reason", 0, "units came back").await;
+        let gone = fixture.admin("DELETE", &format!("/v1/admin/keys/{id}"), None).await;
+        assert_eq!(gone.status, 204, "{gone}");
+        shows(&tab, "The session has ended.").await;
+        // A modal dialog would keep the focus away from the form.
+        tab.until("!document.querySelector('dialog[open]')").await;
+        fill(&tab, "Operator’s key", 0, KEY).await;
+        press(&tab, "Sign in").await;
+        tab.until("document.querySelector('dialog[open]')?.checkVisibility()").await;
+        // Each letter draws the dialog again, which must not change the number.
+        fill(&tab, "Type “admit” to confirm", 0, "admit").await;
+        tab.until("document.querySelector('dialog .button--danger').ariaDisabled === 'false'")
+            .await;
+        let sent = tab
+            .eval("Object.fromEntries(new FormData(document.querySelector('dialog[open] form')))");
+        let sent = sent.await;
+        assert_eq!((&sent["visitors"], &sent["reason"]), (&json!("20"), &json!("units came back")));
+        press(&tab, "Keep as it is").await;
+        tab.until("!document.querySelector('dialog')").await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_page_that_loads_while_the_store_is_away_waits_for_it() {
     let fixture = ServerFixture::start();
     Browser::with_browser(async |browser| {
