@@ -1,5 +1,6 @@
 //! `draw verify`: reads the published data of a draw from files or a server, and repeats the draw.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -80,9 +81,9 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
     }
     let lines = lines.unwrap_or_default();
     let is_ranked = lines.lines().next().is_some_and(|line| line.trim_end() == LIST_HEADER);
-    claim.list = parse_names(&lines);
+    claim.list = parse_names(&lines)?;
     claim.claimed = match &args.order {
-        Some(file) => Some(parse_names(&read(file)?)),
+        Some(file) => Some(parse_names(&read(file)?)?),
         None => is_ranked.then(|| claim.list.clone()),
     };
     Ok(claim)
@@ -108,15 +109,32 @@ fn read(file: &Path) -> Result<String, Failure> {
     Ok(std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?)
 }
 
-/// A list has one buyer per line. In the server's CSV list, the buyer is in the last column.
-fn parse_names(lines: &str) -> Vec<String> {
-    let cell = |line: &str| {
-        let cell = line.trim().rsplit(',').next().unwrap_or_default();
-        // The server writes `'` before a name that a spreadsheet would read as a formula.
-        cell.strip_prefix('\'').unwrap_or(cell).to_owned()
-    };
-    let named = lines.lines().filter(|line| line.trim_end() != LIST_HEADER).map(cell);
-    named.filter(|name| !name.is_empty()).collect()
+/// A list has one buyer per line. The server's CSV list also has ranks. Then the result is sorted
+/// by rank, so the lines may be in any sequence.
+fn parse_names(lines: &str) -> Result<Vec<String>, Failure> {
+    let mut lines = lines.lines().map(str::trim).filter(|line| !line.is_empty()).peekable();
+    if lines.next_if_eq(&LIST_HEADER).is_none() {
+        return Ok(lines.map(name).collect());
+    }
+    let mut ranked = BTreeMap::new();
+    for line in lines {
+        let rank = line.split_once(',').and_then(|(rank, _)| rank.parse::<usize>().ok());
+        let is_new = rank.is_some_and(|rank| ranked.insert(rank, name(line)).is_none());
+        if !is_new {
+            let fault = format!("the rank in the line {line:?} is not a number, or occurs twice");
+            return Err(Failure::Refused(fault));
+        }
+    }
+    if let Some(missing) = (1..=ranked.len()).find(|rank| !ranked.contains_key(rank)) {
+        return Err(Failure::Refused(format!("the list has no rank {missing}")));
+    }
+    Ok(ranked.into_values().collect())
+}
+
+fn name(line: &str) -> String {
+    let cell = line.rsplit(',').next().unwrap_or_default();
+    // The server writes `'` before a name that a spreadsheet would read as a formula.
+    cell.strip_prefix('\'').unwrap_or(cell).to_owned()
 }
 
 fn report_text(report: &DrawReport) -> String {
@@ -139,7 +157,23 @@ mod tests {
 
     #[test]
     fn a_list_is_read_in_both_forms() {
-        assert_eq!(parse_names("anna\n\nbert\r\n"), ["anna", "bert"]);
-        assert_eq!(parse_names("rank,buyer\r\n1,anna\r\n2,'-bert\r\n"), ["anna", "-bert"]);
+        let names = |lines| {
+            parse_names(lines).map_err(|failure| match failure {
+                Failure::Refused(text) => text,
+                other => panic!("{other:?}"),
+            })
+        };
+        let both = || Ok(vec!["anna".to_owned(), "-bert".to_owned()]);
+        assert_eq!(names("anna\n\n'-bert\r\n"), both());
+        assert_eq!(names("rank,buyer\r\n1,anna\r\n2,'-bert\r\n"), both());
+        assert_eq!(names("rank,buyer\r\n2,'-bert\r\n1,anna\r\n"), both());
+        for (lines, fault) in [
+            ("rank,buyer\n1,anna\n1,bert\n", "the rank in the line \"1,bert\""),
+            ("rank,buyer\nx,anna\n", "the rank in the line \"x,anna\""),
+            ("rank,buyer\n2,anna\n3,bert\n", "the list has no rank 1"),
+        ] {
+            let error = names(lines).expect_err("the ranks are wrong");
+            assert!(error.contains(fault), "{error}");
+        }
     }
 }

@@ -45,9 +45,10 @@ pub struct PassphraseArgs {
 
 /// Restore a backup into a data directory that contains no store.
 ///
-/// The command pauses every open or scheduled sale, because the backup lacks the orders, payments
-/// and events that came after the backup. Compare the store with the payment provider's and the
-/// shop's records before you resume the sales. The command works only in the shape embedded.
+/// Afterwards, every sale that was open, scheduled or paused is paused, because the backup lacks
+/// the orders, payments and events that came after the backup. Compare the store with the payment
+/// provider's and the shop's records before you resume the sales. The command works only in the
+/// shape embedded.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster restore /backups/friday.backup --data-dir /var/lib/doorbuster\n  doorbuster restore /backups/shop --data-dir /var/lib/doorbuster --until 2026-11-27T20:00:00Z"

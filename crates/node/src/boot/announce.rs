@@ -64,12 +64,13 @@ pub(crate) fn announce_key(settings: &Settings, secrets: &Secrets) {
     let is_file_missing =
         settings.auth.admin_key.is_none() && !dir.as_os_str().is_empty() && !path.exists();
     let is_new = secrets.admin_key_is_new;
-    // In a demonstration, `announce` prints the key, or the path of its file.
-    if settings.demo || !(is_new || is_file_missing) {
+    if !(is_new || is_file_missing) {
         return;
     }
+    // In a demonstration, `announce` prints the key, or the path of its file.
+    let is_shown = is_new && !settings.demo;
     match secrets::keep_admin_key(settings, &secrets.admin_key) {
-        Ok(()) if !is_new => {}
+        Ok(()) if !is_shown => {}
         Ok(()) => tracing::info!(
             path = %path.display(),
             event = "key.generated",
@@ -82,7 +83,7 @@ pub(crate) fn announce_key(settings: &Settings, secrets: &Secrets) {
             "failed to write the generated operators' key to a file; set auth.admin_key"
         ),
     }
-    if is_new && std::io::stderr().is_terminal() {
+    if is_shown && std::io::stderr().is_terminal() {
         eprintln!(
             "operators' key, which is not shown again: {}",
             secrets.admin_key.expose_secret()
