@@ -132,7 +132,7 @@ impl ReversalReport {
             (false, true) => Some(new),
             (true, true) if is_larger || enforces(Rule::SmallerReturnCounts) => {
                 let money = if is_larger { new.money } else { known.money.clone() };
-                let reported_at = known.reported_at.max(new.reported_at.plus(1));
+                let reported_at = known.reported_at.max(new.reported_at).plus(1);
                 Some(Reversal { money, reported_at, at: reported_at, ..new })
             }
             (true, true) => None,
