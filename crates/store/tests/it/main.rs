@@ -10,6 +10,7 @@ mod commit_copy;
 mod conformance;
 mod dead_letter_retention;
 mod disk;
+mod dropped_reads;
 mod erase;
 mod events;
 mod failover;
