@@ -224,6 +224,29 @@ pub async fn a_credit_without_a_key_forgets_the_request_too(slots: Slots) {
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
 }
 
+/// A slot finds the requests of several credits without keys, even if their tickets have left the
+/// queue.
+pub async fn several_credits_without_keys_forget_their_requests(slots: Slots) {
+    open_slot(&slots, 5).await;
+    let names = ["a", "b", "c"];
+    for name in names {
+        issue(&slots, name, "k", 1).await;
+    }
+    let taken = take(&slots, 3).await;
+    let done: Vec<_> = taken.iter().map(|t| t.delivery_ref()).collect();
+    slots.acknowledge(&done).await.expect("reachable");
+    let rows: Vec<_> = (1..)
+        .zip(&taken)
+        .map(|(seq, t)| FeedRow { key: None, ..returned(&t.delivery.ticket, seq) })
+        .collect();
+    let applied = slots.apply(SLOT, EPOCH, &rows).await.expect("reachable");
+    assert_eq!(applied, ApplyOutcome::At(Seq(3)));
+    for name in names {
+        let answer = ask(&slots, name, "k", 1, 5).await;
+        assert!(matches!(answer, TicketAnswer::Issued(_)), "{name}: {answer:?}");
+    }
+}
+
 /// A slot applies feed rows in sequence. It applies only rows of its own grant and epoch.
 pub async fn feed_rows_are_applied_in_order(slots: Slots) {
     open_slot(&slots, 0).await;

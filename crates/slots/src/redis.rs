@@ -219,8 +219,8 @@ impl Redis {
     }
 
     /// Applies rows of one grant in one call. The script may need the request of a ticket that is
-    /// no longer in the queue. Then this function finds the request in the slot's memory, and calls
-    /// the script again.
+    /// no longer in the queue. Then this function searches the slot's memory for the requests of
+    /// all rows that have none, and calls the script again.
     async fn apply_some(
         &self,
         slot: SlotKey,
@@ -232,13 +232,12 @@ impl Redis {
             let arguments =
                 |call: &mut Cmd| calls::apply(call, &self.0.id_key, epoch, rows, &found);
             let reply = self.call(slot, Script::Apply, arguments).await?;
-            let (row, token) = match calls::parse_apply_reply(&reply, rows, &found)? {
+            let unknown = match calls::parse_apply_reply(&reply, rows, &found)? {
                 Applied::Outcome(outcome) => return Ok(outcome),
-                Applied::NeedsRequest { row, token } => (row, token),
+                Applied::NeedsRequests(unknown) => unknown,
             };
-            let hash =
-                find_request::find_request(&self.0.routes, slot, &self.keys(slot), token).await?;
-            found.insert(row, hash.unwrap_or_else(|| b"-".to_vec()));
+            let (routes, keys) = (&self.0.routes, self.keys(slot));
+            found.extend(find_request::find_requests(routes, slot, &keys, unknown).await?);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, GrantTerms, RecallOutcome};
-use doorbuster_core::{Epoch, FeedRow, GrantId, IdKey, RecallId, Seq, SlotKey, Token};
+use doorbuster_core::{Epoch, FeedRow, GrantId, IdKey, RecallId, Seq, SlotKey, TicketParts, Token};
 use redis::{Cmd, Value};
 
 use super::codec::{self, number};
@@ -15,6 +15,9 @@ use crate::{DeliveryRef, SlotError};
 /// The hashes of requests, by the index of the request's feed row. The hash is "-" if the request
 /// was not found. Only the rows that the caller searched for are in the map.
 pub(super) type FoundRequests = HashMap<usize, Vec<u8>>;
+
+/// Indices of feed rows, by the tokens of the rows' tickets.
+pub(super) type RowsByToken = HashMap<Token, Vec<usize>>;
 
 pub(super) fn check_epoch(slot: SlotKey, epoch: Epoch) -> Result<(), SlotError> {
     if epoch.0 <= EPOCH_MAX {
@@ -53,12 +56,7 @@ fn feed_row(call: &mut Cmd, key: &IdKey, row: &FeedRow, found: Option<&Vec<u8>>)
         None => call.arg(""),
     };
     call.arg(row.quota_delta);
-    let parts = if row.cause == FeedCause::Returned {
-        row.ticket.and_then(|ticket| ticket.parts())
-    } else {
-        None
-    };
-    let Some(parts) = parts else {
+    let Some(parts) = returned_ticket(row) else {
         call.arg("").arg("").arg("");
         return;
     };
@@ -72,16 +70,17 @@ fn feed_row(call: &mut Cmd, key: &IdKey, row: &FeedRow, found: Option<&Vec<u8>>)
     };
 }
 
+/// Returns the ticket whose request the slot forgets.
+fn returned_ticket(row: &FeedRow) -> Option<TicketParts> {
+    row.ticket.filter(|_| row.cause == FeedCause::Returned)?.parts()
+}
+
 pub(super) enum Applied {
     /// The rows were applied. Or the slot has another grant or epoch, and nothing was applied.
     Outcome(ApplyOutcome),
-    /// Nothing was applied yet. The script needs the request of this row's ticket, which is not in
-    /// the queue.
-    NeedsRequest {
-        /// The index of the row.
-        row: usize,
-        token: Token,
-    },
+    /// Nothing was applied yet. The script needs the request of a ticket that is not in the queue.
+    /// The map has all rows without a request, so one search suffices.
+    NeedsRequests(RowsByToken),
 }
 
 pub(super) fn parse_apply_reply(
@@ -94,11 +93,20 @@ pub(super) fn parse_apply_reply(
         _ => None,
     };
     let Some(i) = unknown else { return outcome(reply).map(Applied::Outcome) };
-    let row = usize::try_from(i).unwrap_or(0).wrapping_sub(1);
-    let token = rows.get(row).and_then(|row| row.ticket?.parts()).map(|parts| parts.token);
-    match token {
-        Some(token) if !found.contains_key(&row) => Ok(Applied::NeedsRequest { row, token }),
-        _ => Err(unexpected_reply(reply)),
+    let needed = usize::try_from(i).unwrap_or(0).wrapping_sub(1);
+    let mut unknown = RowsByToken::new();
+    for (i, row) in rows.iter().enumerate() {
+        let is_unknown = row.buyer.is_none() || row.key.is_none();
+        if let Some(parts) = returned_ticket(row)
+            && is_unknown
+            && !found.contains_key(&i)
+        {
+            unknown.entry(parts.token).or_default().push(i);
+        }
+    }
+    match unknown.values().flatten().any(|&row| row == needed) {
+        true => Ok(Applied::NeedsRequests(unknown)),
+        false => Err(unexpected_reply(reply)),
     }
 }
 

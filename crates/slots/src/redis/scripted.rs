@@ -11,11 +11,12 @@ use doorbuster_core::{
 };
 use redis::{Arg, Cmd, Value};
 
-use super::calls::{self, Applied, FoundRequests};
+use super::calls::{self, Applied, FoundRequests, RowsByToken};
 use super::failure::RedisFailure;
+use super::find_request::Search;
 use super::keys::Keys;
 use super::script::{Script, call_by_source};
-use super::{codec, find_request, reader};
+use super::{codec, reader};
 use crate::{DeliveryRef, SlotError};
 
 /// Takes the place of a Redis server for one slot. Executes the commands `EVAL`, `HSCAN`,
@@ -137,23 +138,18 @@ impl<H: ScriptHost> ScriptedSlot<H> {
             let reply = self.call(Script::Apply, arguments)?;
             match calls::parse_apply_reply(&reply, rows, &found)? {
                 Applied::Outcome(outcome) => return Ok(outcome),
-                Applied::NeedsRequest { row, token } => {
-                    let hash = self.find_request(token)?;
-                    found.insert(row, hash.unwrap_or_else(|| b"-".to_vec()));
-                }
+                Applied::NeedsRequests(unknown) => found.extend(self.find_requests(unknown)?),
             }
         }
     }
 
-    fn find_request(&mut self, token: Token) -> Result<Option<Vec<u8>>, RedisFailure> {
-        let mut cursor = find_request::START.to_owned();
+    fn find_requests(&mut self, unknown: RowsByToken) -> Result<FoundRequests, RedisFailure> {
+        let mut search = Search::new(unknown);
         loop {
-            let reply = self.execute(&find_request::scan(&self.keys, &cursor))?;
-            let page = find_request::read_page(reply, token)?;
-            if page.found.is_some() || page.next == find_request::START {
-                return Ok(page.found);
+            let reply = self.execute(&search.next_step(&self.keys))?;
+            if search.take(reply)? {
+                return Ok(search.into_found());
             }
-            cursor = page.next;
         }
     }
 
