@@ -34,8 +34,7 @@ macro_rules! conforms {
             a_known_request_gets_its_ticket_again
             the_limit_counts_all_requests_of_a_buyer
             a_credit_takes_effect_once_and_forgets_the_request
-            a_credit_without_a_key_forgets_the_request_too
-            several_credits_without_keys_forget_their_requests
+            credits_without_keys_forget_their_requests
             feed_rows_are_applied_in_order
             a_recall_takes_units_once
             the_queue_keeps_tickets_until_acknowledged
