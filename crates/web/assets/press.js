@@ -99,7 +99,7 @@ export async function pursue(press, { token, pass, tell, rest, hinted }) {
           : { order: data },
       );
     }
-    /* Behind a proxy, the request may have arrived. A node that is overloaded has not read it. */
+    /* The request may have arrived. Only `overloaded` says that the server did not process it. */
     if (status >= 500 && !answer.unsent && data.code !== 'overloaded') {
       press.unsure = true;
       keep();

@@ -7,9 +7,9 @@ use super::settings::SettingsFlags;
 /// Run the server: the buyers' pages, the API, and the engine that sells the units.
 ///
 /// When the server is ready, it prints one line to standard output: `doorbuster listening on
-/// http://HOST:PORT`. Logs go to standard error. After SIGTERM or Ctrl-C, the server first waits for
-/// `limits.stop_notice_secs` (0 by default). Then it ends in at most ten seconds. In this time, it
-/// settles the accepted tickets, for at most four seconds.
+/// http://HOST:PORT`. Logs go to standard error. After SIGTERM or Ctrl-C, the server first waits
+/// for `limits.stop_notice_secs` (0 by default). Then it ends in at most ten seconds. In this time,
+/// it settles the accepted tickets, for at most four seconds.
 ///
 /// The sources of settings are the built-in defaults, the file of --config, the environment
 /// (DOORBUSTER_…) and these flags. A later source in this list overrides an earlier source.

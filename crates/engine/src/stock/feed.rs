@@ -23,19 +23,23 @@ pub(super) async fn feed_slots(
             feed(store, slots, &slot.grant, slot.view.applied).await?;
             view_of(slots, &slot.grant).await
         };
-        let view = read.await;
-        slot.view = view.as_ref().ok().cloned().flatten().unwrap_or(slot.view);
-        (slot, view.err())
+        match read.await {
+            Ok(view) => {
+                slot.view = view.unwrap_or(slot.view);
+                Ok(slot)
+            }
+            Err(error) => Err((slot.grant.id, error)),
+        }
     });
     let (mut fed, mut missed) = (Vec::new(), Vec::new());
-    for (slot, error) in join_all(each).await {
-        match error {
-            None => fed.push(slot),
-            Some(EngineError::Slot(error)) => {
-                missed.push(slot.grant.id);
+    for result in join_all(each).await {
+        match result {
+            Ok(slot) => fed.push(slot),
+            Err((grant, EngineError::Slot(error))) => {
+                missed.push(grant);
                 *slot_error = Some(error);
             }
-            Some(error) => return Err(error),
+            Err((_, error)) => return Err(error),
         }
     }
     Ok(slot_reconciliation::Input::Fed { fed, missed })

@@ -277,7 +277,7 @@ fn units_are_gathered_from_slots_that_a_node_can_reach() {
     let slots = [open(HERE, 2), open(ALSO_HERE, 3)];
     let take_two = ["recall 2 from grant 1 into 2", "take 2 from 0", "move 2", "feed [0, 1]"];
     check(item(), &slots, &[], &take_two);
-    // A recall from a slot that nobody reaches does not count as units on their way.
+    // If no node reaches the slot of a recall, the recall's units do not count as on their way.
     let pending = recall(ELSEWHERE, RecallTarget::Grant(grant(ALSO_HERE).id));
     check(item(), &slots, &[pending], &take_two);
     check(Item { demand: Some(6), ..item() }, &slots, &[], &[]);

@@ -53,11 +53,13 @@ const ORDER_OF_LAST_ENTRY: Statement = statement(concat!(
                       AND w.buyer = $2)
       ORDER BY o.n DESC LIMIT 1"
 ));
-/// The buyers of these entries joined at a node that did not know their block yet.
+/// Selects the entries of blocked buyers among the first waiting entries. These buyers joined at a
+/// node that did not know their block yet.
 const BLOCKED: Statement = statement(
-    "SELECT w.id FROM waitlist w JOIN block b ON b.kind = 'buyer' AND b.value = w.buyer
-     WHERE w.item_id = $1 AND w.state = 'waiting' AND (b.until IS NULL OR b.until > $2)
-     ORDER BY w.n LIMIT $3",
+    "SELECT w.id FROM (SELECT id, buyer, n FROM waitlist WHERE item_id = $1 AND state = 'waiting'
+                       ORDER BY n LIMIT $3) w
+     JOIN block b ON b.kind = 'buyer' AND b.value = w.buyer
+     WHERE b.until IS NULL OR b.until > $2 ORDER BY w.n",
 );
 const KEPT: Statement =
     statement("SELECT CASE WHEN pool < waiting THEN pool ELSE waiting END FROM item WHERE id = $1");
@@ -143,10 +145,16 @@ impl Store {
     /// the call runs the transaction again. The returned value may then lack the changes of the
     /// first run.
     pub async fn serve_waitlist(&self, item: ItemId) -> StoreResult<WaitlistServed> {
-        let values = values![item, self.now(), as_limit(WAITLIST_BATCH_MAX)];
-        let blocked = self.all(BLOCKED, values, |row| row.parse(0, "id", TicketId::parse)).await?;
-        for id in blocked {
-            self.leave_waitlist(id).await?;
+        loop {
+            let first = values![item, self.now(), as_limit(WAITLIST_BATCH_MAX)];
+            let id = |row: Row<'_>| row.parse(0, "id", TicketId::parse);
+            let blocked = self.all(BLOCKED, first, id).await?;
+            if blocked.is_empty() {
+                break;
+            }
+            for id in blocked {
+                self.leave_waitlist(id).await?;
+            }
         }
         self.job(RetryUnknown::Allowed, move |tx| serve(tx, item)).await
     }

@@ -15,9 +15,9 @@ async fn a_read_does_not_wait_for_the_answers_to_dropped_reads() {
     let fixture = open_postgres(&cluster.url(&database), 1).await;
     let psql = |sql: &str| cluster.psql(&database, sql).expect("a query").trim().to_owned();
     let wait_for = |what: &str, sql: &str, count: usize| {
-        let began = Instant::now();
+        let timer = Instant::now();
         while psql(sql) != count.to_string() {
-            assert!(began.elapsed() < TIMEOUT, "timed out; expected: {what}");
+            assert!(timer.elapsed() < TIMEOUT, "timed out; expected: {what}");
             std::thread::sleep(Duration::from_millis(20));
         }
     };
