@@ -110,7 +110,8 @@ pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
 /// While an endpoint is down, the pause between two attempts doubles after each group of this many
 /// attempts. So after a short failure, the pauses are still short.
 pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
-/// The longest pause between two attempts at an endpoint that is down, in milliseconds.
+/// The longest pause between two attempts at an endpoint that is down, in milliseconds. A failed
+/// event is also tried early after this time, because the endpoint may have recovered.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 /// After a failover, the server skips this many positions before it gives positions to new events.
 /// So no new event gets the position of a lost event, if the failover lost at most this many

@@ -20,6 +20,7 @@ use crate::value::Millis;
 mod breaker;
 mod delivery;
 mod event_filter;
+mod pending_row;
 mod queue_bounds;
 mod retry;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod tests;
 use breaker::Breaker;
 pub use delivery::{PendingDelivery, PositionAdvance, RowChange, SendOutcome};
 pub use event_filter::EventFilter;
+use pending_row::PendingRow;
 pub use queue_bounds::DeliveryBounds;
 use retry::RefusedRun;
 
@@ -64,13 +66,6 @@ enum NewEvent {
     Done,
 }
 
-#[derive(Clone, Debug)]
-struct PendingRow {
-    parcel: PendingDelivery,
-    /// Whether the store has recorded the row.
-    saved: bool,
-}
-
 /// The delivery plan of one endpoint.
 #[derive(Clone, Debug)]
 pub struct DeliveryQueue {
@@ -90,11 +85,14 @@ pub struct DeliveryQueue {
     /// The new position that the store has not confirmed yet.
     advancing_to: Option<i64>,
     breaker: Breaker,
+    /// When the endpoint last accepted or refused an event.
+    answered_at: Option<Millis>,
 }
 
 impl DeliveryQueue {
     /// Returns a queue for an endpoint at `position`. `rows` are the endpoint's rows in the store,
-    /// without dead events.
+    /// without dead events. An event that failed is tried at once, because the endpoint may have
+    /// recovered.
     #[must_use]
     pub fn new(bounds: DeliveryBounds, position: i64, rows: Vec<PendingDelivery>) -> Self {
         let mut queue = Self {
@@ -108,8 +106,11 @@ impl DeliveryQueue {
             in_flight: HashMap::new(),
             advancing_to: None,
             breaker: Breaker::default(),
+            answered_at: None,
         };
         queue.replace_rows(rows);
+        let failed = queue.rows.values_mut().filter(|row| row.parcel.tries > 0);
+        failed.for_each(|row| row.early_at = Some(Millis(0)));
         queue
     }
 
@@ -161,9 +162,6 @@ impl DeliveryQueue {
             .retain(|at, row| !row.saved || self.in_flight.contains_key(at) || known.contains(at));
         for parcel in rows {
             match self.rows.get_mut(&parcel.position) {
-                // If `next_at` is earlier in the store than in the queue, the queue uses it. If it
-                // is later, the queue ignores it. Reason: when an endpoint recovers, its events
-                // become due immediately, and the store does not have these new times.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;
@@ -174,7 +172,7 @@ impl DeliveryQueue {
                 _ => {
                     self.refused.remove(&parcel.position);
                     self.later.remove(&parcel.position);
-                    self.rows.insert(parcel.position, PendingRow { parcel, saved: true });
+                    self.rows.insert(parcel.position, PendingRow::new(parcel, true));
                     self.breaker.end_pause();
                 }
             }
@@ -187,6 +185,7 @@ impl DeliveryQueue {
     /// Clears the failures, refusals and pauses of the endpoint's old address.
     pub fn reset_for_new_address(&mut self, now: Millis) {
         self.breaker = Breaker::default();
+        self.answered_at = None;
         self.refused.clear();
         for fresh in self.window.values_mut() {
             if let NewEvent::Failed(parcel) = fresh {
@@ -197,7 +196,7 @@ impl DeliveryQueue {
     }
 
     fn retry_now(&mut self, now: Millis) {
-        self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
+        self.rows.values_mut().for_each(|row| row.early_at = Some(now));
     }
 
     /// Returns the next event to send now, and marks the event as in delivery.
@@ -210,7 +209,7 @@ impl DeliveryQueue {
         } else {
             let retries = self.in_flight.keys().filter(|at| self.rows.contains_key(at)).count();
             // If new events can be sent, retries use at most half of the simultaneous deliveries.
-            let is_due = |row: &PendingRow| row.parcel.next_at <= now;
+            let is_due = |row: &PendingRow| row.due_at() <= now;
             let of_rows = |queue: &Self| {
                 queue.rows_ready().find(|row| is_due(row)).map(|row| row.parcel.position)
             };
@@ -235,8 +234,8 @@ impl DeliveryQueue {
                 unreachable!("an event that can be sent must have a row or be in the window")
             }
         };
-        // A try before `next_at` does not count as a try of the event. It only tests whether an
-        // endpoint that was down works again.
+        // A try before `next_at` does not count as a try of the event. It only tests whether the
+        // endpoint works again.
         let counts = self.rows.get(&at).is_none_or(|row| row.parcel.next_at <= now);
         self.in_flight.insert(at, (about, counts));
         Some(at)
@@ -257,7 +256,7 @@ impl DeliveryQueue {
         if self.in_flight.len() >= self.bounds.at_once {
             return None;
         }
-        let of_rows = self.rows_ready().map(|row| row.parcel.next_at).min();
+        let of_rows = self.rows_ready().map(PendingRow::due_at).min();
         let Some(until) = self.breaker.paused_until() else { return of_rows };
         let fresh = self.next_new_event(0).map(|_| until);
         of_rows.map(|at| at.max(until)).into_iter().chain(fresh).min()
@@ -297,7 +296,7 @@ impl DeliveryQueue {
                 // A dead event stays in `rows` until the store has recorded that it is dead. Until
                 // then, the events behind it wait.
                 if !parcel.dead || enforces(Rule::GivenUpOnceKept) {
-                    self.rows.insert(at, PendingRow { parcel: parcel.clone(), saved: false });
+                    self.rows.insert(at, PendingRow::new(parcel.clone(), false));
                 }
                 if enforces(Rule::FailedIsKept) {
                     failed.push(parcel);

@@ -11,8 +11,9 @@ use super::Outbox;
 /// purchases wait while the transaction runs.
 const DELETE_BATCH_MAX: usize = 500;
 const DAY_MS: i64 = 86_400_000;
-/// How long events that do not belong to an order are kept. An endpoint that accepts no events for
-/// a longer time never gets the events that were deleted meanwhile.
+/// How long events that do not belong to an order are kept. An event is kept longer if an enabled
+/// endpoint has not received it yet. An endpoint that is disabled for a longer time never gets the
+/// events that were deleted meanwhile.
 const EVENTS_MS: i64 = 30 * DAY_MS;
 /// How long dead letters of events and tickets are kept, even if no operator resolved them.
 const DEAD_MS: i64 = 90 * DAY_MS;

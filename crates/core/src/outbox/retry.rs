@@ -42,6 +42,9 @@ impl DeliveryQueue {
             self.window.insert(position, NewEvent::Done);
             return None;
         }
+        if let Some(row) = self.rows.get_mut(&position) {
+            row.plan_early_try(&outcome, counts, self.answered_at, now, spread);
+        }
         let Some(verdict) = self.decide_retry(position, outcome, counts, now, spread) else {
             self.put_back(position, about);
             return None;
@@ -95,6 +98,9 @@ impl DeliveryQueue {
         if is_up {
             self.retry_now(now);
         }
+        if matches!(outcome, SendOutcome::Delivered | SendOutcome::Refused { .. }) {
+            self.answered_at = Some(now);
+        }
         if matches!(outcome, SendOutcome::Delivered | SendOutcome::Failed { .. }) {
             self.refused.remove(&position);
         }
@@ -136,7 +142,8 @@ impl DeliveryQueue {
                     error,
                     tries,
                     wait_ms,
-                    is_over: is_last || self.is_final_refusal(refused, now),
+                    is_over: refused.times >= self.bounds.tries
+                        || self.is_final_refusal(refused, now),
                 })
             }
             // The server did not contact the endpoint. Only many such failures make the event dead.

@@ -6,6 +6,7 @@ use crate::limits::DEFERRED_PAUSE_MAX_MS;
 mod down;
 mod pause;
 mod random_failures;
+mod recovery;
 
 const AT: Millis = Millis(1_000_000);
 
@@ -94,11 +95,8 @@ fn a_failed_event_is_retried_with_growing_pauses_and_events_behind_it_wait() {
 
 #[test]
 fn no_event_is_due_while_every_allowed_delivery_is_in_progress() {
-    let rows = (1..=4).map(|at| PendingDelivery {
-        tries: 1,
-        next_at: AT,
-        ..blocked_delivery(at, &format!("o-{at}").into())
-    });
+    let row = |at| blocked_delivery(at, &format!("o-{at}").into());
+    let rows = (1..=4).map(|at| PendingDelivery { next_at: AT, ..row(at) });
     let mut queue = DeliveryQueue::new(bounds(), 4, rows.collect());
     assert_eq!(queue.next_due_at(), Some(AT));
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
@@ -382,6 +380,8 @@ fn an_operators_retry_is_sent_at_once_with_all_tries() {
         1,
         vec![row(14, AT.plus(8_000_000))],
     );
+    assert_eq!(sent(&mut queue, AT), [1], "the endpoint must be tried after a restart");
+    assert_eq!(queue.record(1, failed(), AT, 0), None, "this try must not count");
     assert_eq!(queue.next(AT), None);
     queue.replace_rows(vec![row(0, AT)]);
     assert_eq!(sent(&mut queue, AT), [1]);
@@ -414,7 +414,6 @@ fn events_behind_a_given_up_event_wait_until_the_store_has_recorded_that() {
 fn an_endpoint_with_too_many_pending_rows_gets_no_new_events() {
     let rows = (1..=6).map(|at| PendingDelivery {
         next_at: AT.plus(60_000),
-        tries: 1,
         ..blocked_delivery(at, &format!("o-{at}").into())
     });
     let mut queue = DeliveryQueue::new(bounds(), 10, rows.collect());
