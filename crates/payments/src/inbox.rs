@@ -32,10 +32,11 @@ impl Payments {
             ProviderMessage::FailedPayment(failed) => self.apply_failure(failed).await?,
             ProviderMessage::Refund { event, id, update, if_not_ours } => {
                 let provider = self.provider.name().to_owned();
-                let came_back = if let RefundUpdate::CameBack(why) = &update {
-                    Some((id.clone(), why.clone()))
-                } else {
-                    None
+                let failed = match &update {
+                    RefundUpdate::CameBack(why) | RefundUpdate::Failed(why) => {
+                        Some((id.clone(), why.clone()))
+                    }
+                    _ => None,
                 };
                 let store = self.node.store();
                 let settled = store.settle_refund(provider, event, id, update).await?;
@@ -45,7 +46,7 @@ impl Payments {
                 // the failure is logged anyway. A repeated message logs it too: after the first
                 // message, the process may have ended before it logged the failure.
                 if let Some((refund, why)) =
-                    came_back.filter(|_| settled != RefundMessageOutcome::NoRefund)
+                    failed.filter(|_| settled != RefundMessageOutcome::NoRefund)
                     && store
                         .dead_letter(DeadLetterId::Refund(refund.clone()))
                         .await

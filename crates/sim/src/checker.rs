@@ -7,6 +7,7 @@ mod money;
 mod phases;
 mod quiescence;
 mod records;
+mod refunds;
 mod reversals;
 mod rows;
 mod rows_before;

@@ -79,7 +79,8 @@ pub enum RefundUpdate {
     /// refunded the rest by hand. Then the server must query the provider to learn the refund's
     /// state.
     Arrived(i64),
-    /// The provider refused the request, or did not answer.
+    /// The provider refused the request, or did not answer. If a message reports this, the refund
+    /// has failed.
     Failed(String),
     /// The provider had accepted the request, but then the money came back or was never sent. The
     /// provider does not try again by itself. This report can come even after a report that the
@@ -274,7 +275,14 @@ pub fn apply_refund_message<L: Ledger + ?Sized>(
     ledger.insert_inbox(provider, event, now)?;
     let question = RefundUpdate::CheckAgain { lost: matches!(update, RefundUpdate::CameBack(_)) };
     let update = if may_be_old(&refund, update) { &question } else { update };
-    apply_refund_update(ledger, id, update, now)?;
+    let after = apply_refund_update(ledger, id, update, now)?;
+    // The provider sends such a message after its last attempt, so a query would not help.
+    if let (RefundUpdate::Failed(_), Some(mut refund)) = (update, after)
+        && refund.state == RefundState::Pending
+    {
+        refund.state = RefundState::Failed;
+        ledger.put_refund(&refund)?;
+    }
     Ok(RefundMessageOutcome::Applied)
 }
 

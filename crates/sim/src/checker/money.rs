@@ -8,19 +8,16 @@ use doorbuster_core::money::{
     Capture, CaptureOutcome, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId,
     RefundState, RefundUpdate,
 };
-use doorbuster_core::{ItemId, Millis, Order, OrderState, Stock, TicketId};
+use doorbuster_core::{ItemId, Order, OrderState, Stock, TicketId};
 
 use super::Checker;
 use super::rows_before::RowsBefore;
 use crate::state::{Provider, ProviderRefund};
 use crate::store::{SimStore, Tx, TxResult};
 
-/// The server gives up a refund after this many failed requests.
-const REFUND_TRIES: u32 = 12;
-
 /// Returns whether the refund's money came back, and the provider has not accepted a new attempt of
 /// the refund since then.
-fn came_back(refund: &Refund) -> bool {
+pub(super) fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
@@ -135,7 +132,7 @@ impl Checker {
                         )
                     });
                 }
-                self.refund_update(update, before, now);
+                self.refund_message(update, before, now);
             }
             (Tx::AnswerRefund(sent, update, at), _) => {
                 self.refund_answer((sent, update, *at), before, store.model.refunds.get(&sent.id));
@@ -191,68 +188,6 @@ impl Checker {
                 RefundCause::Operator => "payment refunded by an operator",
             },
         });
-    }
-
-    fn refund_update(&mut self, update: &RefundUpdate, before: &RowsBefore, now: Option<&Refund>) {
-        let (Some(was), Some(now)) = (&before.refund, now) else {
-            return self.check(before.refund.is_none() && now.is_none(), "I5", || {
-                "a message created or deleted a refund".into()
-            });
-        };
-        let is_over = was.state == RefundState::Settled
-            || (was.state == RefundState::Failed && came_back(was));
-        if is_over && !matches!(update, RefundUpdate::CameBack(_)) {
-            return self.check(was == now, "I5", || {
-                format!("the refund {was:?} was final, but changed to {now:?}")
-            });
-        }
-        let expected = match update {
-            RefundUpdate::Accepted { .. } => RefundState::Pending,
-            RefundUpdate::Arrived(minor) if *minor < was.money.minor => RefundState::Pending,
-            RefundUpdate::Settled | RefundUpdate::Arrived(_) => RefundState::Settled,
-            RefundUpdate::Failed(_) if was.tries + 1 >= REFUND_TRIES => RefundState::Failed,
-            RefundUpdate::Failed(_) => was.state,
-            RefundUpdate::CameBack(_) => RefundState::Failed,
-            RefundUpdate::CheckAgain { .. } => RefundState::Pending,
-        };
-        self.check(now.state == expected, "refund", || {
-            format!("the message {update:?} changed the refund from {was:?} to {now:?}")
-        });
-        if expected == RefundState::Failed {
-            self.count_case("refund given up");
-        }
-    }
-
-    /// Checks the effect of the provider's answer about a refund. The answer is late if the
-    /// refund's row changed after the query. A late answer must leave the row unchanged, or make
-    /// the server query the provider again.
-    fn refund_answer(
-        &mut self,
-        (sent, update, at): (&Refund, &RefundUpdate, Millis),
-        before: &RowsBefore,
-        now: Option<&Refund>,
-    ) {
-        let is_late = |was: &&Refund| *was != sent && !matches!(update, RefundUpdate::Failed(_));
-        let Some(was) = before.refund.as_ref().filter(is_late) else {
-            return self.refund_update(update, before, now);
-        };
-        let asks = match update {
-            RefundUpdate::Accepted { .. } | RefundUpdate::Settled => {
-                was.state != RefundState::Settled && !came_back(was)
-            }
-            RefundUpdate::CameBack(_) => was.state == RefundState::Settled,
-            _ => false,
-        };
-        let is_asked =
-            |now: &Refund| now.state == RefundState::Pending && now.accepted && now.next_at == at;
-        let right = if asks { now.is_some_and(is_asked) } else { now == Some(was) };
-        self.check(right, "refund", || {
-            format!(
-                "the late answer {update:?} to the request {sent:?} changed the refund from {was:?} \
-                 to {now:?}"
-            )
-        });
-        self.count_case("refund answered late");
     }
 
     /// Checks that each paid order has one payment, each refunded payment has one refund, and all

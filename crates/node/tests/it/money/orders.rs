@@ -94,6 +94,23 @@ async fn a_refund_message_that_names_only_the_payment_settles_the_refund() {
     assert_eq!(send_message(&app, "msg_2", &settled).await.json()["outcome"], "repeated");
 }
 
+/// The shop's own payment service reports that the bank rejected a refund.
+#[tokio::test]
+async fn a_refund_that_failed_is_a_dead_letter_until_it_settles() {
+    let app = start().await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    send_message(&app, "msg_1", &captured("pay_1", "ord_unknown", 100)).await;
+    let data = json!({"payment": "pay_1", "reason": "the account is closed"});
+    let failed = json!({"type": "refund.failed", "data": data});
+    assert_eq!(send_message(&app, "msg_2", &failed).await.json()["outcome"], "noted");
+    assert_eq!(refunds(&app, "ord_unknown").await, [("pay_1".into(), "failed".into())]);
+    let letters = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await.json();
+    assert!(letters.to_string().contains("the account is closed"), "{letters}");
+    let settled = json!({"type": "refund.settled", "data": {"payment": "pay_1"}});
+    assert_eq!(send_message(&app, "msg_3", &settled).await.json()["outcome"], "noted");
+    assert_eq!(refunds(&app, "ord_unknown").await, [("pay_1".into(), "settled".into())]);
+}
+
 #[tokio::test]
 async fn a_message_about_an_unknown_refund_or_payment_is_ignored_each_time() {
     let app = start().await;
