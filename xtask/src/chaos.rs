@@ -16,7 +16,7 @@ pub struct Arguments {
     shape: ShapeName,
     /// Number of rounds. Each round injects the next fault of the list [default: one round per
     /// fault].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rounds: Option<u64>,
     /// Seed of the random choices: the same seed causes the same faults [default: a new seed, which
     /// is printed].

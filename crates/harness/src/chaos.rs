@@ -6,12 +6,14 @@
 //! buy the remaining units. A round passes if:
 //!
 //! - Every buyer received a verdict, and the store keeps every promise that a buyer received.
+//! - Every buyer who had an order received the same order for the repeated request.
 //! - The item is not oversold, and every unit is sold at the end.
 //! - At each check of the stock, every unit was in exactly one state.
 
 mod fault;
 mod inject;
 mod limits;
+mod repeats;
 mod restore;
 mod round;
 mod round_state;

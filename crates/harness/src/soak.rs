@@ -1,5 +1,6 @@
 //! Runs an installation for a long time under mixed traffic, and samples it. The slopes of the
-//! samples show whether memory, open files, the database or logs grow too fast.
+//! samples show whether memory, open files, the database or logs grow too fast. At the end, an
+//! audit compares the store with all answers that buyers got.
 //!
 //! Sales open, sell and close, one after the other. A webhook endpoint refuses most events. The
 //! second node is restarted repeatedly. The first node is never restarted, so that its samples show
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::audit::{self, StoreLocation};
 use crate::cluster::{Cluster, ClusterPlan, Node, Shape};
 
 pub use slope::{SlopeCheck, slope};
@@ -80,6 +82,8 @@ pub struct SoakReport {
     pub lost_answers: u64,
     /// Answers that violate the API's contract, for example server errors.
     pub faults: u64,
+    /// The sales with more orders than units, and the findings of the audit.
+    pub findings: Vec<String>,
     /// Restarts of the second node.
     pub rolls: u64,
     /// The number of events that the webhook endpoint refused, and the number of events that it
@@ -90,8 +94,8 @@ pub struct SoakReport {
 }
 
 impl SoakReport {
-    /// Returns whether the run passed: every slope is allowed, every buyer got a valid answer, and
-    /// the units were sold.
+    /// Returns whether the run passed: every slope is allowed, every buyer got a valid answer, the
+    /// units were sold, and there are no findings.
     #[must_use]
     pub fn ok(&self) -> bool {
         self.problems().is_empty()
@@ -104,6 +108,7 @@ impl SoakReport {
         let checks = [
             (self.lost_answers > 0, "answers were lost".to_owned()),
             (self.faults > 0, "answers violate the contract".to_owned()),
+            (!self.findings.is_empty(), self.findings.join("\nfailed: ")),
             (*orders == 0, "nothing was sold".to_owned()),
             (
                 orders > units || orders + disturbed < *units,
@@ -142,6 +147,8 @@ struct Progress {
     lost_answers: AtomicU64,
     faults: AtomicU64,
     rolls: AtomicU64,
+    /// The sales with more orders than units.
+    findings: Mutex<Vec<String>>,
     /// Why a thread ended early.
     failure: Mutex<Option<String>>,
 }
@@ -149,6 +156,10 @@ struct Progress {
 impl Progress {
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    fn add_finding(&self, finding: String) {
+        self.findings.lock().expect("no holder of the lock panics").push(finding);
     }
 
     fn fail(&self, why: &anyhow::Error) {
@@ -200,6 +211,8 @@ pub fn run(plan: &SoakPlan, progress: impl Fn(&str) + Sync) -> anyhow::Result<So
         anyhow::bail!(why);
     }
     cluster.nodes.push(rolled);
+    let mut findings = shared.findings.into_inner().expect("no holder of the lock panics");
+    findings.extend(audit_answers(&cluster)?);
     cluster.stop()?;
     Ok(SoakReport {
         sales: shared.sales.load(Ordering::Relaxed),
@@ -207,10 +220,23 @@ pub fn run(plan: &SoakPlan, progress: impl Fn(&str) + Sync) -> anyhow::Result<So
         orders: shared.orders.load(Ordering::Relaxed),
         lost_answers: shared.lost_answers.load(Ordering::Relaxed),
         faults: shared.faults.load(Ordering::Relaxed),
+        findings,
         rolls: shared.rolls.load(Ordering::Relaxed),
         events: endpoint.counts(),
         judgements: sampler::judge(&samples, plan.duration, WARM_UP_SHARE),
     })
+}
+
+/// Audits the store with all answers that buyers got. Deletes the answers if there is no finding.
+fn audit_answers(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+    let (store, answers) =
+        (StoreLocation::parse(&cluster.store_url())?, traffic::answers_file(cluster));
+    let report = audit::run(&store, Some(&answers)).context("failed to audit the store")?;
+    if report.audit.ok {
+        std::fs::remove_file(&answers).context("failed to delete the answers")?;
+    }
+    let findings = report.audit.findings.into_iter();
+    Ok(findings.map(|finding| format!("{}: {}", finding.rule, finding.detail)).collect())
 }
 
 fn roll(node: &mut Node, every: Duration, shared: &Progress) -> anyhow::Result<()> {
@@ -242,6 +268,7 @@ mod tests {
             orders: 3_000,
             lost_answers: 0,
             faults: 0,
+            findings: Vec::new(),
             rolls: 3,
             events: [3, 1],
             judgements: vec![slope],
@@ -261,6 +288,7 @@ mod tests {
             ("3001 orders do not fit", SoakReport { orders: 3_001, ..correct() }),
             ("violate the contract", SoakReport { faults: 1, ..correct() }),
             ("were lost", SoakReport { lost_answers: 1, ..correct() }),
+            ("failed: I3: lost", SoakReport { findings: vec!["I3: lost".into()], ..correct() }),
             ("no value was judged", SoakReport { judgements: Vec::new(), ..correct() }),
             ("has no slope", SoakReport { judgements: vec![without_slope], ..correct() }),
         ] {

@@ -20,9 +20,9 @@ pub struct Findings {
     pub duplicate_orders: i64,
     /// Buyers who got the answer "sold" but have no order with the units that they requested.
     pub lost_orders: i64,
-    /// Orders of buyers who got neither the answer "sold" nor the answer "sold out".
+    /// Orders of buyers who got no final answer.
     pub untold_orders: i64,
-    /// Orders of buyers who got the answer "sold out", or who sent no request.
+    /// Orders of buyers who were refused, or who sent no request.
     pub unexpected_orders: i64,
     /// The verdict about the run.
     pub verdict: Verdict,
@@ -54,11 +54,10 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
     let last_answer = |buyer: &i64| answers.get(buyer).map(|record| record.last_answer);
     let untold_orders =
         of_buyer.keys().filter(|buyer| last_answer(buyer) == Some(LastAnswer::NoAnswer)).count();
-    let unexpected: Vec<i64> = of_buyer
-        .keys()
-        .filter(|buyer| matches!(last_answer(buyer), None | Some(LastAnswer::SoldOut)))
-        .copied()
-        .collect();
+    let is_unexpected = |buyer: &&i64| {
+        matches!(last_answer(buyer), None | Some(LastAnswer::SoldOut | LastAnswer::Refused))
+    };
+    let unexpected: Vec<i64> = of_buyer.keys().filter(is_unexpected).copied().collect();
     // A buyer with an order got units, whichever answer the buyer got.
     let without_units: Vec<&BuyerRecord> = records
         .iter()
@@ -113,10 +112,11 @@ fn first_beyond(stock: i64, orders: &[Order]) -> Option<String> {
     Some(format!("with the order of buyer {buyer}, {sold} of {stock} units were sold"))
 }
 
-/// Describes an unexpected order: its buyer got the answer "sold out" or sent no request.
+/// Describes an unexpected order: its buyer was refused or sent no request.
 fn has_order(buyer: i64, last_answer: Option<LastAnswer>) -> String {
     match last_answer {
         None => format!("buyer {buyer} sent no request and has an order"),
+        Some(LastAnswer::Refused) => format!("buyer {buyer} was refused and has an order"),
         Some(_) => format!("buyer {buyer} was told \"sold out\" and has an order"),
     }
 }

@@ -46,7 +46,9 @@ pub enum LastAnswer {
     Sold,
     /// Too few units are left.
     SoldOut,
-    /// The buyer got neither "sold" nor "sold out".
+    /// The server refused the request for another reason, and would refuse it again.
+    Refused,
+    /// The buyer got no final answer.
     NoAnswer,
 }
 

@@ -231,7 +231,7 @@ fn report(
     // The number of requests at random instants differs a little from the rate. So the answers are
     // compared with the requests that were due.
     let due = (load.sent_in_time + load.given_up) as f64;
-    let latency = load.latency_with_late_answers();
+    let latency = &load.latency;
     let ms = |micros: u64| micros as f64 / 1_000.0;
     let findings = counts.findings();
     HeadlineReport {

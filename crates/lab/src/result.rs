@@ -20,8 +20,7 @@ pub enum Verdict {
     Oversold,
     /// Units were left, although they were enough for a buyer who got no units.
     Undersold,
-    /// A buyer got the answer "sold" and has no order, or got the answer "sold out" and has an
-    /// order.
+    /// A buyer got the answer "sold" and has no order, or was refused and has an order.
     Lost,
     /// A buyer has more than one order.
     Duplicated,
@@ -109,8 +108,8 @@ pub struct RunResult {
     /// The fraction of the time during which the driver's thread ran on a core. If it is near 1,
     /// the driver may have limited the speed, and the strategy may be faster than measured.
     pub driver_busy: f64,
-    /// The number of buyers for each last answer: `sold`, `sold_out` and `no_answer`. The sum is
-    /// `started`.
+    /// The number of buyers for each last answer: `sold`, `sold_out`, `refused` and `no_answer`.
+    /// The sum is `started`.
     pub answers: BTreeMap<&'static str, u64>,
     /// Units on sale.
     pub stock: i64,
@@ -124,16 +123,16 @@ pub struct RunResult {
     pub duplicate_orders: i64,
     /// Buyers who got the answer "sold" but have no order with the units that they requested.
     pub lost_orders: i64,
-    /// Orders of buyers who got neither the answer "sold" nor the answer "sold out".
+    /// Orders of buyers who got no final answer.
     pub untold_orders: i64,
-    /// Orders of buyers who got the answer "sold out", or who sent no request.
+    /// Orders of buyers who were refused, or who sent no request.
     pub unexpected_orders: i64,
     /// Errors that buyers met.
     pub errors: u64,
     /// The verdict.
     pub verdict: Verdict,
-    /// Whether the verdict agrees with the strategy's promise. If the fault did not affect the run,
-    /// the verdict must agree with the promise for runs without a fault.
+    /// Whether the run agrees with the strategy's promise. If the fault did not affect the run, the
+    /// promise for runs without a fault applies.
     pub agrees: bool,
     /// The strategy's promise.
     pub claim: Claim,
@@ -283,11 +282,12 @@ impl RunResult {
         findings: Findings,
     ) -> Self {
         let mut counts: BTreeMap<&'static str, u64> =
-            ["sold", "sold_out", "no_answer"].into_iter().map(|word| (word, 0)).collect();
+            BTreeMap::from(["sold", "sold_out", "refused", "no_answer"].map(|word| (word, 0)));
         for record in &answers.records {
             let word = match record.last_answer {
                 LastAnswer::Sold => "sold",
                 LastAnswer::SoldOut => "sold_out",
+                LastAnswer::Refused => "refused",
                 LastAnswer::NoAnswer => "no_answer",
             };
             *counts.entry(word).or_default() += 1;
@@ -295,6 +295,10 @@ impl RunResult {
         // A fault that did not affect the run is no excuse, so the promise for runs without a fault
         // applies.
         let effective = if run.applies { run.fault } else { Fault::None };
+        let stopped_early = (answers.records.len() as u64) < answers.buyers.unsigned_abs();
+        // Without a fault, a strategy that promises anything answers every buyer.
+        let may_fail = entry.claim == Claim::Unsafe || effective != Fault::None || stopped_early;
+        let is_complete = may_fail || counts["refused"] + counts["no_answer"] == 0;
         Self {
             strategy: entry.id.to_owned(),
             level: run.level,
@@ -303,7 +307,7 @@ impl RunResult {
             applies: run.applies,
             buyers: answers.buyers,
             started: answers.records.len() as u64,
-            stopped_early: (answers.records.len() as u64) < answers.buyers.unsigned_abs(),
+            stopped_early,
             driver_busy: (answers.driver_busy * 10_000.0).round() / 10_000.0,
             throughput_per_second: throughput(answers),
             latency_ms: latencies(answers),
@@ -318,7 +322,7 @@ impl RunResult {
             unexpected_orders: findings.unexpected_orders,
             errors: answers.records.iter().map(|record| u64::from(record.errors)).sum(),
             verdict: findings.verdict,
-            agrees: findings.verdict.agrees_with(entry.claim, effective),
+            agrees: findings.verdict.agrees_with(entry.claim, effective) && is_complete,
             claim: entry.claim,
             suits: entry.suits,
             first_offender: findings.offender,
@@ -366,7 +370,7 @@ fn verdict_text(verdict: Verdict, unfinished: bool, agrees: bool) -> String {
 
 fn throughput(answers: &Answers) -> f64 {
     let seconds = answers.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
-    round(answers.records.len() as f64 / seconds)
+    (answers.records.len() as f64 / seconds).round()
 }
 
 /// The longest latency that is recorded, in microseconds. Any longer latency is recorded as this
@@ -380,16 +384,12 @@ fn latencies(answers: &Answers) -> LatencyMs {
         let micros = u64::try_from(record.latency.as_micros()).unwrap_or(u64::MAX);
         histogram.saturating_record(micros.max(1));
     }
-    let ms = |micros: u64| round(micros as f64 / 10.0) / 100.0;
+    let ms = |micros: u64| (micros as f64 / 10.0).round() / 100.0;
     LatencyMs {
         p50: ms(histogram.value_at_quantile(0.5)),
         p99: ms(histogram.value_at_quantile(0.99)),
         max: ms(histogram.max()),
     }
-}
-
-fn round(value: f64) -> f64 {
-    value.round()
 }
 
 #[cfg(test)]

@@ -93,8 +93,11 @@ pub fn incident(report: &IncidentReport) -> String {
             text += &format!("  {:>6} ms  {:<10} {}\n", event.at_ms, event.actor, event.event);
         }
         text += &format!(
-            "  Sold {} of {} bottles; oversold {}.\n\n",
-            variant.sold, variant.stock, variant.oversold
+            "  Sold {} of {} bottles; oversold {}; verdict: {}.\n\n",
+            variant.sold,
+            variant.stock,
+            variant.oversold,
+            variant.verdict.as_str()
         );
     }
     text + &format!("Seed {}.\n", report.seed)

@@ -34,7 +34,8 @@ fn check_sums(result: &Value) {
     let (stock, sold) = (number(result, "stock"), number(result, "sold"));
     assert_eq!(number(result, "oversold"), (sold - stock).max(0), "{result}");
     assert!(number(result, "unsold") <= (stock - sold).max(0), "{result}");
-    let answers = ["sold", "sold_out", "no_answer"].map(|kind| number(&result["answers"], kind));
+    let kinds = ["sold", "sold_out", "refused", "no_answer"];
+    let answers = kinds.map(|kind| number(&result["answers"], kind));
     assert_eq!(answers.iter().sum::<i64>(), number(result, "started"), "{result}");
     let all_started = number(result, "started") == number(result, "buyers");
     assert_eq!(result["stopped_early"], !all_started, "{result}");
@@ -337,13 +338,15 @@ fn the_incident_happens_and_the_safer_ways_hold() {
         let (code, report) = lab(&["incident", "--seed", seed]);
         assert_eq!(code, Some(0), "{report}");
         let variants = report["variants"].as_array().expect("a list");
-        let oversold = |id: &str| {
+        let variant = |id: &str| {
             let found = variants.iter().find(|variant| variant["strategy"] == id);
-            number(found.expect("the strategy ran"), "oversold")
+            found.expect("the strategy ran")
         };
+        let oversold = |id: &str| number(variant(id), "oversold");
         for id in ["redis-lock-fenced", "redis-lua", "doorbuster-embedded"] {
-            assert_eq!(oversold(id), 0, "{id}");
+            assert_eq!((oversold(id), &variant(id)["verdict"]), (0, &"held".into()), "{id}");
         }
+        assert_eq!(variant("redis-lock-unsafe")["verdict"], "oversold");
         // The lock of `redis-lock` ends during the work, because it is not renewed. The lock of
         // `redis-lock-renewed` ends early only if the process is paused for longer than the lock
         // lasts.

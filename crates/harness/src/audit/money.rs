@@ -186,21 +186,25 @@ fn check_reversals(
 }
 
 /// Adds a notice for each refunded payment that did not match an order: a wrong amount, a second
-/// payment, or an unknown order. Newest refund first.
+/// payment, or an unknown order. Also adds a notice for each other refund that failed, until an
+/// operator discards the refund. Newest refund first.
 fn add_notices(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    let wrong =
-        |refund: &&Refund| matches!(&*refund.cause, "mismatch" | "second" | "unknown_order");
-    for refund in snapshot.refunds.iter().rev().filter(wrong).take(MONEY_NOTICES_MAX) {
-        let problem = match &*refund.cause {
-            "mismatch" => "differs from the price of its order",
-            "second" => "is a second payment for a paid order",
-            _ => "named an unknown order",
+    let is_shown = |refund: &&Refund| {
+        matches!(&*refund.cause, "mismatch" | "second" | "unknown_order")
+            || refund.state == "failed" && !refund.is_discarded
+    };
+    for refund in snapshot.refunds.iter().rev().filter(is_shown).take(MONEY_NOTICES_MAX) {
+        let (kind, problem) = match &*refund.cause {
+            "mismatch" => ("mismatch", "differs from the price of its order"),
+            "second" => ("second", "is a second payment for a paid order"),
+            "unknown_order" => ("unknown_order", "named an unknown order"),
+            _ => ("refund_failed", "did not go back to the buyer"),
         };
         let Refund { payment, amount_minor, currency, state, .. } = refund;
         let detail = format!(
             "payment {payment}: {amount_minor} {currency} in minor units {problem}; its refund is \
              {state}"
         );
-        findings.add_notice(&refund.cause, Some(&refund.order_text), detail);
+        findings.add_notice(kind, Some(&refund.order_text), detail);
     }
 }

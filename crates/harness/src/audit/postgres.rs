@@ -246,7 +246,7 @@ fn payment(row: &Row) -> Result<Payment, tokio_postgres::Error> {
 }
 
 const REFUNDS: &str = "SELECT id, payment_id, provider, order_id, amount_minor, currency, cause, \
-                       state FROM refund ORDER BY seq";
+                       state, discarded IS NOT NULL FROM refund ORDER BY seq";
 
 fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
     Ok(Refund {
@@ -258,6 +258,7 @@ fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
         currency: row.try_get(5)?,
         cause: row.try_get(6)?,
         state: row.try_get(7)?,
+        is_discarded: row.try_get(8)?,
     })
 }
 

@@ -256,6 +256,8 @@ pub(super) struct Refund {
     pub currency: String,
     pub cause: String,
     pub state: String,
+    /// Whether an operator has discarded the failed refund.
+    pub is_discarded: bool,
 }
 
 /// A dispute, or a return of money to the buyer that the server did not request.

@@ -276,7 +276,7 @@ fn payment(row: &Row<'_>) -> rusqlite::Result<Payment> {
 }
 
 const REFUNDS: &str = "SELECT id, payment_id, provider, order_id, amount_minor, currency, cause, \
-                       state FROM refund ORDER BY seq";
+                       state, discarded IS NOT NULL FROM refund ORDER BY seq";
 
 fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
     Ok(Refund {
@@ -288,6 +288,7 @@ fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
         currency: row.get(5)?,
         cause: row.get(6)?,
         state: row.get(7)?,
+        is_discarded: row.get(8)?,
     })
 }
 

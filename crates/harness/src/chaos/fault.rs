@@ -136,16 +136,32 @@ impl Fault {
         matches!(self, Self::PostgresFailoverAsync | Self::Restore)
     }
 
-    /// Returns whether the fault may make a slot fail. The nodes then replace the slot.
+    /// Returns whether a buyer may get this final answer in a round with this fault. Each buyer
+    /// sends one request within the limit, the sale does not end, and no order ends. After a fault,
+    /// a queued request may be refused as `unavailable`.
+    pub(super) fn allows_answer(self, kind: &str) -> bool {
+        match kind {
+            "reserved" | "sold_out" | "unavailable" => true,
+            "paused" => self.loses_orders(),
+            _ => false,
+        }
+    }
+
+    /// Returns whether the fault may make a slot fail. The nodes then replace the slot. A fault may
+    /// do so in two cases: Redis loses data, or the database loses rows that a slot has applied.
+    /// With `redis-cut`, the Redis servers still reach each other, so no replica takes over.
     pub fn may_cost_a_slot(self) -> bool {
-        !matches!(
-            self,
-            Self::NoFault
-                | Self::NodeRoll
-                | Self::NodeClock
-                | Self::PostgresSlow
-                | Self::RedisScriptFlush
-        )
+        self.loses_orders()
+            || matches!(
+                self,
+                Self::RedisPrimaryKill
+                    | Self::RedisPrimaryPause
+                    | Self::RedisRestartEmpty
+                    | Self::RedisSnapshot
+                    | Self::RedisReload
+                    | Self::RedisStaleFailover
+                    | Self::RedisFlush
+            )
     }
 }
 
@@ -160,5 +176,18 @@ mod tests {
         }
         assert_eq!(Fault::all_for(Shape::Postgres).len(), 14);
         assert_eq!(Fault::all_for(Shape::Cluster).len(), Fault::ALL.len());
+    }
+
+    #[test]
+    fn only_lost_data_excuses_a_replaced_slot_or_a_pause() {
+        for fault in Fault::all_for(Shape::Postgres) {
+            assert_eq!(fault.may_cost_a_slot(), fault.loses_orders(), "{}", fault.name());
+            assert_eq!(fault.allows_answer("paused"), fault.loses_orders(), "{}", fault.name());
+            assert!(fault.allows_answer("sold_out") && !fault.allows_answer("limit_reached"));
+        }
+        for fault in [Fault::RedisCut, Fault::RedisSlow, Fault::RedisReplicaKill] {
+            assert!(!fault.may_cost_a_slot(), "{}", fault.name());
+        }
+        assert!(Fault::RedisFlush.may_cost_a_slot());
     }
 }

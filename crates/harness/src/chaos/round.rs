@@ -18,7 +18,7 @@ use super::limits::{
 use super::round_state::{ITEM, RoundRunner};
 use super::spread_changer::{SpreadChanger, random_spread, spread_path};
 use super::stock_watcher::{StockTotals, StockWatcher};
-use super::{ChaosPlan, Fault, RoundReport};
+use super::{ChaosPlan, Fault, RoundReport, repeats};
 use crate::audit;
 use crate::cluster::{Cluster, ClusterError, Shape, http};
 use crate::load::{self, LoadPlan, LoadReport};
@@ -60,10 +60,10 @@ pub(super) fn run_round(
     if crashes.contains(&fault) {
         runner.cluster.postgres.sync()?;
     }
-    runner.run_load_with_fault(rng)?;
+    let promised = runner.run_load_with_fault(rng)?;
     runner.wait_until_recovered()?;
     runner.check_early_refusals()?;
-    runner.repeat_requests()?;
+    runner.repeat_requests(&promised)?;
     runner.sell_out()?;
     runner.finish(before)?;
     runner.round.duration = begun.elapsed();
@@ -86,7 +86,9 @@ impl RoundRunner<'_> {
         self.admin_request("POST", &format!("/v1/admin/sales/{sale}/open"), "", 200).map(drop)
     }
 
-    fn run_load_with_fault(&mut self, rng: &mut SmallRng) -> Result<(), ClusterError> {
+    /// Returns the answers file of the load. If the fault loses orders, the file lacks the answers
+    /// with lost orders.
+    fn run_load_with_fault(&mut self, rng: &mut SmallRng) -> Result<PathBuf, ClusterError> {
         let watch = StockWatcher::start(self.cluster.addr(), self.cluster.admin_key(), &self.sale)?;
         let spreader = self.respread.then(|| SpreadChanger::start(self, rng)).transpose()?;
         let mut plan = self.plan("storm", self.buyers, self.units, self.seed);
@@ -119,7 +121,8 @@ impl RoundRunner<'_> {
         if self.round.fault.loses_orders() {
             file = self.accept_restore(&file)?;
         }
-        self.record_and_audit(report, &file, false)
+        self.record_and_audit(report, &file, false)?;
+        Ok(file)
     }
 
     fn wait_until_recovered(&mut self) -> Result<(), ClusterError> {
@@ -156,12 +159,14 @@ impl RoundRunner<'_> {
         Ok(())
     }
 
-    /// Repeats all requests. A buyer with an order must receive this order again, even if no units
-    /// are left.
-    fn repeat_requests(&mut self) -> Result<(), ClusterError> {
+    /// Repeats all requests. A buyer with an order in the answers file `promised` must receive this
+    /// order again, even if no units are left.
+    fn repeat_requests(&mut self, promised: &Path) -> Result<(), ClusterError> {
         let file = self.answers("again");
         let report = load::run(self.plan("again", self.buyers, self.units, self.seed), |_| {});
-        self.record_and_audit(report, &file, true)
+        self.record_and_audit(report, &file, true)?;
+        self.round.findings.extend(repeats::check(promised, &file)?);
+        Ok(())
     }
 
     fn sell_out(&mut self) -> Result<(), ClusterError> {
@@ -239,6 +244,13 @@ impl RoundRunner<'_> {
         }
         findings
             .extend(report.faults.iter().map(|(what, count)| format!("{count} answers: {what}")));
+        let fault = self.round.fault;
+        // During the first load, a node may not know yet that the sale is open.
+        let is_allowed = |kind: &str| fault.allows_answer(kind) || !calm && kind == "not_started";
+        let wrong = report.answers.iter().filter(|(kind, _)| !is_allowed(kind.as_str()));
+        findings.extend(wrong.map(|(kind, count)| {
+            format!("{count} buyers got the answer {kind}, which must not occur in this round")
+        }));
         if !calm {
             self.round.answers = report.answers;
             self.round.retries = report.retries;

@@ -77,18 +77,24 @@ impl StockWatcher {
     }
 
     /// Stops the thread. Returns the number of responses with the stock, and a text about each
-    /// wrong response.
+    /// wrong response. If no response had the stock, a text says so.
     pub fn finish(self) -> (u64, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread
+        let (polls, mut wrong) = self
+            .thread
             .join()
-            .unwrap_or_else(|_| (0, vec!["the thread that watches the stock panicked".into()]))
+            .unwrap_or_else(|_| (0, vec!["the thread that watches the stock panicked".into()]));
+        if polls == 0 {
+            wrong.push("no response had the stock".into());
+        }
+        (polls, wrong)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use socket2::{Domain, Socket, Type};
 
     use super::*;
 
@@ -102,5 +108,15 @@ mod tests {
         for wrong in [row(4, 3), row(4, 1), row(-1, 7), json!({"items": []})] {
             assert!(StockTotals::read(&wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_watcher_without_any_response_reports_it() {
+        // The socket has a port, but does not listen on it.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+        let addr = socket.local_addr().expect("an address").as_socket().expect("of TCP");
+        let watcher = StockWatcher::start(addr, "key", "spring").expect("a thread");
+        assert_eq!(watcher.finish(), (0, vec!["no response had the stock".to_owned()]));
     }
 }

@@ -88,7 +88,7 @@ impl AnswerReader {
             200 => AnswerKind::Fine,
             202 => AnswerKind::Queued,
             503 => AnswerKind::Overloaded,
-            409 if body == self.sold_out => AnswerKind::SoldOut,
+            409 if !self.sold_out.is_empty() && body == self.sold_out => AnswerKind::SoldOut,
             409 if contains(body, br#""code":"sold_out""#) => {
                 self.sold_out = body.to_vec();
                 AnswerKind::SoldOut
@@ -230,6 +230,11 @@ mod tests {
         let other = SOLD_OUT.replace("sold_out", "paused12");
         assert_eq!(
             reader.read(other.as_bytes()).expect("a good answer"),
+            Some(AnswerKind::Other(409))
+        );
+        let empty = "HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(
+            AnswerReader::default().read(empty.as_bytes()).expect("a good answer"),
             Some(AnswerKind::Other(409))
         );
         let fine = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

@@ -51,10 +51,10 @@ pub struct RunResult {
     /// The number of connections that broke or that the server closed.
     pub closed: u64,
     /// The latencies in microseconds: the arrival time of an answer minus the time at which its
-    /// request was due. Has only the answers that arrived within the measured time.
+    /// request was due. Has all answers since the beginning of the measured time, including late
+    /// answers. The late answers matter, because a server that is too slow sends its slowest
+    /// answers last.
     pub latency: Histogram<u64>,
-    /// The latencies of answers that arrived after the measured time.
-    pub late_latency: Histogram<u64>,
     /// The fraction of the time during which the generator's thread ran on a core.
     pub generator_busy: f64,
     /// The first answer of an unexpected kind.
@@ -69,8 +69,6 @@ const LATENCY_MAX_US: u64 = 120_000_000;
 
 impl Default for RunResult {
     fn default() -> Self {
-        let latency = Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS)
-            .expect("constant bounds in order");
         Self {
             answers: BTreeMap::new(),
             in_time: BTreeMap::new(),
@@ -80,8 +78,8 @@ impl Default for RunResult {
             given_up: 0,
             lost: 0,
             closed: 0,
-            late_latency: latency.clone(),
-            latency,
+            latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS)
+                .expect("constant bounds in order"),
             generator_busy: 0.0,
             first_unexpected: None,
         }
@@ -91,25 +89,13 @@ impl Default for RunResult {
 impl RunResult {
     pub(super) fn answer(&mut self, kind: AnswerKind, latency: Duration, time: AnswerTime) {
         *self.answers.entry(kind).or_default() += 1;
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        match time {
-            AnswerTime::WarmUp => {}
-            AnswerTime::Measured => {
-                *self.in_time.entry(kind).or_default() += 1;
-                self.latency.saturating_record(micros);
-            }
-            AnswerTime::Late => self.late_latency.saturating_record(micros),
+        if time == AnswerTime::Measured {
+            *self.in_time.entry(kind).or_default() += 1;
         }
-    }
-
-    /// Returns the latencies of all answers since the beginning of the measured time, including
-    /// late answers. The late answers matter, because a server that is too slow sends its slowest
-    /// answers last.
-    #[must_use]
-    pub fn latency_with_late_answers(&self) -> Histogram<u64> {
-        let mut all = self.latency.clone();
-        all.add(&self.late_latency).expect("the bounds are the same");
-        all
+        if time != AnswerTime::WarmUp {
+            let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+            self.latency.saturating_record(micros);
+        }
     }
 
     /// Returns the number of answers of this kind.
@@ -200,14 +186,15 @@ mod tests {
         run.lost = 1;
         assert!(run.expect_only(&[AnswerKind::Accepted, AnswerKind::Overloaded]).is_err());
     }
+
     #[test]
-    fn a_late_answer_counts_in_the_latency_of_all_answers() {
+    fn a_late_answer_counts_in_the_latency() {
         let mut run = RunResult::default();
         run.answer(AnswerKind::Fine, Duration::from_secs(9), AnswerTime::WarmUp);
         run.answer(AnswerKind::Fine, Duration::from_millis(1), AnswerTime::Measured);
         run.answer(AnswerKind::Fine, Duration::from_secs(5), AnswerTime::Late);
-        assert_eq!((run.latency.len(), run.latency_with_late_answers().len()), (1, 2));
-        let max = Duration::from_micros(run.latency_with_late_answers().max());
-        assert!(max >= Duration::from_secs(5) && max < Duration::from_secs(6), "{max:?}");
+        assert_eq!(run.latency.len(), 2);
+        let p99 = run.p99_us();
+        assert!((5e6..6e6).contains(&p99), "{p99}");
     }
 }

@@ -1,5 +1,7 @@
 //! The traffic of a soak run. Each sale opens, gets more buyers than it has units, and closes.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -21,26 +23,40 @@ pub(super) fn add_endpoint(cluster: &Cluster, url: &str) -> anyhow::Result<()> {
     admin(cluster, "/v1/admin/webhook-endpoints", &json!({"url": url, "types": ["*"]})).map(drop)
 }
 
+/// Returns the path of the file with the answers that buyers of all sales got.
+pub(super) fn answers_file(cluster: &Cluster) -> PathBuf {
+    cluster.cluster_dir.path().join("answers.jsonl")
+}
+
 pub(super) fn sell(cluster: &Cluster, buyers: u32, shared: &Progress) -> anyhow::Result<()> {
     let secret =
         load::read_secret(cluster.buyer_secret()).context("cannot read the buyers' secret")?;
-    let mut number = 0_u32;
+    let of_one_sale = cluster.cluster_dir.path().join("answers-of-one-sale.jsonl");
+    let mut answers =
+        File::create(answers_file(cluster)).context("failed to create the answers file")?;
+    let (stock, mut number) = (buyers / STOCK_SHARE, 0_u32);
     while !shared.is_stopped() {
         number += 1;
         let name = format!("soak-{number}");
-        open(cluster, &name, buyers / STOCK_SHARE)?;
+        open(cluster, &name, stock)?;
         let mut plan =
             LoadPlan::new(&cluster.url(), &name, "phone", buyers, secret.clone()).patient();
         plan.seed = number.into();
         plan.connections = plan.connections.min(buyers as usize);
+        plan.answers = Some(of_one_sale.clone());
         let report = load::run(plan, |_| {}).context("failed to send purchases")?;
+        std::io::copy(&mut File::open(&of_one_sale)?, &mut answers)
+            .context("failed to keep the answers")?;
         let orders = report.answers.get("reserved").copied().unwrap_or_default();
+        if orders > stock.into() {
+            shared.add_finding(format!("{name} has {orders} orders, but only {stock} units"));
+        }
         shared.orders.fetch_add(orders, Ordering::Relaxed);
         shared.lost_answers.fetch_add(report.lost_answers, Ordering::Relaxed);
         // The faults include the server errors.
         shared.faults.fetch_add(report.faults.values().sum(), Ordering::Relaxed);
         admin(cluster, &format!("/v1/admin/sales/{name}/close"), &Value::Null)?;
-        shared.units.fetch_add((buyers / STOCK_SHARE).into(), Ordering::Relaxed);
+        shared.units.fetch_add(stock.into(), Ordering::Relaxed);
         shared.sales.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())

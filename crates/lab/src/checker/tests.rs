@@ -109,6 +109,10 @@ fn an_order_of_a_buyer_who_was_refused_is_a_broken_promise() {
     assert_eq!((found.verdict, found.unexpected_orders), (Verdict::Lost, 1));
     assert_eq!((found.lost_orders, found.untold_orders), (0, 0));
     assert!(found.offender.is_some_and(|text| text.contains("buyer 2 was told \"sold out\"")));
+    records[1].last_answer = LastAnswer::Refused;
+    let found = check_answers(4, &records, &orders);
+    assert_eq!((found.verdict, found.unexpected_orders), (Verdict::Lost, 1));
+    assert!(found.offender.is_some_and(|text| text.contains("buyer 2 was refused")));
 }
 
 #[test]

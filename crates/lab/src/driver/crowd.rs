@@ -144,6 +144,12 @@ impl<'a> BuyerSource<'a> {
         self.pausing.push(Reverse((now + pause, buyer)));
     }
 
+    fn end_refused(&mut self, mut buyer: PendingBuyer, text: String, now: Instant) {
+        buyer.errors += 1;
+        self.answers.first_error.get_or_insert(text);
+        self.end(buyer, LastAnswer::Refused, now);
+    }
+
     fn repeat_after_error(&mut self, mut buyer: PendingBuyer, text: String, now: Instant) {
         buyer.errors += 1;
         self.answers.first_error.get_or_insert(text);
@@ -176,6 +182,7 @@ impl Source for BuyerSource<'_> {
         };
         match self.target.read(parts.status, &bytes[parts.body_at..parts.end]) {
             Reply::Final(last_answer) => self.end(buyer, last_answer, now),
+            Reply::Refused(text) => self.end_refused(buyer, text, now),
             Reply::Busy => self.repeat(buyer, now),
             Reply::Error(text) => {
                 self.repeat_after_error(buyer, text, now);

@@ -24,6 +24,9 @@ pub enum Target {
 pub enum Reply {
     /// The answer is final.
     Final(LastAnswer),
+    /// The request is refused for another reason than too few units. A repeated request would be
+    /// refused too.
+    Refused(String),
     /// The request is not decided, and the buyer must send it again.
     Busy,
     /// The request failed, and the buyer must send it again.
@@ -94,7 +97,47 @@ impl Target {
             // The request is not decided. The buyer repeats the same request and then gets the
             // verdict.
             (Self::Product { .. }, 202 | 503) | (_, 429) => Reply::Busy,
+            // Right after the opening, a node may not know yet that the sale exists or is open.
+            (Self::Product { .. }, 400..=499)
+                if status != 404 && !text.contains(r#""code":"not_started""#) =>
+            {
+                Reply::Refused(format!("status {status}: {text}"))
+            }
             _ => Reply::Error(format!("status {status}: {text}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_final_unless_a_repeated_request_may_get_another() {
+        let product = Target::Product { sale: "lab-1".to_owned(), secret: Vec::new() };
+        let read = |target: &Target, status, body: &str| match target.read(status, body.as_bytes())
+        {
+            Reply::Final(answer) => format!("{answer:?}"),
+            Reply::Refused(_) => "refused".to_owned(),
+            Reply::Busy => "busy".to_owned(),
+            Reply::Error(_) => "error".to_owned(),
+        };
+        for (status, body, expected) in [
+            (201, r#"{"state":"reserved"}"#, "Sold"),
+            (409, r#"{"code":"sold_out"}"#, "SoldOut"),
+            (409, r#"{"code":"limit_reached"}"#, "refused"),
+            (409, r#"{"code":"ended"}"#, "refused"),
+            (401, r#"{"code":"unauthenticated"}"#, "refused"),
+            (422, r#"{"code":"idempotency_key_reused"}"#, "refused"),
+            (409, r#"{"code":"not_started"}"#, "error"),
+            (404, r#"{"code":"not_found"}"#, "error"),
+            (500, "", "error"),
+            (429, "", "busy"),
+            (503, "", "busy"),
+        ] {
+            assert_eq!(read(&product, status, body), expected, "{status} {body}");
+        }
+        let workers = [200, 409, 429, 404, 500].map(|status| read(&Target::Workers, status, ""));
+        assert_eq!(workers, ["Sold", "SoldOut", "busy", "error", "error"]);
     }
 }

@@ -159,9 +159,9 @@ fn incident_section(incident: &IncidentReport) -> String {
         crate::incident::LOCK_MS
     );
     for variant in &incident.variants {
-        let class = if variant.oversold > 0 { "pill pill--bad" } else { "pill pill--good" };
-        let word = if variant.oversold > 0 { "oversold" } else { "held" };
-        let id = &variant.strategy;
+        let held = variant.verdict == Verdict::Held;
+        let class = if held { "pill pill--good" } else { "pill pill--bad" };
+        let (id, word) = (&variant.strategy, variant.verdict.as_str());
         let _ = write!(
             text,
             "<br><div class=\"card way\"><h3>{id} <span class=\"{class}\">{word}</span></h3>\

@@ -75,13 +75,17 @@ fn failures(run: &RunReport) -> String {
 /// Returns the document of `lab incident`.
 pub fn render_incident(incident: &IncidentReport) -> String {
     let mut text = format!(
-        "# Lab incident\n\n{}\n\n| variant | sold | of | oversold | what it shows |\n\
-         |---|--:|--:|--:|---|\n",
+        "# Lab incident\n\n{}\n\n| variant | verdict | sold | of | oversold | what it \
+         shows |\n|---|---|--:|--:|--:|---|\n",
         incident.heading()
     );
     for variant in &incident.variants {
         let VariantReport { strategy, sold, stock, oversold, shows, .. } = variant;
-        let _ = writeln!(text, "| `{strategy}` | {sold} | {stock} | {oversold} | {shows} |");
+        let verdict = variant.verdict.as_str();
+        let _ = writeln!(
+            text,
+            "| `{strategy}` | {verdict} | {sold} | {stock} | {oversold} | {shows} |"
+        );
     }
     text + &format!("\nRepeat:\n\n```sh\n{}\n```\n", incident.command())
 }

@@ -149,6 +149,20 @@ fn a_dispute_or_a_return_is_a_notice_while_an_operator_must_decide() {
 }
 
 #[test]
+fn a_failed_refund_is_a_notice_until_an_operator_discards_it() {
+    let fixture = StoreFixture::consistent();
+    let kinds = || {
+        let report = audit(&fixture);
+        assert_eq!(found(&report), []);
+        report.audit.notices.into_iter().map(|notice| notice.kind).collect::<Vec<_>>()
+    };
+    fixture.run("UPDATE refund SET state = 'failed' WHERE id = 'ref_rob'");
+    assert_eq!(kinds(), ["mismatch", "refund_failed"]);
+    fixture.run("UPDATE refund SET discarded = 'paid by hand' WHERE id = 'ref_rob'");
+    assert_eq!(kinds(), ["mismatch"]);
+}
+
+#[test]
 fn an_impossible_history_is_found() {
     let of = |name: &str, sql: &str| {
         sql.replace(
