@@ -1,5 +1,7 @@
 //! Writes one generation: its bases and its segments.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -48,6 +50,8 @@ pub(super) struct GenerationRun<'a> {
     pub(super) next_deletion: Instant,
     /// The failures since the last successful write of a segment.
     failing: Option<Failures>,
+    /// Whether the server has logged that it keeps old generations of another store.
+    is_other_store_reported: Arc<AtomicBool>,
     /// Whether the last attempt to make a base failed. Writes of segments do not change this.
     is_base_failing: bool,
 }
@@ -71,6 +75,7 @@ impl<'a> GenerationRun<'a> {
             next_try: Instant::now(),
             next_deletion: Instant::now() + DELETE_EVERY,
             failing,
+            is_other_store_reported: Arc::default(),
             is_base_failing: false,
         }
     }
@@ -156,7 +161,8 @@ impl<'a> GenerationRun<'a> {
         let kept_ms = i64::try_from(self.backup.kept_for.as_millis()).unwrap_or(i64::MAX);
         let (target, kept_since) =
             (self.backup.target.clone(), self.backup.clock.now().0.saturating_sub(kept_ms));
-        let delete = async move { retention::delete_old(&target, kept_since).await };
+        let is_reported = self.is_other_store_reported.clone();
+        let delete = async move { retention::delete_old(&target, kept_since, &is_reported).await };
         self.deleting = Some(tokio::spawn(delete));
     }
 

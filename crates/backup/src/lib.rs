@@ -14,6 +14,7 @@ mod key;
 mod names;
 mod restore;
 mod retention;
+mod space;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use key::BackupKey;
 pub use restore::{ContinuousRestoreError, RestoredCopy, restore, restore_part_paths};
+pub use space::{check_space, is_on_disk_of};
 pub use target::{BackupPlace, BackupTarget, PlaceError, TargetError};
 
 use doorbuster_base::clock::Clock;
@@ -42,7 +44,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// For each group of this many bytes in an object, the write of the object may take one second
 /// longer.
 const BYTES_PER_SECOND: usize = 1024 * 1024;
-/// How long the server may take to find the newest generation and to delete its incomplete files.
+/// How long the server may take to find the newest generation, to delete its incomplete files, and
+/// to create a new generation.
 const LIST_WITHIN: Duration = Duration::from_secs(60);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How long a stopping server may take to write the last commits.
@@ -91,37 +94,36 @@ impl ContinuousBackup {
         }
     }
 
-    /// Deletes the incomplete files of the target's newest generation, and chooses the name of a
-    /// new generation. This name sorts after the names of all generations of the target. Repeats
-    /// failed attempts until one succeeds, and then returns the new generation and the failures.
-    /// Returns `None` if `stop` is cancelled first.
+    /// Deletes the incomplete files of the target's newest generation, and creates a new
+    /// generation. Its name sorts after the names of all generations of the target. Repeats failed
+    /// attempts until one succeeds, and then returns the new generation and the failures. Returns
+    /// `None` if `stop` is cancelled first.
     async fn next_generation(
         &self,
         mut failing: Option<Failures>,
         stop: &CancellationToken,
     ) -> Option<(Generation, Option<Failures>)> {
         loop {
-            let list = async {
+            let create = async {
                 let newest = self.target.newest_generation().await?;
                 // Only the newest generation's directory is read, because a read of all directories
                 // may take longer than the time limit.
                 if let Some(newest) = &newest {
                     self.target.delete_incomplete(newest).await?;
                 }
-                Ok::<_, TargetError>(newest)
+                let generation = Generation::after(newest.as_ref(), self.clock.now());
+                self.target.create_generation(&generation).await?;
+                Ok::<_, TargetError>(generation)
             };
-            let listed = tokio::select! {
+            let created = tokio::select! {
                 () = stop.cancelled() => {
-                    warn_incomplete("the names of the backup's generations could not be read");
+                    warn_incomplete("the new generation of the backup could not be created");
                     return None;
                 }
-                listed = timeout(LIST_WITHIN, list) => listed,
+                created = timeout(LIST_WITHIN, create) => created,
             };
-            let error = match listed {
-                Ok(Ok(newest)) => {
-                    let generation = Generation::after(newest.as_ref(), self.clock.now());
-                    return Some((generation, failing));
-                }
+            let error = match created {
+                Ok(Ok(generation)) => return Some((generation, failing)),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {} s", LIST_WITHIN.as_secs()),
             };

@@ -1,5 +1,6 @@
 //! Rebuilds the state of a store at a chosen time from a continuous backup.
 
+mod bases;
 mod error;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,9 @@ use super::base::{BaseBackup, hash_file};
 use super::key::BackupKey;
 use super::names::{self, Generation, ObjectName};
 use super::target::BackupTarget;
+use bases::Object;
 
+pub(super) use bases::list;
 pub use error::ContinuousRestoreError;
 
 /// A restore tries at most this many bases, newest first. This number is enough, because only the
@@ -60,14 +63,15 @@ pub fn restore_part_paths(dir: &Path) -> [PathBuf; 2] {
 /// passphrase.
 ///
 /// # Errors
-/// If the backup is damaged, the passphrase is wrong, or the directory contains a store.
+/// If the backup is damaged, the passphrase is wrong, or the directory contains a store. Without
+/// `until`, also if the newest state belongs to a newer store than an older state.
 pub async fn restore(
     target: &BackupTarget,
     dir: &Path,
     until: Option<jiff::Timestamp>,
     passphrase: Option<&SecretString>,
 ) -> Result<RestoredCopy, ContinuousRestoreError> {
-    let until = Millis(until.map_or(i64::MAX, |until| until.as_millisecond()));
+    let until = until.map(|until| Millis(until.as_millisecond()));
     // Removes the files that a killed restore left.
     remove_parts(dir);
     let restored = write(target, (&dir.join(PART), dir), until, passphrase).await;
@@ -78,12 +82,25 @@ pub async fn restore(
 async fn write(
     target: &BackupTarget,
     (part, dir): (&Path, &Path),
-    until: Millis,
+    until: Option<Millis>,
     passphrase: Option<&SecretString>,
 ) -> Result<RestoredCopy, ContinuousRestoreError> {
+    let objects = list(target).await?;
+    let bases = bases::read(target, &objects).await;
+    // Another person may have added a newest state that is not encrypted.
+    if passphrase.is_none() && bases::is_encrypted(&bases) {
+        return Err(ContinuousRestoreError::Encrypted);
+    }
+    let until = match until {
+        Some(until) => until,
+        None => {
+            bases::check_store(&bases, Clock::default().now())?;
+            Millis(i64::MAX)
+        }
+    };
     let mut skipped = Vec::new();
     let mut is_known = false;
-    for state in states(target, until, &mut skipped).await? {
+    for state in states(target, &objects, until, &mut skipped).await? {
         let (key, files) = match open(&state, passphrase, &mut skipped) {
             Ok(Some(opened)) => opened,
             Ok(None) => continue,
@@ -109,7 +126,7 @@ async fn write(
     }
     match skipped.is_empty() {
         true => {
-            let (place, earliest) = (target.to_string(), earliest(target).await);
+            let (place, earliest) = (target.to_string(), bases::earliest(&objects, &bases));
             Err(ContinuousRestoreError::Nothing { place, earliest })
         }
         false => Err(ContinuousRestoreError::AllDamaged(skipped.join("; "))),
@@ -155,11 +172,10 @@ fn open(
 /// bases with a damaged description to `skipped`.
 pub(super) async fn states(
     target: &BackupTarget,
+    objects: &[Object],
     until: Millis,
     skipped: &mut Vec<String>,
 ) -> Result<Vec<State>, ContinuousRestoreError> {
-    let names = target.list().await.map_err(|error| unreadable("the list of objects", error))?;
-    let objects: Vec<_> = names.iter().filter_map(|name| names::parse(name)).collect();
     let mut bases: Vec<(&Generation, u64)> = objects
         .iter()
         .filter_map(|(generation, object)| match object {
@@ -201,32 +217,6 @@ pub(super) async fn states(
         }
     }
     Ok(states)
-}
-
-async fn earliest(target: &BackupTarget) -> Option<jiff::Timestamp> {
-    let names = target.list().await.ok()?;
-    let objects: Vec<_> = names.iter().filter_map(|name| names::parse(name)).collect();
-    let mut earliest: Option<Millis> = None;
-    for (generation, object) in &objects {
-        let ObjectName::Base(number) = object else { continue };
-        let Ok(text) = target.get(&names::base(generation, *number)).await else { continue };
-        let Ok(base) = serde_json::from_slice::<BaseBackup>(&text) else { continue };
-        // The base needs these segments. One of them may end after the copy was complete. The
-        // earliest state that can be restored then has this later time.
-        let needed = objects.iter().filter_map(|(other, object)| match object {
-            ObjectName::Segment(first, at)
-                if other == generation
-                    && base.before < base.complete
-                    && *first <= base.complete =>
-            {
-                Some(*at)
-            }
-            _ => None,
-        });
-        let at = needed.fold(base.at(), Ord::max);
-        earliest = Some(earliest.map_or(at, |earlier| earlier.min(at)));
-    }
-    jiff::Timestamp::from_millisecond(earliest?.0).ok()
 }
 
 /// Copies an object to `part`. Returns `false` if the object does not exist.
@@ -343,15 +333,14 @@ async fn is_left_out(
     state: &State,
     first: u64,
 ) -> Result<bool, ContinuousRestoreError> {
-    let names = target.list().await.map_err(|error| unreadable("the list of objects", error))?;
+    let objects = list(target).await?;
     let known = state.segments.iter().map(|(known, _)| *known);
     let previous = known.take_while(|known| *known < first).last();
-    let mut objects = names.iter().filter_map(|name| names::parse(name));
-    Ok(objects.any(|(generation, object)| match object {
+    Ok(objects.iter().any(|(generation, object)| match object {
         ObjectName::Segment(found, _) => {
-            generation == state.generation
-                && found < first
-                && previous.is_none_or(|previous| previous < found)
+            *generation == state.generation
+                && *found < first
+                && previous.is_none_or(|previous| previous < *found)
         }
         _ => false,
     }))

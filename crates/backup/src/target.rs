@@ -55,20 +55,7 @@ macro_rules! call {
 }
 
 impl BackupTarget {
-    /// Opens a target for writing. If the directory is missing, creates it so that only the user of
-    /// this process can read it.
-    ///
-    /// # Errors
-    ///
-    /// If the directory cannot be created, or the bucket's settings are wrong.
-    pub fn create(place: &BackupPlace) -> Result<Self, PlaceError> {
-        if let BackupPlace::Directory(path) = place {
-            Directory::create(path).map_err(|error| unusable(place, with_advice(&error)))?;
-        }
-        Self::open(place)
-    }
-
-    /// Opens a target for reading.
+    /// Opens a target. Does not access the directory or the bucket, because it may be unavailable.
     ///
     /// # Errors
     ///
@@ -79,7 +66,10 @@ impl BackupTarget {
             #[cfg(feature = "s3")]
             BackupPlace::Bucket { bucket, prefix } => {
                 let opened = bucket::Bucket::open(bucket, prefix);
-                Objects::Bucket(opened.map_err(|error| unusable(place, error))?)
+                Objects::Bucket(opened.map_err(|error| PlaceError::Unusable {
+                    place: place.to_string(),
+                    reason: error.to_string(),
+                })?)
             }
             #[cfg(not(feature = "s3"))]
             BackupPlace::Bucket { .. } => return Err(PlaceError::NoBuckets),
@@ -87,7 +77,19 @@ impl BackupTarget {
         Ok(Self { objects, place: place.clone() })
     }
 
-    /// Writes or replaces an object, durably.
+    /// Prepares the target for the objects of a generation. A bucket needs no preparation.
+    pub(super) async fn create_generation(
+        &self,
+        generation: &Generation,
+    ) -> Result<(), TargetError> {
+        match &self.objects {
+            Objects::Directory(directory) => directory.create_generation(generation).await,
+            #[cfg(feature = "s3")]
+            Objects::Bucket(_) => Ok(()),
+        }
+    }
+
+    /// Writes or replaces an object of a generation that was created, durably.
     pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), TargetError> {
         call!(self, put(name, bytes))
     }
@@ -140,21 +142,6 @@ impl fmt::Display for BackupTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.place.fmt(f)
     }
-}
-
-/// Adds advice for a missing permission.
-fn with_advice(error: &io::Error) -> String {
-    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    match error.kind() {
-        PermissionDenied | ReadOnlyFilesystem => {
-            format!("{error}; let this user write there; in a systemd unit, set ReadWritePaths=")
-        }
-        _ => error.to_string(),
-    }
-}
-
-fn unusable(place: &BackupPlace, reason: impl fmt::Display) -> PlaceError {
-    PlaceError::Unusable { place: place.to_string(), reason: reason.to_string() }
 }
 
 #[cfg(test)]

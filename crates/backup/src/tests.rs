@@ -82,10 +82,30 @@ async fn the_next_generation_needs_only_the_names_of_the_generations() {
     // The newest generation has no objects, so a list of objects would not show it.
     std::fs::create_dir_all(dir.path().join("target").join(newest.to_string())).expect("writable");
     let name = names::segment(&older, 1, Millis(2));
+    backup.target.create_generation(&older).await.expect("writable");
     backup.target.put(&name, Bytes::from_static(b"pages")).await.expect("writable");
     let next = backup.next_generation(None, &CancellationToken::new()).await;
     let (next, _) = next.expect("the directory is readable");
     assert!(next > newest, "{next} must sort after {newest}");
+}
+
+#[tokio::test]
+async fn a_missing_disk_is_reported_and_a_generation_begins_once_the_disk_is_there() {
+    let dir = TempDir::new();
+    let backup = backup_to(&dir, "disk/shop");
+    let stop = CancellationToken::new();
+    let next = backup.next_generation(None, &stop);
+    let disk = async {
+        while backup.copy.progress().failures == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!dir.path().join("disk").exists(), "the server must not create the mount point");
+        std::fs::create_dir(dir.path().join("disk")).expect("writable");
+    };
+    let next = timeout(Duration::from_secs(30), async { tokio::join!(next, disk).0 }).await;
+    let (generation, failing) = next.expect("a new attempt").expect("no stop");
+    assert!(failing.is_some());
+    assert!(dir.path().join("disk/shop").join(generation.to_string()).exists());
 }
 
 #[tokio::test]
@@ -102,7 +122,7 @@ async fn a_stop_before_the_first_base_is_complete_leaves_an_incomplete_backup() 
     assert_eq!(error, "the backup fell behind and dropped changes");
 
     backup.copy.restart();
-    std::fs::create_dir(dir.path().join("target")).expect("writable");
+    backup.target.create_generation(&generation).await.expect("writable");
     // An empty file is an empty database for SQLite, so the copy of the store succeeds.
     std::fs::write(dir.path().join("doorbuster.sqlite3"), "").expect("writable");
     run.update_base().await;
@@ -119,11 +139,11 @@ async fn a_stop_before_the_first_base_is_complete_leaves_an_incomplete_backup() 
 async fn a_base_that_cannot_be_made_stays_reported_while_segments_are_written() {
     let dir = TempDir::new();
     let backup = backup_to(&dir, "target");
-    std::fs::create_dir(dir.path().join("target")).expect("writable");
     // This sparse file is larger than the disk, so there is no space for a copy of the file.
     let store = std::fs::File::create(dir.path().join("doorbuster.sqlite3")).expect("writable");
     store.set_len(1 << 42).expect("a sparse file");
     let generation = Generation::after(None, Millis(0));
+    backup.target.create_generation(&generation).await.expect("writable");
     let gap = Gap { since: Millis(0), failing: None };
     let mut run = GenerationRun::new(&backup, &generation, gap);
     let failed = async {
@@ -146,8 +166,10 @@ async fn a_base_that_cannot_be_made_stays_reported_while_segments_are_written() 
 async fn old_objects_are_deleted_without_a_new_base() {
     let dir = TempDir::new();
     let backup = backup_to(&dir, "target");
-    std::fs::create_dir(dir.path().join("target")).expect("writable");
     let [old, kept] = [Millis(1), Millis(2)].map(|begun| Generation::after(None, begun));
+    for generation in [&old, &kept] {
+        backup.target.create_generation(generation).await.expect("writable");
+    }
     backup.target.put(&names::segment(&old, 1, Millis(1)), Bytes::new()).await.expect("writable");
     let base = base::BaseBackup {
         before: 0,
@@ -158,6 +180,7 @@ async fn old_objects_are_deleted_without_a_new_base() {
         hash: String::new(),
         files: Vec::new(),
         encryption: None,
+        store: None,
     };
     let text = serde_json::to_vec(&base).expect("plain values");
     backup.target.put(&names::base(&kept, 0), text.into()).await.expect("writable");

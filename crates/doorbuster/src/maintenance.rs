@@ -4,7 +4,7 @@ use anyhow::Context;
 use doorbuster_backup::{BackupPlace, ContinuousRestoreError, RestoredCopy};
 use doorbuster_config::Settings;
 use doorbuster_node::maintenance::{
-    self, DecryptionError, MigrateError, RestoreFileError, Restored, TemporaryDirs,
+    self, DecryptionError, MigrateError, RestoreFileError, TemporaryDirs,
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -72,7 +72,7 @@ fn expect_embedded(settings: &Settings, verb: &str) -> Result<(), Failure> {
 pub fn restore(args: &RestoreArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
     expect_embedded(&settings, "restore it")?;
-    let restored = write_store(args, &settings)?;
+    let RestoredCopy { restored, skipped } = write_store(args, &settings)?;
     let backup_at = jiff::Timestamp::from_millisecond(restored.backup_at.0)
         .context("the backup contains no valid time")?;
     let dir = settings.data_dir.display();
@@ -82,7 +82,7 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
             paused.map(|sale| json!({"sale": sale.sale, "was": sale.was.as_str()})).collect();
         return print::json(&json!({
             "data_dir": dir.to_string(), "backup_at": backup_at.to_string(), "paused": sales,
-            "files": restored.files,
+            "files": restored.files, "skipped": skipped,
         }));
     }
     let mut text = format!(
@@ -110,7 +110,7 @@ docs/how-to/back-up-and-restore.md describes each step.
 
 const NOTHING: &str = "cannot restore the backup; nothing was written";
 
-fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Failure> {
+fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<RestoredCopy, Failure> {
     let text = args.file.to_string_lossy();
     if args.file.is_dir() || text.contains("://") {
         let place = BackupPlace::parse(&text);
@@ -143,7 +143,7 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
         Err(RestoreFileError::Directory(error)) => {
             Err(Failure::Settings(format!("{error}; nothing was written")))
         }
-        restored => Ok(restored.context(NOTHING)?),
+        restored => Ok(RestoredCopy { restored: restored.context(NOTHING)?, skipped: Vec::new() }),
     }
 }
 
@@ -151,7 +151,7 @@ fn restore_continuous(
     args: &RestoreArgs,
     settings: &Settings,
     place: &BackupPlace,
-) -> Result<Restored, Failure> {
+) -> Result<RestoredCopy, Failure> {
     let text = args.file.to_string_lossy();
     let given = passphrase::given(&args.passphrase)?;
     let temporary = temporary_dirs()?;
@@ -175,11 +175,11 @@ fn restore_continuous(
             Err(Failure::Settings(format!("{error}; nothing was written")))
         }
         restored => {
-            let RestoredCopy { restored, skipped } = restored.context(NOTHING)?;
-            for reason in skipped {
+            let copy = restored.context(NOTHING)?;
+            for reason in &copy.skipped {
                 print::note(&format!("doorbuster: {reason}; using an older copy of the store"));
             }
-            Ok(restored)
+            Ok(copy)
         }
     }
 }

@@ -5,7 +5,9 @@ mod temporary;
 use std::path::Path;
 use std::sync::Arc;
 
-use doorbuster_backup::{BackupPlace, BackupTarget, ContinuousRestoreError, RestoredCopy};
+use doorbuster_backup::{
+    BackupPlace, BackupTarget, ContinuousRestoreError, RestoredCopy, check_space, is_on_disk_of,
+};
 use doorbuster_core::IdKey;
 pub use doorbuster_store::Restored;
 use doorbuster_store::{
@@ -71,7 +73,8 @@ pub enum MigrateError {
 ///
 /// # Errors
 ///
-/// If `path` exists, the file system fails, or the store fails. Then no partial copy remains.
+/// If `path` exists, the disk of the data directory has too little free space, the file system
+/// fails, or the store fails. Then no partial copy remains.
 pub fn backup(
     settings: &Settings,
     path: &Path,
@@ -88,6 +91,10 @@ pub fn backup(
     // contains the same data without encryption anyway.
     let in_data_dir = dir.join("backup");
     let beside = if passphrase.is_some() { in_data_dir.as_path() } else { path };
+    let copies = u64::from(passphrase.is_some()) + u64::from(is_on_disk_of(dir, path));
+    if copies > 0 {
+        check_space(dir, copies).map_err(BackupError::Failed)?;
+    }
     let plain = create_beside(temporary, beside)?;
     doorbuster_store::backup(dir, &plain.file(), now, &files)?;
     let Some(passphrase) = passphrase else {

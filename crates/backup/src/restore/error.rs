@@ -47,14 +47,31 @@ pub enum ContinuousRestoreError {
         /// The time of the oldest state of the backup.
         earliest: Option<jiff::Timestamp>,
     },
-    /// The backup is encrypted, and there is no passphrase.
+    /// The newest state belongs to another store than an older state, and no time was chosen.
+    #[error(
+        "the newest generation {newest} of the backup belongs to another store than the generation \
+         {older}; to restore the older store, add --until {until}; to restore the newer store, add \
+         --until {now}"
+    )]
+    OtherStore {
+        /// The newest generation.
+        newest: String,
+        /// The newest generation of the older store.
+        older: String,
+        /// The time just before the first generation of the newer store.
+        until: jiff::Timestamp,
+        /// The present time.
+        now: jiff::Timestamp,
+    },
+    /// At least one base of the backup is encrypted, and there is no passphrase.
     #[error("the backup is encrypted, and needs its passphrase")]
     Encrypted,
     /// A passphrase was given, but the newest state is not encrypted. Another person may have added
     /// this state.
     #[error(
         "you gave a passphrase, but {0} of the backup is not encrypted; if you trust the backup, \
-         restore it without a passphrase"
+         restore it without a passphrase; if the backup also has encrypted parts, first move them \
+         away"
     )]
     NotEncrypted(String),
     /// The passphrase is not the passphrase of the newest state.

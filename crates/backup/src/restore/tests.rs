@@ -8,7 +8,7 @@ use crate::BackupPlace;
 /// Writes a base and, for each of the times, one segment with one commit.
 async fn put_backup(dir: &TempDir, times: [i64; 3]) -> (BackupTarget, Generation) {
     let place = BackupPlace::Directory(dir.path().join("target"));
-    let target = BackupTarget::create(&place).expect("a directory");
+    let target = BackupTarget::open(&place).expect("a directory");
     let generation = Generation::after(None, Millis(0));
     put_base(dir, &target, &generation, (0, 0)).await;
     for (number, at) in (1..).zip(times.map(Millis)) {
@@ -32,9 +32,10 @@ async fn put_base(
     let file = dir.path().join("base");
     std::fs::write(&file, [0; 512]).expect("writable");
     let (hash, bytes) = hash_file(&file).expect("readable");
-    let (complete, begun, files, encryption) = (before, at, Vec::new(), None);
-    let base = BaseBackup { before, complete, begun, at, bytes, hash, files, encryption };
+    let (complete, begun, files, encryption, store) = (before, at, Vec::new(), None, None);
+    let base = BaseBackup { before, complete, begun, at, bytes, hash, files, encryption, store };
     let text = serde_json::to_vec(&base).expect("plain values");
+    target.create_generation(generation).await.expect("writable");
     target.put_file(&names::base_file(generation, before), &file).await.expect("writable");
     target.put(&names::base(generation, before), text.into()).await.expect("writable");
 }
@@ -45,7 +46,7 @@ async fn rebuild_until(
     until: i64,
 ) -> Result<Option<i64>, ContinuousRestoreError> {
     let (until, mut skipped) = (Millis(until), Vec::new());
-    let found = states(target, until, &mut skipped).await?;
+    let found = states(target, &list(target).await?, until, &mut skipped).await?;
     let state = found.first().expect("a state");
     let part = dir.path().join(PART);
     let at = rebuild(target, (state, None), (&part, until), &mut skipped).await?;
@@ -92,4 +93,63 @@ async fn a_damaged_segment_that_the_base_does_not_need_is_not_read() {
     let ContinuousRestoreError::Damaged { until, .. } = error else { panic!("{error}") };
     let rebuilt = rebuild_until(&dir, &target, until.as_millisecond()).await;
     assert_eq!(rebuilt.expect("the base is intact"), Some(1_500));
+}
+
+/// Changes the description of the first base of a generation.
+async fn change_base(
+    target: &BackupTarget,
+    generation: &Generation,
+    change: impl FnOnce(&mut BaseBackup),
+) {
+    let name = names::base(generation, 0);
+    let text = target.get(&name).await.expect("readable");
+    let mut base: BaseBackup = serde_json::from_slice(&text).expect("a description");
+    change(&mut base);
+    let text = serde_json::to_vec(&base).expect("plain values");
+    target.put(&name, text.into()).await.expect("writable");
+}
+
+#[tokio::test]
+async fn the_newest_state_of_another_store_is_restored_only_with_a_time() {
+    let dir = TempDir::new();
+    let (target, lost) = put_backup(&dir, [1_000, 2_000, 3_000]).await;
+    let new = Generation::after(Some(&lost), Millis(9_000));
+    put_base(&dir, &target, &new, (0, 9_000)).await;
+    let restore = async || restore(&target, dir.path(), None, None).await.expect_err("no store");
+    change_base(&target, &lost, |base| base.store = Some("lost".to_owned())).await;
+    let error = restore().await;
+    assert!(matches!(error, ContinuousRestoreError::Restore(_)), "the store is unknown: {error}");
+    change_base(&target, &new, |base| base.store = Some("new".to_owned())).await;
+    let error = restore().await;
+    let text = error.to_string();
+    assert!(text.contains(&format!("{new} of")) && text.contains(&lost.to_string()), "{text}");
+    let ContinuousRestoreError::OtherStore { until, now, .. } = error else { panic!("{text}") };
+    assert!(text.contains(&format!("add --until {until}")), "{text}");
+    for (until, at) in [(until, 3_000), (now, 9_000)] {
+        let rebuilt = rebuild_until(&dir, &target, until.as_millisecond()).await;
+        assert_eq!(rebuilt.expect("a complete backup"), Some(at));
+    }
+    // Since the lost store was restored, its generations are the newest and the oldest.
+    let restored = Generation::after(Some(&new), Millis(10_000));
+    put_base(&dir, &target, &restored, (0, 10_000)).await;
+    change_base(&target, &restored, |base| base.store = Some("lost".to_owned())).await;
+    let error = restore().await;
+    assert!(matches!(error, ContinuousRestoreError::Restore(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_unencrypted_newest_state_of_an_encrypted_backup_needs_the_passphrase() {
+    let dir = TempDir::new();
+    let (target, encrypted) = put_backup(&dir, [1_000, 2_000, 3_000]).await;
+    let forged = Generation::after(Some(&encrypted), Millis(9_000));
+    put_base(&dir, &target, &forged, (0, 9_000)).await;
+    let [key, files, hash] = ["a key", "files", "a hash"].map(str::to_owned);
+    let encryption = crate::base::BaseEncryption { key, files, hash };
+    change_base(&target, &encrypted, |base| base.encryption = Some(encryption)).await;
+    let error = restore(&target, dir.path(), None, None).await.expect_err("no passphrase");
+    assert!(matches!(error, ContinuousRestoreError::Encrypted), "{error}");
+    let passphrase = SecretString::from("correct horse");
+    let error = restore(&target, dir.path(), None, Some(&passphrase)).await;
+    let error = error.expect_err("the newest state is not encrypted");
+    assert!(matches!(error, ContinuousRestoreError::NotEncrypted(_)), "{error}");
 }

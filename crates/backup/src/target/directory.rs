@@ -1,6 +1,6 @@
 //! A directory as the target: each object is a file.
 
-use std::fs::{self, DirBuilder, DirEntry, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -33,26 +33,24 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Creates the directory if it is missing. Only the user of this process can read a new
-    /// directory. If other users can write to the directory, logs a warning, because a restore
-    /// trusts the objects in it.
-    pub(super) fn create(path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let mode = fs::metadata(path)?.permissions().mode();
-        if mode & 0o022 != 0 {
-            tracing::warn!(
-                path = %path.display(),
-                event = "backup.directory_writable",
-                "other users can write to the backup's directory, so they could replace the \
-                 backup; set the directory's mode to 700"
-            );
-        }
-        Ok(())
-    }
-
     pub(super) fn open(path: &Path) -> Self {
         let turn = || Arc::new(Semaphore::new(1));
         Self { root: path.to_owned(), puts: turn(), files: turn(), others: turn() }
+    }
+
+    /// Creates the directory and the directory of a generation, if they are missing. Creates no
+    /// directory above them, because the backup's disk may not be mounted.
+    pub(super) async fn create_generation(
+        &self,
+        generation: &Generation,
+    ) -> Result<(), TargetError> {
+        let (root, directory) = (self.root.clone(), self.root.join(generation.to_string()));
+        blocking(&self.others, move || {
+            create(&root).and_then(|()| create(&directory)).map_err(with_advice)?;
+            File::open(&root)?.sync_all()?;
+            warn_if_writable(&root)
+        })
+        .await
     }
 
     pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), TargetError> {
@@ -85,7 +83,7 @@ impl Directory {
         blocking(&self.others, move || remove(&path)).await
     }
 
-    /// Leaves the files of other programs.
+    /// Also removes the generation's directory if it is empty. Leaves the files of other programs.
     pub(super) async fn delete_incomplete(
         &self,
         generation: &Generation,
@@ -99,6 +97,8 @@ impl Directory {
                     let _ = remove(&root.join(name));
                 }
             }
+            // If the directory still has files, `remove_dir` fails and keeps the directory.
+            let _ = fs::remove_dir(root.join(&generation));
             Ok(())
         })
         .await
@@ -108,8 +108,11 @@ impl Directory {
     pub(super) async fn generations(&self) -> Result<Vec<String>, TargetError> {
         let root = self.root.clone();
         blocking(&self.others, move || {
-            let found = directories(&root)?;
-            Ok(found.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+            match generation_names(&root) {
+                // The first generation creates the directory.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+                names => names,
+            }
         })
         .await
     }
@@ -125,24 +128,19 @@ impl Directory {
     }
 
     /// Writes and syncs a temporary file, and renames it. After an error, deletes the temporary
-    /// file, because on a full disk this file would stop all other writes.
+    /// file, because on a full disk this file would stop all other writes. Creates no directory,
+    /// because the write must fail if the backup's disk is not mounted any more.
     async fn write(
         &self,
         turn: &Turn,
         name: &str,
         content: impl FnOnce(&mut File) -> io::Result<()> + Send + 'static,
     ) -> Result<(), TargetError> {
-        let (root, path) = (self.root.clone(), self.root.join(name));
+        let path = self.root.join(name);
         blocking(turn, move || {
             let Some(parent) = path.parent() else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
-            // Creates no directory above the generation's directory, because the write must fail if
-            // the backup's disk is not mounted.
-            if !parent.exists() {
-                DirBuilder::new().mode(0o700).create(parent)?;
-                File::open(&root)?.sync_all()?;
-            }
             let mut part = path.clone().into_os_string();
             part.push(PART);
             let part = PathBuf::from(part);
@@ -168,31 +166,71 @@ fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn directories(root: &Path) -> io::Result<Vec<DirEntry>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            found.push(entry);
-        }
+/// Only the user of this process can read a new directory.
+fn create(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
     }
-    Ok(found)
+    DirBuilder::new().mode(0o700).create(path)
 }
 
-/// Includes incomplete files.
-fn file_names(root: &Path) -> io::Result<Vec<String>> {
+/// Adds advice for a missing permission.
+fn with_advice(error: io::Error) -> io::Error {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    match error.kind() {
+        kind @ (PermissionDenied | ReadOnlyFilesystem) => {
+            let advice = "let this user write there; in a systemd unit, set ReadWritePaths=";
+            io::Error::new(kind, format!("{error}; {advice}"))
+        }
+        _ => error,
+    }
+}
+
+/// If other users can write to the directory, logs a warning, because a restore trusts the objects
+/// in it.
+fn warn_if_writable(root: &Path) -> io::Result<()> {
+    if fs::metadata(root)?.permissions().mode() & 0o022 != 0 {
+        tracing::warn!(
+            path = %root.display(),
+            event = "backup.directory_writable",
+            "other users can write to the backup's directory, so they could replace the backup; \
+             set the directory's mode to 700"
+        );
+    }
+    Ok(())
+}
+
+/// Leaves out the directories of other programs, because this process may be unable to read them.
+fn generation_names(root: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for generation in directories(root)? {
-        let before = generation.file_name().to_string_lossy().into_owned();
-        names.append(&mut object_names(&generation.path(), &before)?);
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if names::parse_generation(&name).is_some() && entry.file_type()?.is_dir() {
+            names.push(name);
+        }
     }
     Ok(names)
 }
 
 /// Includes incomplete files.
-fn object_names(directory: &Path, generation: &str) -> io::Result<Vec<String>> {
+fn file_names(root: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for object in fs::read_dir(directory)? {
+    for generation in generation_names(root)? {
+        names.append(&mut object_names(&root.join(&generation), &generation)?);
+    }
+    Ok(names)
+}
+
+/// Includes incomplete files. A generation whose directory is missing has no files, because a
+/// server may just have deleted the generation.
+fn object_names(directory: &Path, generation: &str) -> io::Result<Vec<String>> {
+    let objects = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        objects => objects?,
+    };
+    let mut names = Vec::new();
+    for object in objects {
         let name = object?.file_name().to_string_lossy().into_owned();
         names.push(format!("{generation}/{name}"));
     }
@@ -225,47 +263,87 @@ mod tests {
     use std::sync::mpsc::sync_channel;
     use std::time::Duration;
 
+    use doorbuster_core::Millis;
     use doorbuster_testkit::TempDir;
     use tokio::time::timeout;
 
     use super::*;
 
+    const GENERATION: &str = "1795000000123-0000000a";
+
     #[tokio::test]
     async fn a_repeated_write_waits_for_the_write_that_hangs() {
         let dir = TempDir::new();
+        fs::create_dir(dir.path().join(GENERATION)).expect("writable");
+        let segment = format!("{GENERATION}/segment");
         let target = Directory::open(dir.path());
         let (begin, begun) = tokio::sync::oneshot::channel();
         let (release, released) = sync_channel::<()>(1);
-        let hanging = target.clone();
+        let (hanging, name) = (target.clone(), segment.clone());
         let hanging = tokio::spawn(async move {
             let content = move |file: &mut File| {
                 let _ = begin.send(());
                 released.recv().map_err(io::Error::other)?;
                 file.write_all(b"hanging")
             };
-            hanging.write(&hanging.puts, "gen/segment", content).await
+            hanging.write(&hanging.puts, &name, content).await
         });
         begun.await.expect("the write begins");
         hanging.abort();
-        let mut repeated = Box::pin(target.put("gen/segment", Bytes::from_static(b"repeated")));
+        let mut repeated = Box::pin(target.put(&segment, Bytes::from_static(b"repeated")));
         let early = timeout(Duration::from_millis(200), &mut repeated).await;
         assert!(early.is_err(), "the second write must wait");
         assert!(target.list().await.expect("readable").is_empty());
         release.send(()).expect("the thread waits");
         repeated.await.expect("writable");
-        assert_eq!(target.get("gen/segment").await.expect("readable"), "repeated");
+        assert_eq!(target.get(&segment).await.expect("readable"), "repeated");
     }
 
     #[tokio::test]
     async fn a_failed_write_leaves_no_file() {
         let dir = TempDir::new();
+        fs::create_dir(dir.path().join(GENERATION)).expect("writable");
         let target = Directory::open(dir.path());
         let content = |file: &mut File| {
             file.write_all(b"a part")?;
             Err(io::Error::from(io::ErrorKind::StorageFull))
         };
-        let written = target.write(&target.files, "gen/base", content).await;
+        let written = target.write(&target.files, &format!("{GENERATION}/base"), content).await;
         assert!(written.is_err());
         assert_eq!(file_names(dir.path()).expect("readable"), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn the_directories_of_other_programs_are_not_read() {
+        let dir = TempDir::new();
+        for directory in [GENERATION, "lost+found"] {
+            fs::create_dir(dir.path().join(directory)).expect("writable");
+            fs::write(dir.path().join(directory).join("file"), "a").expect("writable");
+        }
+        let target = Directory::open(dir.path());
+        let expected = [format!("{GENERATION}/file")];
+        assert_eq!(target.list().await.expect("readable"), expected);
+        assert_eq!(target.generations().await.expect("readable"), [GENERATION]);
+        // Another server may delete a generation between two reads.
+        let deleted = object_names(&dir.path().join("deleted"), "deleted").expect("no failure");
+        assert_eq!(deleted, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn no_object_is_written_below_the_mount_point_of_a_missing_disk() {
+        let dir = TempDir::new();
+        let (disk, generation) = (dir.path().join("disk"), Generation::after(None, Millis(1)));
+        let target = Directory::open(&disk.join("shop"));
+        assert!(target.create_generation(&generation).await.is_err(), "the disk is missing");
+        assert!(!disk.exists());
+        fs::create_dir(&disk).expect("writable");
+        target.create_generation(&generation).await.expect("writable");
+        let (segment, bytes) = (format!("{generation}/segment"), Bytes::from_static(b"pages"));
+        target.put(&segment, bytes.clone()).await.expect("writable");
+        // The disk is not mounted any more, but the directory in the mount point exists.
+        fs::rename(disk.join("shop"), disk.join("away")).expect("it moves");
+        fs::create_dir(disk.join("shop")).expect("writable");
+        assert!(target.put(&segment, bytes).await.is_err());
+        assert!(target.list().await.expect("readable").is_empty());
     }
 }

@@ -157,13 +157,6 @@ fn an_encrypted_store_is_restored_as_it_was_at_a_time() {
 /// Returns the damaged content of an object, or `None` if the object lacks the part to damage.
 type Damage<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
 
-/// Restores the earliest state of the backup. `message` is the error of a restore to an earlier
-/// time; it names the time of the earliest state.
-fn restore_earliest(temp_dir: &TempDir, target: &Path, options: &[&str], message: &str) {
-    let (_, time) = message.trim().split_once("earliest time for --until is ").expect("a time");
-    restore(temp_dir, target, &temp_dir.join("early"), &[options, &["--until", time]].concat());
-}
-
 fn check_restored_times(passphrase: Option<&str>) {
     let temp_dir = TempDir::new();
     let (target, data_dir) = (temp_dir.join("target"), temp_dir.join("data"));
@@ -197,38 +190,60 @@ fn check_restored_times(passphrase: Option<&str>) {
     drop(test_server);
     let check = |name: &str, more: &[&str], expected: [bool; 3]| {
         let dir = temp_dir.join(name);
-        restore(&temp_dir, &target, &dir, &[&options[..], more].concat());
+        let done = restore(&temp_dir, &target, &dir, &[&options[..], more].concat());
         let restored = TestServer::start(serve(&temp_dir, &dir), dir.clone());
         let found = [&first, &second, &third].map(|order| has(&restored, &token, order));
         assert_eq!(found, expected, "{name}");
+        done["skipped"].as_array().expect("a list").len()
     };
-    check("newest", &[], [true, true, true]);
-    check("between", &["--until", &between], [true, false, false]);
-    damage_newest_base(&target, |name| check(name, &[], [true, true, false]));
+    assert_eq!(check("newest", &[], [true, true, true]), 0);
+    assert_eq!(check("between", &["--until", &between], [true, false, false]), 0);
+    damage_newest_base(&target, |name| {
+        let skipped = check(name, &[], [true, true, false]);
+        assert_eq!(skipped, 1, "{name}: the reason must be reported");
+    });
     let mut command = program(&temp_dir);
     command.arg("restore").arg(&target).arg("--data-dir").arg(temp_dir.join("early"));
     command.args(&options);
     let stderr = run(command.args(["--until", "2020-01-01T00:00:00Z"])).stderr_of_failure(1);
     assert!(stderr.contains("no continuous backup at or before"), "{stderr}");
-    restore_earliest(&temp_dir, &target, &options, &stderr);
+    // The first base was complete before the second order, so the earliest state lacks this order.
+    let (_, time) = stderr.trim().split_once("earliest time for --until is ").expect("a time");
+    let early = temp_dir.join("early");
+    restore(&temp_dir, &target, &early, &[&options[..], &["--until", time]].concat());
+    let restored = TestServer::start(serve(&temp_dir, &early), early.clone());
+    assert!(!has(&restored, &token, &second) && !has(&restored, &token, &third));
+    drop(restored);
+    check_damaged_segments((&temp_dir, &target), &options, |time| {
+        check("before the damage", &["--until", time], [true, true, false]);
+    });
+}
+
+/// Damages the newest segments, and then all segments. `check` restores the state of a time.
+fn check_damaged_segments(
+    (temp_dir, target): (&TempDir, &Path),
+    options: &[&str],
+    check: impl Fn(&str),
+) {
     // If the newest segments are damaged, the restore is refused, and its message names a time
     // before the damage.
-    let newest = newest_base(&target, ".json").parent().expect("a generation").to_owned();
+    let newest = newest_base(target, ".json").parent().expect("a generation").to_owned();
     flip_segments(&newest);
     let refused = || {
-        let mut command = program(&temp_dir);
-        command.arg("restore").arg(&target).arg("--data-dir").arg(temp_dir.join("damaged"));
-        run(command.args(&options)).stderr_of_failure(1)
+        let mut command = program(temp_dir);
+        command.arg("restore").arg(target).arg("--data-dir").arg(temp_dir.join("damaged"));
+        run(command.args(options)).stderr_of_failure(1)
     };
     let stderr = refused();
     assert!(stderr.contains("damaged"), "{stderr}");
     assert!(!temp_dir.join("damaged/doorbuster.sqlite3").exists());
     let (_, time) = stderr.trim().rsplit_once("add --until ").expect("a time");
-    check("before the damage", &["--until", time], [true, true, false]);
-    entries(&target)
-        .iter()
-        .filter(|generation| **generation != newest)
-        .for_each(|g| flip_segments(g));
+    check(time);
+    // Without the newest generation, the restore needs the segment of the second order.
+    fs::rename(&newest, temp_dir.join("newest-generation")).expect("it moves");
+    for generation in entries(target) {
+        flip_segments(&generation);
+    }
     assert!(refused().contains("damaged"));
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use doorbuster_core::Millis;
 
@@ -47,8 +47,12 @@ pub fn backup(
 
 /// Copies the store of a directory, page by page, to the new file `path`, as the base of a
 /// continuous backup. The store may be in use during the copy.
-pub fn copy_base(dir: &Path, path: &Path) -> Result<(), BackupError> {
+///
+/// Returns the store's id: the random token that the store got when it was created. A restored
+/// store keeps this token. Returns `None` if the file has no token yet.
+pub fn copy_base(dir: &Path, path: &Path) -> Result<Option<String>, BackupError> {
     let source = open::reader(dir).map_err(failed)?;
+    let store = store_id(&source).map_err(failed)?;
     create_private(path).map_err(failed)?;
     let mut target = Connection::open(path).map_err(failed)?;
     let copied = Backup::new(&source, &mut target).and_then(|backup| backup.step(-1));
@@ -57,7 +61,16 @@ pub fn copy_base(dir: &Path, path: &Path) -> Result<(), BackupError> {
         _ => return Err(failed("the store was busy")),
     }
     target.close().map_err(|(_, error)| failed(error))?;
-    File::open(path).and_then(|file| file.sync_all()).map_err(failed)
+    File::open(path).and_then(|file| file.sync_all()).map_err(failed)?;
+    Ok(store)
+}
+
+fn store_id(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    if !conn.table_exists(None, "store_history")? {
+        return Ok(None);
+    }
+    let oldest = "SELECT token FROM store_history ORDER BY fence LIMIT 1";
+    conn.query_row(oldest, [], |row| row.get(0)).optional()
 }
 
 /// Returns a random temporary name beside `path`, unique to one backup or restore.

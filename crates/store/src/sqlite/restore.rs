@@ -176,7 +176,9 @@ fn edit(part: &Path, source: &Source<'_>, now: Millis) -> Result<Vec<PausedSale>
     open::check(&conn, source.file)?;
     open::migrate(&mut conn)?;
     let paused = pause_sales(&mut conn, source.at, now).map_err(fault)?;
-    conn.execute_batch("VACUUM").map_err(fault)?;
+    // In the mode MEMORY, `VACUUM` would keep the whole store in memory. No journal is needed,
+    // because the file is removed after an error, and replaced after a crash.
+    conn.execute_batch("PRAGMA journal_mode = OFF; VACUUM;").map_err(fault)?;
     conn.close().map_err(|(_, error)| fault(error))?;
     Ok(paused)
 }

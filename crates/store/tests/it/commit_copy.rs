@@ -105,6 +105,30 @@ async fn a_base_and_the_later_segments_are_the_store() {
     rebuilt.store.close().await;
 }
 
+/// Copies the open store in `dir` to the new file `to`, and returns the store's id.
+async fn copy_with_id(fixture: &Fixture, dir: &Path, to: &Path) -> String {
+    fixture.store.bind_key().await.expect("the key fits");
+    copy_base(dir, to).expect("copies").expect("the store has an id")
+}
+
+#[tokio::test]
+async fn only_a_restored_store_has_the_id_of_an_earlier_store() {
+    let (dir, elsewhere, restored, other) = (Dir::new(), Dir::new(), Dir::new(), Dir::new());
+    let (base, again) = (elsewhere.path().join("base"), elsewhere.path().join("again"));
+    let first = open(dir.path());
+    let id = copy_with_id(&first, dir.path(), &base).await;
+    first.store.close().await;
+    restore_copy(&base, (Millis(1), Vec::new()), restored.path(), Millis(2)).expect("restores");
+    let rebuilt = open(restored.path());
+    assert_eq!(copy_with_id(&rebuilt, restored.path(), &again).await, id);
+    rebuilt.store.close().await;
+    // This store has the same `id_key`, but it was created anew.
+    let new = open(other.path());
+    let new_id = copy_with_id(&new, other.path(), &elsewhere.path().join("new")).await;
+    assert_ne!(new_id, id);
+    new.store.close().await;
+}
+
 /// Reserves a unit, and waits until the writer has copied the commit.
 async fn reserve(fixture: &Fixture, copy: &CommitBuffer, grant: &Grant, n: u64, buyer: &str) {
     let before = copy.newest();

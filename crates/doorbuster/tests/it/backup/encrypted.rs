@@ -179,6 +179,25 @@ fn an_encrypted_backup_needs_its_passphrase() {
     drop(TestServer::start(serve(&temp_dir, &data_dir), data_dir.clone()));
 }
 
+#[test]
+fn a_backup_that_would_fill_the_disk_of_the_store_is_refused() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let data_dir = test_server.data_dir().to_owned();
+    assert_eq!(test_server.terminate().0, Some(0));
+    // The file becomes a sparse file that is larger than the disk.
+    let store = File::options().write(true).open(data_dir.join("doorbuster.sqlite3"));
+    store.expect("the store").set_len(1 << 42).expect("a sparse file");
+    let file = temp_dir.join("friday.backup");
+    for encrypt in [&["--encrypt"][..], &[]] {
+        let mut command = program(&temp_dir);
+        command.arg("backup").arg(&file).args(encrypt).arg("--data-dir").arg(&data_dir);
+        let refused = run(command.env("DOORBUSTER_PASSPHRASE", PASSPHRASE)).stderr_of_failure(1);
+        assert!(refused.contains("free bytes on the disk of data_dir"), "{refused}");
+        assert_eq!((parts(&data_dir), file.exists()), (vec![], false));
+    }
+}
+
 fn parts(dir: &Path) -> Vec<String> {
     let names = entries(dir)
         .into_iter()
