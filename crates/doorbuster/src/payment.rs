@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use doorbuster_api::payment::PaymentEventResult;
+use doorbuster_api::value::Currency;
 use doorbuster_base::signing::{self, SigningKey};
 use doorbuster_secrets::{self as secrets, SecretsError};
 use secrecy::ExposeSecret;
@@ -40,12 +41,14 @@ async fn send(client: &Client, args: &TriggerArgs, key: SigningKey) -> Outcome {
     let amount = match &args.amount {
         None => amount.clone(),
         Some(text) => {
-            let amount = values::money(&format!("{text}{currency}")).map_err(|_| {
+            let amount = values::money(&format!("{text}{currency}"));
+            let places = Currency::parse(currency).map_or(0, Currency::decimals);
+            json!(amount.map_err(|_| {
                 Failure::Settings(format!(
-                    "--amount {text} is not an amount like 10.00, in the currency's own units"
+                    "--amount {text} is not an amount in {currency}, which has {places} decimal \
+                     places"
                 ))
-            })?;
-            json!(amount)
+            })?)
         }
     };
     let kind = if args.failed { "payment.failed" } else { "payment.captured" };

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::order_text;
 use crate::cli::{OrderSelection, PayByArgs};
-use crate::client::{ApiResult, Client, Path};
+use crate::client::{ApiResult, Client, ClientError, Path, may_have_been_done};
 use crate::confirm::confirm;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
@@ -87,28 +87,47 @@ pub(super) async fn change(
     change_each(client, &orders, &change, reason).await
 }
 
-/// If the server refuses to change one order, the command continues with the next order.
+/// If the server refuses to change one order, the command continues with the next order. If the
+/// server cannot be reached, the command stops. The output lists an order as unknown if the server
+/// may have changed it.
 async fn change_each(
     client: &Client,
     orders: &[String],
     change: &Change,
     reason: Option<String>,
 ) -> Outcome {
-    let (mut changed, mut refused) = (Vec::new(), Vec::new());
-    for order in orders {
-        match request(client, order, change, reason.clone()).await? {
+    let (mut changed, mut refused, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rest = orders.iter();
+    for order in rest.by_ref() {
+        let result = request(client, order, change, reason.clone()).await?;
+        let is_unknown = may_have_been_done(&result);
+        match result {
             Ok(answer) if client.wants_json() => changed.push(answer.read::<Value>()?),
             Ok(answer) => print::text(&order_text(&answer.read()?)).map(drop)?,
             Err(why) => {
                 let (code, detail) = (why.code().map(str::to_owned), why.detail());
-                print::note(&format!("{order}: {detail}"));
-                refused.push(json!({ "order": order, "code": code, "detail": detail }));
+                let warning = match is_unknown {
+                    true => "; it is possible that the order was changed",
+                    false => "",
+                };
+                print::note(&format!("{order}: {detail}{warning}"));
+                let list = if is_unknown { &mut unknown } else { &mut refused };
+                list.push(json!({ "order": order, "code": code, "detail": detail }));
+                if matches!(why, ClientError::Transport(_) | ClientError::NotSent(_)) {
+                    break;
+                }
             }
         }
     }
-    let is_complete = refused.is_empty();
+    let not_tried = rest.as_slice();
+    if !not_tried.is_empty() {
+        print::note(&format!("{} more orders were not tried.", not_tried.len()));
+    }
+    let is_complete = refused.is_empty() && unknown.is_empty() && not_tried.is_empty();
     if client.wants_json() {
-        print::json(&json!({ "changed": changed, "refused": refused }))?;
+        print::json(&json!({
+            "changed": changed, "refused": refused, "unknown": unknown, "not_tried": not_tried,
+        }))?;
     }
     Ok(CommandResult::new(is_complete))
 }
