@@ -4,6 +4,8 @@ use super::AuthenticationError;
 
 /// The maximum length of a token or key, in bytes. A longer token or key is invalid.
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
+pub(super) const TOKEN_TOO_LONG: AuthenticationError =
+    AuthenticationError::Bad("the token is longer than 4096 bytes");
 
 /// Returns the token after `Bearer`. `values` has all `Authorization` headers of the request.
 ///
@@ -64,7 +66,7 @@ pub fn buyer_token<'a>(
              header X-Doorbuster-Page: 1",
         )),
         (true, 1..=TOKEN_BYTES_MAX) => Ok(token),
-        (true, _) => Err(AuthenticationError::Bad("the token is longer than 4096 bytes")),
+        (true, _) => Err(TOKEN_TOO_LONG),
     }
 }
 

@@ -7,6 +7,7 @@ use doorbuster_config::BuyerKeys;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::AuthenticationError;
+use super::bearer::{TOKEN_BYTES_MAX, TOKEN_TOO_LONG};
 use super::claims::{ExpectedClaims, VerifiedBuyer};
 use super::hs256::Hs256;
 use super::jwks::{Jwks, JwksSource, REFRESH_INTERVAL};
@@ -72,6 +73,11 @@ impl BuyerTokenVerifier {
     ///
     /// If the token is rejected. The error is the reason.
     pub fn check(&self, token: &str, now_secs: i64) -> Result<VerifiedBuyer, AuthenticationError> {
+        // A token in `Authorization` or in the cookie was checked before, but a token in another
+        // place was not. For example, the subprotocol of a WebSocket can contain a token.
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TOKEN_TOO_LONG);
+        }
         let verdict = match &self.by {
             TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
             TokenVerifier::Keys(keys) => keys.check(token, &self.expected, now_secs),
@@ -165,5 +171,29 @@ impl fmt::Debug for BuyerTokenVerifier {
             .field("by", &by)
             .field("expected", &self.expected)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_token_that_is_too_long_is_rejected() {
+        let secret = SecretString::from("0123456789012345678901234567890123456789");
+        let buyers = BuyerTokenVerifier::with_secret(&secret, ExpectedClaims::default());
+        let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
+        let token = |padding: usize| {
+            let claims = json!({"sub": "anna", "exp": 9_999, "more": "x".repeat(padding)});
+            jsonwebtoken::encode(&Header::default(), &claims, &key).expect("claims serialise")
+        };
+        let (long, too_long) = (token(2_950), token(3_000));
+        assert!((4_000..=TOKEN_BYTES_MAX).contains(&long.len()), "{}", long.len());
+        assert!(buyers.check(&long, 1_000).is_ok());
+        assert!(too_long.len() > TOKEN_BYTES_MAX, "{}", too_long.len());
+        assert_eq!(buyers.check(&too_long, 1_000).err(), Some(TOKEN_TOO_LONG));
     }
 }

@@ -191,7 +191,7 @@ impl Jwks {
         *last = LastRead { started_at: Some(started_at), has_ended: false };
         let (from, read) = match &self.source {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
-            JwksSource::Url(url) => (url.clone(), self.fetch(url).await),
+            JwksSource::Url(url) => (shown_url(url), self.fetch(url).await),
         };
         // A failed read also counts as ended, so the next read waits for `MIN_REFRESH_INTERVAL`.
         // Otherwise, while the URL is down, every token with an unknown key would cause a request.
@@ -221,6 +221,16 @@ impl Jwks {
         }
         Ok(bytes)
     }
+}
+
+/// Returns the URL without its user name, password, query and fragment, because they may
+/// contain secrets.
+fn shown_url(url: &str) -> String {
+    let Ok(mut url) = reqwest::Url::parse(url) else { return "an invalid URL".to_owned() };
+    let is_removed = url.set_username("").is_ok() && url.set_password(None).is_ok();
+    url.set_query(None);
+    url.set_fragment(None);
+    if is_removed { url.into() } else { "a URL without a host".to_owned() }
 }
 
 async fn read_file(path: &Path) -> Result<Vec<u8>, String> {

@@ -24,6 +24,7 @@ pub struct Operator {
     pub role: Role,
 }
 
+#[derive(Clone)]
 struct KnownKey {
     operator: Operator,
     hash: [u8; 32],
@@ -68,6 +69,14 @@ impl OperatorKeyVerifier {
         self.made.store(Arc::new(keys.into_iter().map(known).collect()));
     }
 
+    /// Removes the key with this id, so that it no longer works. Does nothing if there is no such
+    /// key.
+    pub fn remove_key(&self, id: &str) {
+        self.made.rcu(|made| -> Vec<KnownKey> {
+            made.iter().filter(|known| &*known.operator.id != id).cloned().collect()
+        });
+    }
+
     /// Compares the key's hash with all stored hashes, each in constant time.
     ///
     /// # Errors
@@ -108,22 +117,31 @@ mod tests {
     fn a_key_keeps_its_role_until_it_is_deleted() {
         let operators =
             OperatorKeyVerifier::new(&SecretString::from("configured-configured-configured"));
-        let made = AdminKey {
-            id: "key_1".into(),
+        let made = |id: &str, key: &str, role| AdminKey {
+            id: id.into(),
             name: "night shift".into(),
-            role: Role::Viewer,
-            hash: OperatorKeyVerifier::hash("made"),
+            role,
+            hash: OperatorKeyVerifier::hash(key),
             created_at: Millis(0),
         };
         let check = |key: &str, expected: Option<Role>| {
             assert_eq!(operators.check(key).ok().map(|operator| operator.role), expected, "{key}");
         };
-        operators.replace_keys(vec![made]);
+        operators.replace_keys(vec![
+            made("key_1", "made", Role::Viewer),
+            made("key_2", "other", Role::Operator),
+        ]);
         check("configured-configured-configured", Some(Role::Admin));
         check("made", Some(Role::Viewer));
         check("configured-configured-configureD", None);
         check("", None);
-        operators.replace_keys(Vec::new());
+        for id in ["key_1", "key_1", CONFIGURED_KEY] {
+            operators.remove_key(id);
+        }
         check("made", None);
+        check("other", Some(Role::Operator));
+        check("configured-configured-configured", Some(Role::Admin));
+        operators.replace_keys(Vec::new());
+        check("other", None);
     }
 }

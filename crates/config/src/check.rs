@@ -16,7 +16,7 @@ use super::{Cidr, Settings, Shape, auth, backup, deliveries, log, oidc, page, pa
 
 pub(super) mod settings_reader;
 
-use settings_reader::is_origin;
+use settings_reader::{is_origin, node_address};
 
 pub(super) use settings_reader::SettingsReader;
 
@@ -184,7 +184,7 @@ fn peers(read: &mut SettingsReader<'_>) -> Vec<String> {
         read.fault("store.peers", format!("names more than {PEERS_MAX} nodes; name fewer"));
     }
     for peer in &peers {
-        if !is_origin(peer) {
+        if node_address(peer).is_none() {
             let wrong = format!("{peer:?} is not the address of a node; write http://HOST:PORT");
             read.fault("store.peers", wrong);
         }

@@ -18,6 +18,7 @@ mod host;
 mod log;
 mod oidc;
 mod page;
+mod passwords;
 mod payment;
 mod raw;
 mod reload;

@@ -6,6 +6,7 @@ use doorbuster_base::outgoing::may_get_secrets;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
+use super::check::settings_reader::non_empty_text;
 
 /// Settings that sign-in needs and that have no default.
 const NEEDED: [&str; 3] =
@@ -70,10 +71,6 @@ pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
     if client_secret.as_ref().is_some_and(|secret| !is_word(secret.expose_secret())) {
         read.fault(secret_path, "must be visible ASCII characters");
     }
-    let list = |read: &mut SettingsReader<'_>, path| match read.is_set(path) {
-        true => read.list(path).unwrap_or_default(),
-        false => Vec::new(),
-    };
     let mut scopes = list(read, "console.oidc.scopes");
     if scopes.is_empty() {
         scopes = ["openid", "profile"].map(str::to_owned).to_vec();
@@ -81,28 +78,42 @@ pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
     if !scopes.iter().any(|scope| scope == "openid") || !scopes.iter().all(|scope| is_word(scope)) {
         read.fault("console.oidc.scopes", "must be words of visible ASCII, including openid");
     }
+    let roles = roles(read);
+    let claim = non_empty_text(read, "console.oidc.role_claim");
+    Some(OidcSettings {
+        issuer: issuer?,
+        client_id: client_id?,
+        client_secret: client_secret?,
+        scopes,
+        role_claim: claim.unwrap_or_else(|| "groups".to_owned()),
+        roles,
+    })
+}
+
+fn list(read: &mut SettingsReader<'_>, path: &'static str) -> Vec<String> {
+    if read.is_set(path) { read.list(path).unwrap_or_default() } else { Vec::new() }
+}
+
+/// An empty value is a fault, because an empty claim must not give a role.
+fn roles(read: &mut SettingsReader<'_>) -> Vec<(String, Role)> {
     let mut roles = Vec::new();
     for (path, role) in [
         ("console.oidc.viewers", Role::Viewer),
         ("console.oidc.operators", Role::Operator),
         ("console.oidc.admins", Role::Admin),
     ] {
-        roles.extend(list(read, path).into_iter().map(|value| (value, role)));
+        let values = list(read, path);
+        if values.iter().any(|value| value.trim().is_empty()) {
+            read.fault(path, "has an empty value; remove it");
+        }
+        roles.extend(values.into_iter().map(|value| (value, role)));
     }
     if roles.is_empty() {
         let detail = "no person could sign in, because no group has a role; set \
                       console.oidc.viewers, console.oidc.operators or console.oidc.admins";
         read.fault("console.oidc.admins", detail);
     }
-    let claim = read.text("console.oidc.role_claim").unwrap_or_else(|| "groups".to_owned());
-    Some(OidcSettings {
-        issuer: issuer?,
-        client_id: client_id?,
-        client_secret: client_secret?,
-        scopes,
-        role_claim: claim,
-        roles,
-    })
+    roles
 }
 
 /// The address must use TLS or name this machine, because the server sends secrets to it.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use doorbuster_base::failpoint;
 
 use super::fault::SettingFault;
+use super::passwords::hide_passwords;
 use super::table::{COMMAND_LINE_NAMES, ENV_PREFIX, FILE_SUFFIX, SETTINGS};
 use super::{DEFAULT_FILE, Flags};
 
@@ -259,10 +260,12 @@ impl RawLayer {
     }
 }
 
+/// The detail may quote the setting's value, so the passwords of addresses are hidden.
 pub(super) fn fault(path: &str, origin: &SettingOrigin, detail: impl Into<String>) -> SettingFault {
     let setting = match origin {
         SettingOrigin::Default => path.to_owned(),
         origin => format!("{path} ({origin})"),
     };
-    SettingFault { setting, detail: detail.into() }
+    let detail: String = detail.into();
+    SettingFault { setting, detail: hide_passwords(&detail) }
 }

@@ -6,7 +6,7 @@ use doorbuster_store::check_address;
 use secrecy::SecretString;
 
 use super::check::SettingsReader;
-use super::check::settings_reader::is_origin;
+use super::check::settings_reader::node_address;
 
 /// The shape of the deployment, or [`Shape::Edge`] for an edge. It says where the server decides
 /// about stock and stores its data.
@@ -217,13 +217,10 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<NamedNodes>> {
     }
     let mut upstreams = Vec::new();
     for text in named {
-        let address = text.strip_prefix("http://").filter(|_| is_origin(&text));
-        // Port 80 is the default port of HTTP.
-        let with_port = address.map(|host| match host.rsplit_once(':') {
-            Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
-            _ => format!("{host}:80"),
-        });
-        match with_port.and_then(NamedNodes::look_up) {
+        let url = node_address(&text).filter(|url| url.scheme() == "http");
+        let address = url
+            .and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
+        match address.and_then(NamedNodes::look_up) {
             Some(nodes) => upstreams.push(nodes),
             None => {
                 let why = format!(

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use doorbuster_api::admin::console::ShownSetting;
 
+use super::passwords::hide_passwords;
 use super::raw::{RawSettings, RawValue, SettingOrigin};
 use super::{SETTINGS, Setting, Settings};
 use crate::check::settings_reader::entries;
@@ -77,33 +78,23 @@ pub(super) fn rows(raw: &RawSettings, settings: &Settings) -> Vec<ShownSetting> 
 /// Renders a value in TOML. A valid value from the environment or the command line gets the type
 /// that it must have in a file. A password in an address is hidden.
 fn render_value(setting: &Setting, value: &RawValue) -> String {
+    let text = |text: &str| toml::Value::String(hide_passwords(text));
     let list = |entries: &[String]| {
-        toml::Value::Array(entries.iter().cloned().map(toml::Value::String).collect()).to_string()
+        toml::Value::Array(entries.iter().map(|entry| text(entry)).collect()).to_string()
     };
     match value {
-        RawValue::Unparsed(text) => match setting.kind {
-            ValueKind::Whole if text.parse::<u64>().is_ok() => text.clone(),
-            ValueKind::Flag if text.parse::<bool>().is_ok() => text.clone(),
-            ValueKind::List => list(&entries(text)),
-            ValueKind::Text | ValueKind::Whole | ValueKind::Flag => render_text(text),
+        RawValue::Unparsed(given) => match setting.kind {
+            ValueKind::Whole if given.parse::<u64>().is_ok() => given.clone(),
+            ValueKind::Flag if given.parse::<bool>().is_ok() => given.clone(),
+            ValueKind::List => list(&entries(given)),
+            ValueKind::Text | ValueKind::Whole | ValueKind::Flag => text(given).to_string(),
         },
-        RawValue::Text(text) => render_text(text),
+        RawValue::Text(given) => text(given).to_string(),
         RawValue::Whole(number) => number.to_string(),
         RawValue::Flag(flag) => flag.to_string(),
         RawValue::List(entries) => list(entries),
         RawValue::SecretFile(path) => path.display().to_string(),
     }
-}
-
-fn render_text(text: &str) -> String {
-    let mut text = text.to_owned();
-    if let Ok(mut url) = reqwest::Url::parse(&text)
-        && url.password().is_some()
-        && url.set_password(Some("***")).is_ok()
-    {
-        text = url.into();
-    }
-    toml::Value::String(text).to_string()
 }
 
 fn opened_by_demo(path: &str, settings: &Settings) -> bool {

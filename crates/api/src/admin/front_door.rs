@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::body::{Faults, Object, read};
+use crate::body::{self, Faults, Object, read};
 use crate::gate::{ChallengeKind, RequirementMode, RoomScope, WaitingRoomMode};
 use crate::limits::{LIMIT_MAX, POW_EFFORT_DEFAULT, POW_EFFORT_MAX, POW_EFFORT_MIN};
 
@@ -120,11 +120,11 @@ impl FrontDoor {
         },
     };
 
-    /// Parses a stored front door. Returns `None` if a later version stored a value that this
-    /// version does not know.
+    /// Parses a stored front door. Returns `None` if a later version stored a member or a value
+    /// that this version does not know.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
-        serde_json::from_str(json).ok()
+        body::object(json.as_bytes(), MEMBERS, members).ok()
     }
 
     /// The stored form of the front door.
@@ -187,9 +187,12 @@ const MEMBERS: &[&str] = &[
 const LIMITS: &[&str] = &["buyer", "ip", "interface"];
 const LIMIT: &[&str] = &["burst", "per_minute"];
 
-/// Absent members get their defaults.
 pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<FrontDoor> {
-    let mut door = Object::open(raw, pointer.to_owned(), MEMBERS, faults)?;
+    members(&mut Object::open(raw, pointer.to_owned(), MEMBERS, faults)?)
+}
+
+/// Absent members get their defaults.
+fn members(door: &mut Object<'_, '_>) -> Option<FrontDoor> {
     let pass = door.optional("pass", RequirementMode::Off, off_or_required);
     let challenge = door.optional("challenge", ChallengeKind::Off, challenge);
     let pow_effort = door.optional("pow_effort", PowEffort::DEFAULT, pow_effort);

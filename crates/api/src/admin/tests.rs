@@ -243,12 +243,11 @@ fn a_front_door_is_stored_unchanged() {
         ),
     );
     assert_eq!(FrontDoor::parse("{}"), Some(FrontDoor::default()));
-    assert_eq!(
-        FrontDoor::parse("{}").map(|door| door.pow_effort.0),
-        Some(5_000),
-        "a stored door without an effort must get the default effort"
-    );
-    assert_eq!(FrontDoor::parse(r#"{"pass":"sometimes"}"#), None);
+    let per_day = r#"{"limits":{"ip":{"burst":1,"per_minute":1,"per_day":1}}}"#;
+    for later in [r#"{"pass":"sometimes"}"#, r#"{"age":18}"#, r#"{"limits":{"all":null}}"#, per_day]
+    {
+        assert_eq!(FrontDoor::parse(later), None, "{later}");
+    }
     assert!(
         FrontDoor::CLOSED_DOOR.needs_pass()
             && !FrontDoor::CLOSED_DOOR.is_off()

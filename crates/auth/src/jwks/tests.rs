@@ -177,6 +177,18 @@ async fn a_read_that_did_not_end_delays_the_next_read_only_shortly() {
 }
 
 #[tokio::test]
+async fn an_error_shows_no_secret_of_the_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let url = format!("http://hush:hush@{address}/jwks?key=hush#hush");
+    let error = Jwks::new(JwksSource::Url(url)).read_now().await.expect_err("no server listens");
+    let (text, shown) = (error.to_string(), format!("{error:?}"));
+    assert!(text.contains(&format!("from http://{address}/jwks: ")), "{text}");
+    assert!(!text.contains("hush") && !shown.contains("hush"), "{text} {shown}");
+}
+
+#[tokio::test]
 async fn a_token_with_an_unknown_key_is_bad_only_if_the_last_read_found_keys() {
     let (scratch, shop) = (TempDir::new(), Shop::new());
     let mut set = shop.set();

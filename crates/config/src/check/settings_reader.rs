@@ -172,6 +172,18 @@ pub(crate) fn is_origin(text: &str) -> bool {
     is_web && origin.is_some_and(|origin| origin.ascii_serialization() == text)
 }
 
+/// Parses the address of a node, such as `http://10.0.0.2:8080`. Returns `None` if the address has
+/// a user, a path or a query.
+pub(crate) fn node_address(text: &str) -> Option<reqwest::Url> {
+    let url = reqwest::Url::parse(text).ok()?;
+    let is_plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none();
+    (matches!(url.scheme(), "http" | "https") && is_plain).then_some(url)
+}
+
 /// Reads an address for a link, and records a fault if [`is_link`] refuses the address.
 pub(crate) fn link(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let url = read.text(path)?;

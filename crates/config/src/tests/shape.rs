@@ -2,14 +2,16 @@
 
 use super::*;
 
+const STORE: (&str, &str) = ("DOORBUSTER_STORE__URL", "postgres://shop:hush@db/doorbuster");
+const SLOTS: (&str, &str) = ("DOORBUSTER_SLOTS__URLS", "redis://:hush@a:6379, redis://b:6379");
+
+fn with(shape: &str, more: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    let vars = environment(&[&[("DOORBUSTER_SHAPE", shape)], more].concat());
+    load(&Flags::default(), vars)
+}
+
 #[test]
 fn a_shape_requires_its_settings_and_rejects_those_of_other_shapes() {
-    const STORE: (&str, &str) = ("DOORBUSTER_STORE__URL", "postgres://shop:hush@db/doorbuster");
-    const SLOTS: (&str, &str) = ("DOORBUSTER_SLOTS__URLS", "redis://:hush@a:6379, redis://b:6379");
-    let with = |shape, more: &[(&str, &str)]| {
-        let vars = environment(&[&[("DOORBUSTER_SHAPE", shape)], more].concat());
-        load(&Flags::default(), vars)
-    };
     let refused = |shape, more: &[(&str, &str)], word: &str| {
         let message = with(shape, more).expect_err(word).to_string();
         assert!(message.contains(word) && !message.contains("hush"), "{shape} {more:?}: {message}");
@@ -59,4 +61,46 @@ fn a_shape_requires_its_settings_and_rejects_those_of_other_shapes() {
     let (text, finish) =
         show(&Flags::default(), environment(&[("DOORBUSTER_SHAPE", "cluster"), STORE, SLOTS]));
     assert!(finish.is_ok() && !text.contains("hush") && text.contains("url = \"***\""), "{text}");
+}
+
+#[test]
+fn a_node_may_be_named_by_every_spelling_of_its_address() {
+    let peers = |peers: &str| with("postgres", &[STORE, ("DOORBUSTER_STORE__PEERS", peers)]);
+    let edge = |upstreams: &str| {
+        let upstreams = ("DOORBUSTER_EDGE__UPSTREAMS", upstreams);
+        with("cluster", &[SLOTS, ("DOORBUSTER_ROLES", "edge"), upstreams])
+    };
+    for (address, expected) in [
+        ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+        ("http://127.0.0.1:80", "127.0.0.1:80"),
+        ("HTTP://127.0.0.1/", "127.0.0.1:80"),
+        ("http://[::1]:80", "[::1]:80"),
+    ] {
+        assert_eq!(peers(address).expect(address).peers, [address]);
+        let expected: SocketAddr = expected.parse().expect("an address");
+        match edge(address).expect(address).shape {
+            Shape::Edge { upstreams, .. } => assert_eq!(upstreams[0].addresses(), [expected]),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(peers("http://Node-2:8080,https://node-3").is_ok());
+    let refused = |read: Result<Settings, SettingsError>, address: &str| {
+        let message = read.expect_err(address).to_string();
+        assert!(message.contains("is not the address of a node"), "{address}: {message}");
+        assert!(!message.contains("hush"), "{address}: {message}");
+    };
+    for wrong in [
+        "http://127.0.0.1/x",
+        "http://127.0.0.1?x",
+        "http://127.0.0.1#x",
+        "http://user@127.0.0.1",
+        "http://user:hush@127.0.0.1",
+        "ftp://127.0.0.1",
+        "127.0.0.1:80",
+        "http://",
+    ] {
+        refused(peers(wrong), wrong);
+        refused(edge(wrong), wrong);
+    }
+    refused(edge("https://127.0.0.1"), "https://127.0.0.1");
 }

@@ -10,6 +10,7 @@ fn the_shown_settings_hide_secrets_and_name_the_origin_of_each_value() {
         ("DOORBUSTER_WORKERS", "3"),
         ("DOORBUSTER_TRUSTED_PROXIES", "10.0.0.0/8,127.0.0.1"),
         ("DOORBUSTER_AUTH__BUYER_JWKS", "https://user:dontshow@shop.example/jwks"),
+        ("DOORBUSTER_PAGE__THEME__FOOTER", "Imprint=https://user:dontshow@shop.example/imprint"),
     ]);
     let (text, finish) = show(&Flags::default(), vars);
     assert!(finish.is_ok() && !text.contains("dontshow"), "{text}");

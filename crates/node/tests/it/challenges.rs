@@ -1,5 +1,6 @@
 //! Tests challenges as clients use them.
 
+mod pictures;
 mod pool;
 
 use std::time::{Duration, Instant};
@@ -230,47 +231,6 @@ async fn one_of_several_parallel_answers_gets_a_pass() {
             ["201", "403 challenge_failed", "403 challenge_failed", "403 challenge_failed"]
         );
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn picture_files_reveal_no_solution_and_a_wrong_answer_spends_them() {
-    let app = TestApp::start().await;
-    open(&app, "spring", "slider").await;
-    let puzzle = challenge(&app, "anna", "spring", json!({})).await;
-    let members: Vec<&str> =
-        puzzle.as_object().expect("an object").keys().map(String::as_str).collect();
-    assert_eq!(
-        members,
-        ["background", "challenge", "expires_at", "height", "kind", "piece", "piece_y", "width"]
-    );
-    assert_eq!(
-        (&puzzle["kind"], &puzzle["width"], &puzzle["height"]),
-        (&json!("slider"), &json!(340), &json!(170))
-    );
-    let image = challenge(&app, "anna", "spring", json!({"kind": "image"})).await;
-    for url in [&puzzle["background"], &puzzle["piece"], &image["image"]] {
-        assert!(url.as_str().expect("text").starts_with("data:image/png;base64,iVBORw0KGgo"));
-    }
-    for (wrong, kind) in [
-        (json!({"x": 0}), "slider"),
-        (json!({"text": "k7q2m"}), "slider"),
-        (json!({"x": 1}), "image"),
-    ] {
-        let issued = challenge(&app, "anna", "spring", json!({"kind": kind})).await;
-        assert_eq!(
-            answer(&app, "anna", "spring", &issued, &wrong).await,
-            "403 challenge_failed",
-            "{kind} {wrong}"
-        );
-        assert_eq!(
-            answer(&app, "anna", "spring", &issued, &wrong).await,
-            "403 challenge_failed",
-            "{kind} {wrong}"
-        );
-    }
-    let twice = challenge(&app, "anna", "spring", json!({})).await;
-    assert_ne!(twice["challenge"], puzzle["challenge"]);
-    assert_ne!(twice["background"], puzzle["background"], "a picture must not be issued twice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,7 +45,10 @@ async fn a_link_reads_an_order_and_pays_for_it_and_gives_no_other_right() {
         (linked.clone(), Vec::new()),
         (format!("/v1/linked-orders/{other}"), with(&key)),
     ] {
-        assert_eq!(call("GET", &path, headers).await.verdict(), "404 not_found", "{path}");
+        let read = call("GET", &path, headers.clone()).await;
+        assert_eq!(read.verdict(), "404 not_found", "{path}");
+        let paid = call("POST", &format!("{path}/checkout"), headers).await;
+        assert_eq!(paid.verdict(), "404 not_found", "{path}/checkout");
     }
     for (method, path) in [
         ("POST", format!("/v1/orders/{order}/cancel")),

@@ -78,13 +78,19 @@ pub(crate) async fn delete(
 ) -> HandlerResult {
     let blocks = app.node.store().blocks().await?;
     let found = blocks.into_iter().find(|block| block_id(&app, block) == wanted);
-    let gone = || Problem::not_found("there is no such block");
-    let block = found.ok_or_else(gone)?;
-    let delete = app.node.store().delete_block(block.kind, &block.value);
-    if !recorded(by.action("block.deleted", "block", &wanted), delete).await? {
-        return Err(gone().into());
-    }
+    let is_deleted = match found {
+        Some(block) => {
+            let delete = app.node.store().delete_block(block.kind, &block.value);
+            recorded(by.action("block.deleted", "block", &wanted), delete).await?
+        }
+        None => false,
+    };
+    // This node may still apply a block that is no longer in the store. For example, an earlier
+    // request deleted the block, but then failed to read the blocks.
     app.gate.blocks.catch_up(app.node.store()).await?;
+    if !is_deleted {
+        return Err(Problem::not_found("there is no such block").into());
+    }
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

@@ -79,10 +79,13 @@ pub(crate) async fn delete(
 ) -> HandlerResult {
     let _guard = app.keys.lock().await;
     let delete = app.node.store().delete_key(&key);
-    if !recorded(by.action("key.deleted", "key", &key), delete).await? {
+    let is_deleted = recorded(by.action("key.deleted", "key", &key), delete).await?;
+    // This node may still accept a key that is no longer in the store. For example, an earlier
+    // request deleted the key, but the store's answer was lost.
+    app.operators.remove_key(&key);
+    if !is_deleted {
         return Err(Problem::not_found("there is no such key").into());
     }
-    replace_keys(&app).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
