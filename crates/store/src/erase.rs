@@ -196,6 +196,11 @@ pub(crate) const RENAME_DRAWN: Statement = statement(
     "UPDATE waiting_room_visitor SET buyer = $1, lot = $2
      WHERE sale_id = $3 AND item_id = $4 AND buyer = $5 AND lot IS NOT NULL",
 );
+/// The lot of the last admitted buyer would reveal the old id, too.
+pub(crate) const RENAME_CALLED_LOT: Statement = statement(
+    "UPDATE waiting_room SET called_lot = $1
+     WHERE sale_id = $2 AND item_id = $3 AND called_lot = $4",
+);
 pub(crate) const RENAME_VISITOR: Statement = statement(
     "UPDATE waiting_room_visitor SET buyer = $1
      WHERE sale_id = $2 AND item_id = $3 AND buyer = $4 AND lot IS NULL",

@@ -1,8 +1,10 @@
 //! Failures of a backend, and the reaction to each.
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::{SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR_GETTEMPPATH, SQLITE_IOERR_WRITE};
 use tokio_postgres::error::SqlState;
 
 use crate::contract::StoreError;
@@ -34,6 +36,9 @@ pub enum Failure {
     /// SQLite's file was not synced to disk, so pages that a checkpoint wrote may be lost.
     #[error("the store's file cannot be synced: {0}")]
     Unsynced(String),
+    /// A read needed a temporary file, and SQLite could not write or open the file.
+    #[error("a read cannot use a temporary file: {0}")]
+    NoTemporaryFile(String),
     /// No connection to PostgreSQL could be opened.
     #[error("no connection to the database: {0}")]
     NoConnection(String),
@@ -69,7 +74,10 @@ pub(crate) enum FailureKind {
 impl Failure {
     pub(crate) fn kind(&self) -> FailureKind {
         match self {
-            Self::NoConnection(_) | Self::Refused(_) | Self::TimedOut => FailureKind::Unreachable,
+            Self::NoConnection(_)
+            | Self::NoTemporaryFile(_)
+            | Self::Refused(_)
+            | Self::TimedOut => FailureKind::Unreachable,
             Self::Unknown(_) => FailureKind::Unknown,
             Self::Row(_) | Self::Panicked(_) => FailureKind::Bad,
             Self::Lost(_) | Self::Gone(_) | Self::Unsynced(_) => FailureKind::Damaged,
@@ -84,6 +92,22 @@ impl Failure {
 
     pub(crate) fn is_fatal(&self) -> bool {
         self.kind() == FailureKind::Damaged
+    }
+
+    /// Converts a failure of a read. A large sort writes a temporary file, whose directory may be
+    /// full or missing, and the process may have no free file handle. Such a failure says nothing
+    /// about the store's own file.
+    pub(crate) fn of_read(self) -> Self {
+        const TEMPORARY: [c_int; 4] =
+            [SQLITE_FULL, SQLITE_CANTOPEN, SQLITE_IOERR_WRITE, SQLITE_IOERR_GETTEMPPATH];
+        match &self {
+            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _))
+                if TEMPORARY.contains(&error.extended_code) =>
+            {
+                Self::NoTemporaryFile(self.to_string())
+            }
+            _ => self,
+        }
     }
 
     /// Returns whether the connection to PostgreSQL can still be used after a rollback.
@@ -243,4 +267,22 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi::{Error, SQLITE_CORRUPT, SQLITE_IOERR_READ};
+
+    use super::*;
+
+    #[test]
+    fn a_read_that_cannot_write_a_temporary_file_does_not_stop_the_store() {
+        let failure = |code| Failure::from(rusqlite::Error::SqliteFailure(Error::new(code), None));
+        for code in [SQLITE_FULL, SQLITE_CANTOPEN, SQLITE_IOERR_WRITE, SQLITE_IOERR_GETTEMPPATH] {
+            assert!(failure(code).is_fatal() && !failure(code).of_read().is_fatal(), "{code}");
+        }
+        for code in [SQLITE_CORRUPT, SQLITE_IOERR_READ] {
+            assert!(failure(code).of_read().is_fatal(), "{code}");
+        }
+    }
 }

@@ -236,7 +236,7 @@ impl Sqlite {
         let shared = Arc::clone(&self.0.shared);
         let run: read::ReadCall = Box::new(move |reader| {
             let _ = await_reply.send(reader.and_then(|reader| {
-                work(reader).map_err(|failure| shared.state.store_error(failure))
+                work(reader).map_err(|failure| shared.state.store_error(failure.of_read()))
             }));
         });
         self.submit(&self.0.reads, read::ReadJob::Read(run))?;

@@ -5,8 +5,8 @@ use doorbuster_core::{Millis, NodeId};
 use super::Fixture;
 use super::sales::create;
 use crate::contract::{
-    AdminKey, NodeRow, Person, PointQuery, PointStep, RetentionCutoffs, Role, SaleSeriesRow,
-    SessionOwner,
+    AdminKey, DeleteOutcome, NodeRow, Person, PointQuery, PointStep, RetentionCutoffs, Role,
+    SaleSeriesRow, SessionOwner,
 };
 
 /// The store finds a session until the session is deleted or expires.
@@ -111,6 +111,11 @@ pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture)
     assert_eq!(read("spring", Minute, 0, 120_000).await, rows[3..]);
     let old = RetentionCutoffs { minutes_before: Millis(120_000), ..RetentionCutoffs::NONE };
     assert_eq!(store.delete_expired(old, 100).await.expect("writes"), 1);
+    create(&fixture, "spring").await;
+    store.insert_points(rows.to_vec()).await.expect("writes");
+    assert_eq!(store.delete_sale("spring", None).await.expect("writes"), DeleteOutcome::Done);
+    let left = read("spring", Second, 0, 120_000).await;
+    assert_eq!(left, [], "the statistics of a draft must be deleted with the draft");
     old_minutes_last_until_their_sale_is_closed_for_long(&fixture).await;
 }
 

@@ -91,7 +91,9 @@ impl<'c> Txn<'c> {
             self.ledger.sql.run("RELEASE job", [])?;
         } else {
             self.ledger.sql.run("ROLLBACK", [])?;
-            self.begin()?;
+            // Without a new transaction, each statement of the group's next jobs would be committed
+            // alone.
+            self.begin().map_err(|failure| Failure::Lost(failure.to_string()))?;
         }
         Ok(())
     }

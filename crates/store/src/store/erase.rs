@@ -92,8 +92,12 @@ fn erase_other_rows(
         rows += tx.run(erase::RENAME_EVENT, &values![old, new, *seq])?;
     }
     for ErasableVisitor { sale, item, seed, item_name } in &found.visitors {
-        let lot = DrawSeed::new(*seed).lot(item_name.as_deref(), new.as_str());
+        let seed = DrawSeed::new(*seed);
+        let lot = |buyer: &BuyerId| seed.lot(item_name.as_deref(), buyer.as_str());
+        let (old_lot, lot) = (lot(old), lot(new));
         rows += tx.run(erase::RENAME_DRAWN, &values![new, lot.bytes(), sale, *item, old])?;
+        let called = values![lot.bytes(), sale, *item, old_lot.bytes()];
+        rows += tx.run(erase::RENAME_CALLED_LOT, &called)?;
         rows += tx.run(erase::RENAME_VISITOR, &values![new, sale, *item, old])?;
     }
     for (sale, hash) in &found.codes {

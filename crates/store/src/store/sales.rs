@@ -105,6 +105,7 @@ const DELETE_GRANTS: [Statement; 3] = [
 const DELETE_SALE: Statement = statement("DELETE FROM sale WHERE id = $1");
 const DELETE_ROOMS: Statement = statement("DELETE FROM waiting_room WHERE sale_id = $1");
 const DELETE_VISITORS: Statement = statement("DELETE FROM waiting_room_visitor WHERE sale_id = $1");
+const DELETE_POINTS: Statement = statement("DELETE FROM sale_point WHERE sale_id = $1");
 fn sale_row(row: Row<'_>) -> Done<SaleRow> {
     Ok(SaleRow {
         id: row.get(0)?,
@@ -299,7 +300,7 @@ fn delete(tx: &mut Transaction<'_, '_>, id: &str, if_version: Option<u64>) -> Do
     }
     tx.change_catalogue()?;
     delete_grants(tx, id)?;
-    for table in [DELETE_VISITORS, DELETE_ROOMS, DELETE_SALE] {
+    for table in [DELETE_VISITORS, DELETE_ROOMS, DELETE_POINTS, DELETE_SALE] {
         tx.run(table, &values![id])?;
     }
     tx.record(&changes)?;

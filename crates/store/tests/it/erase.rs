@@ -25,6 +25,7 @@ use crate::cluster;
 use crate::fixture::{Dir, open, open_postgres};
 
 mod again;
+mod drawn;
 mod quota;
 pub mod shell;
 
