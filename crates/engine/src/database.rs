@@ -8,6 +8,7 @@
 mod commit_check;
 mod history_file;
 mod history_watch;
+mod peer_names;
 mod peers;
 
 use std::sync::{Mutex, PoisonError};

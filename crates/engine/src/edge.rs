@@ -25,6 +25,7 @@ use doorbuster_slots::{SharedRedis, SlotError};
 use http::HeaderValue;
 
 pub use follow::follow_feed;
+use keys::NodeSettings;
 pub use refusal_report::REFUSALS_HEADER;
 pub(crate) use relay::Relay;
 pub use relay::{EdgeMessage, NodeMessage, RelayGuard};
@@ -67,6 +68,8 @@ pub struct EdgeNode {
     pub feed_generations: Counter,
     /// The number of reads of the feed that failed or returned no usable content.
     pub feed_failures: Counter,
+    /// The nodes' settings, for the settings that this edge lacks.
+    pub nodes: NodeSettings,
     /// The connection over which a node sends the events for buyers.
     pub relay: Relay,
     reports: AtomicU64,
@@ -96,10 +99,12 @@ impl EdgeNode {
         upstreams: &[NamedNodes],
         urls: &[String],
         id_key: &IdKey,
+        nodes: NodeSettings,
     ) -> Result<Arc<Self>, SlotError> {
         let servers = SharedRedis::readers(urls, &redis_prefix(id_key))?;
         Ok(Arc::new(Self {
             servers,
+            nodes,
             upstreams: Upstreams::new(upstreams),
             refused: Counter::default(),
             passed_on: Counter::default(),

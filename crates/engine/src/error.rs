@@ -1,5 +1,6 @@
 //! The errors of the engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_slots::SlotError;
@@ -7,6 +8,20 @@ use doorbuster_store::{OpenError, StoreError};
 
 /// How long the pause or the close of a sale, or the stop of a node, waits for tickets in flight.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
+
+/// The reason why the engine cannot continue, so that the process must end.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FatalError {
+    /// The store failed permanently, for this reason.
+    #[error("{0}")]
+    Store(String),
+    /// The job with this name ended too early, or panicked.
+    #[error("the job `{0}` ended")]
+    JobEnded(&'static str),
+}
+
+/// A function that ends the process.
+pub type OnFatal = Arc<dyn Fn(&FatalError) + Send + Sync>;
 
 /// The reason why the engine failed.
 #[derive(Debug, thiserror::Error)]

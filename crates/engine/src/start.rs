@@ -20,7 +20,7 @@ use crate::catalogue_reader::CatalogueReader;
 use crate::control::{self, JobSignals};
 use crate::database::{DatabaseState, history_asker, pause_after_change};
 use crate::edge::EdgeNode;
-use crate::error::EngineError;
+use crate::error::{EngineError, FatalError, OnFatal};
 use crate::holders::RequestsWithOrders;
 use crate::meter::EngineMeter;
 use crate::node::{Lifecycle, LiveNodes, Node, NodeMemory, Refusals, ThisNode};
@@ -100,7 +100,7 @@ pub struct EngineOptions {
     pub database: DatabaseOptions,
     /// Called when the store has failed permanently, or when a job has ended too early. This
     /// function must end the process.
-    pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    pub on_fatal: OnFatal,
 }
 
 /// The started parts of the engine.
@@ -244,7 +244,7 @@ async fn open(
                 id_key: options.id_key.clone(),
                 clock: Arc::new(move || clock.now()),
                 sink,
-                on_fatal: options.on_fatal.clone(),
+                on_fatal: on_store_failure(options),
             };
             let store = match &options.location {
                 StockLocation::CopiedDirectory(_, copy) => {
@@ -282,6 +282,11 @@ async fn open(
     }
 }
 
+fn on_store_failure(options: &EngineOptions) -> Arc<dyn Fn(&str) + Send + Sync> {
+    let on_fatal = options.on_fatal.clone();
+    Arc::new(move |reason: &str| on_fatal(&FatalError::Store(reason.to_owned())))
+}
+
 async fn open_postgres(
     options: &EngineOptions,
     node_memory: &Arc<NodeMemory>,
@@ -300,7 +305,7 @@ async fn open_postgres(
         node: options.node,
         sink,
         follows: Arc::new(move |buyer| hub.follows(buyer)),
-        on_fatal: options.on_fatal.clone(),
+        on_fatal: on_store_failure(options),
         allow_fsync_off: options.allow_fsync_off,
         history: history.clone(),
     });

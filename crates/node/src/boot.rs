@@ -34,8 +34,8 @@ use doorbuster_auth::{BuyerTokenVerifier, ExpectedClaims, OperatorKeyVerifier};
 use doorbuster_backup::ContinuousBackup;
 use doorbuster_config::{BuyerKeys, Settings, Shape};
 use doorbuster_engine::database::{history_asker, load_history};
-use doorbuster_engine::edge::keys;
-use doorbuster_engine::error::EngineError;
+use doorbuster_engine::edge::keys::{self, NodeSettings};
+use doorbuster_engine::error::{EngineError, FatalError};
 use doorbuster_engine::start::{self, EngineParts, expose_urls};
 use doorbuster_secrets::{self as secrets, Secrets};
 use doorbuster_telemetry::trace;
@@ -44,7 +44,7 @@ use doorbuster_web::{self as web, App};
 /// A stop waits at most this long for each of its steps, except the settling of tickets.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves until `asked_to_stop` completes, or until the store fails permanently. Passes the address
+/// Serves until `asked_to_stop` completes, or until the engine cannot continue. Passes the address
 /// to `ready` when the server is ready.
 ///
 /// # Errors
@@ -56,16 +56,17 @@ pub async fn serve(
     ready: impl FnOnce(SocketAddr),
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    settings.connections_max = file_limit::raise(settings.connections_max)?;
+    settings.connections_max = file_limit::raise(settings.connections_max, &settings.shape)?;
     let StartedEngine { engine, secrets, fatal, backup } = start_engine(&settings).await?;
     let backup_stop = CancellationToken::new();
     let backup = backup.map(|backup| spawn_backup(backup.run(backup_stop.clone())));
     let (node, stock) = (engine.node.clone(), engine.stock.clone());
     let context = StartContext { settings: &settings, secrets: &secrets, node: &node };
     let run = run(context, engine, reloader, ready, asked_to_stop, fatal).await;
-    if let Err(ServeError::Fatal(_)) = &run {
-        // The store failed, so this process must write nothing more to it. The next start returns
-        // the units of all tickets without a confirmed order.
+    if let Err(ServeError::Fatal(_) | ServeError::JobEnded(_)) = &run {
+        // The store failed, so this process must write nothing more to it. Or a job ended, such as
+        // the settler, so the node cannot stop properly. The next start returns the units of all
+        // tickets without a confirmed order.
         return run;
     }
     notify_service_manager(&[NotifyState::Stopping]);
@@ -98,8 +99,8 @@ fn spawn_backup(run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()
 struct StartedEngine {
     engine: EngineParts,
     secrets: Secrets,
-    /// Receives the reason if the store fails permanently.
-    fatal: oneshot::Receiver<String>,
+    /// Receives the error if the engine cannot continue.
+    fatal: oneshot::Receiver<FatalError>,
     /// The continuous backup of an embedded store. Its task does not run yet.
     backup: Option<ContinuousBackup>,
 }
@@ -129,21 +130,21 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
             history
         }
     };
-    let secrets = match &settings.shape {
+    let (secrets, nodes) = match &settings.shape {
         Shape::Edge { slots, .. } => keys::load(settings, &expose_urls(slots)).await?,
         _ => {
             let secrets = secrets::load_or_create_all(settings, &history).await?;
             // Announce a new key now. Even if this start fails, the next start does not show the
             // key again.
             announce_key(settings, &secrets);
-            secrets
+            (secrets, NodeSettings::default())
         }
     };
     let opened = async {
         let (failed, fatal) = oneshot::channel();
         let clock = Clock::default();
         let backup = continuous_backup(settings, &clock)?;
-        let location = stock_location(settings, &secrets, backup.as_ref())?;
+        let location = stock_location(settings, (&secrets, nodes), backup.as_ref())?;
         let options = engine_options(settings, &secrets, (location, history), clock, failed);
         Ok::<_, ServeError>((start::start(options).await?, fatal, backup))
     };
@@ -165,7 +166,7 @@ async fn run(
     reloader: Option<Reloader>,
     ready: impl FnOnce(SocketAddr),
     asked_to_stop: impl Future<Output = ()>,
-    fatal: oneshot::Receiver<String>,
+    fatal: oneshot::Receiver<FatalError>,
 ) -> Result<(), ServeError> {
     let settings = context.settings;
     let (stock, sales) = (engine.stock.clone(), engine.sales.clone());
@@ -212,7 +213,7 @@ async fn run(
         () = serving.as_mut() => Ok(()),
         () = asked_to_stop => Ok(()),
         // The store keeps the sender, so this receiver gets no error while the server runs.
-        Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
+        Ok(error) = fatal => Err(error.into()),
     };
     tracing::info!(event = "server.stopping", "stopping; finishing the requests in progress");
     app.begin_shutdown();
@@ -241,9 +242,11 @@ async fn build_app(
     secrets: &Secrets,
     engine: EngineParts,
 ) -> Result<Arc<App>, ServeError> {
+    // An edge must refuse the tokens that the nodes refuse.
+    let nodes = engine.node.edge().map(|edge| edge.nodes.clone()).unwrap_or_default();
     let expected = ExpectedClaims {
-        issuer: settings.auth.issuer.clone(),
-        audience: settings.auth.audience.clone(),
+        issuer: settings.auth.issuer.clone().or(nodes.issuer),
+        audience: settings.auth.audience.clone().or(nodes.audience),
     };
     let buyers = match (&secrets.buyer, &settings.auth.buyers) {
         (Some(secret), _) => BuyerTokenVerifier::with_secret(secret, expected),

@@ -47,6 +47,8 @@ struct State {
     /// The time at which this node last learned of a newer history of this deployment. Connections
     /// that were opened before this time are checked again.
     raised_at: Option<Instant>,
+    /// Whether a thread stores new positions now.
+    stores_positions: bool,
 }
 
 impl KnownHistories {
@@ -96,18 +98,31 @@ impl KnownHistories {
     pub(crate) fn learn_position(&self, token: &str, position: i64) {
         let mut state = self.state();
         state.raise_position(token, position);
-        let own = state.deployment.clone().and_then(|deployment| {
-            let known = state.known.get(&deployment).filter(|known| known.token == token)?;
-            Some((deployment, known.clone()))
-        });
+        let is_own = state.own().is_some_and(|(_, known)| known.token == token);
+        if !is_own || std::mem::replace(&mut state.stores_positions, true) {
+            return;
+        }
         drop(state);
-        if let Some((deployment, known)) = own {
-            let memory = self.clone();
-            tokio::task::spawn_blocking(move || {
-                if let Some(remember) = memory.0.remember.get() {
-                    remember(&deployment, &known);
-                }
-            });
+        let memory = self.clone();
+        tokio::task::spawn_blocking(move || memory.store_positions());
+    }
+
+    /// Stores the newest history of this process's deployment until its position is stored. Only
+    /// one thread does this at a time. So a disk that does not answer blocks at most one thread.
+    fn store_positions(&self) {
+        let mut stored = None;
+        loop {
+            let mut state = self.state();
+            let own = state.own();
+            if own == stored {
+                state.stores_positions = false;
+                return;
+            }
+            drop(state);
+            if let Some((remember, (deployment, known))) = self.0.remember.get().zip(own.as_ref()) {
+                remember(deployment, known);
+            }
+            stored = own;
         }
     }
 
@@ -128,7 +143,8 @@ impl KnownHistories {
 
     /// Returns the newest known history of this process's deployment. Until this process knows its
     /// deployment, returns the history of `deployment`, which is named by a database.
-    pub(crate) fn known_history(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
+    #[must_use]
+    pub fn known_history(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
         let state = self.state();
         let deployment = state.deployment.as_deref().or(deployment);
         state.known_to(deployment).cloned()
@@ -136,15 +152,21 @@ impl KnownHistories {
 
     /// Learns the history of a database before the database is used.
     pub(crate) fn learn(&self, deployment: &str, history: &DatabaseHistory) {
-        let mut state = self.state();
-        let before = state.newest();
-        let known = state.known.get(deployment);
-        if known.is_some_and(|known| known.fence >= history.fence) {
+        let is_known = |state: &State| {
+            state.known.get(deployment).is_some_and(|known| known.fence >= history.fence)
+        };
+        if is_known(&self.state()) {
             return;
         }
+        // The state is not locked here, because the disk may not answer.
         if let Some(remember) = self.0.remember.get() {
             remember(deployment, history);
         }
+        let mut state = self.state();
+        if is_known(&state) {
+            return;
+        }
+        let before = state.newest();
         state.known.insert(deployment.to_owned(), history.clone());
         self.announce(state, before);
     }
@@ -186,6 +208,13 @@ impl State {
         }
     }
 
+    /// Returns this process's deployment, and the newest history of it that this node has used.
+    fn own(&self) -> Option<(String, DatabaseHistory)> {
+        let deployment = self.deployment.clone()?;
+        let known = self.known.get(&deployment)?.clone();
+        Some((deployment, known))
+    }
+
     fn newest(&self) -> Option<(i64, String)> {
         let known = self.known_to(self.deployment.as_deref());
         known.map(|known| (known.fence, known.token.clone()))
@@ -200,5 +229,42 @@ impl State {
 impl fmt::Debug for KnownHistories {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KnownHistories").field("known", &self.known()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn positions_wait_for_a_hung_disk_in_one_thread_and_only_the_newest_is_stored() {
+        let history = DatabaseHistory {
+            fence: 1,
+            token: "t".to_owned(),
+            system_id: "7".to_owned(),
+            timeline: 1,
+            position: 0,
+        };
+        let (stored, mut positions) = tokio::sync::mpsc::channel(256);
+        let (answer, disk) = std::sync::mpsc::sync_channel(256);
+        let disk = Mutex::new(disk);
+        let remember = move |_: &str, history: &DatabaseHistory| {
+            stored.try_send(history.position).expect("the test listens");
+            disk.lock().expect("no thread panicked").recv().expect("the disk answers");
+        };
+        let kept = BTreeMap::from([("a".to_owned(), history)]);
+        let memory = KnownHistories::new(kept, Box::new(remember));
+        memory.bind("a");
+        memory.learn_position("t", 1);
+        assert_eq!(positions.recv().await, Some(1));
+        for position in 2..100 {
+            memory.learn_position("t", position);
+        }
+        answer.send(()).expect("the disk hangs");
+        assert_eq!(positions.recv().await, Some(99));
+        answer.send(()).expect("the disk hangs");
+        memory.learn_position("t", 100);
+        assert_eq!(positions.recv().await, Some(100));
+        answer.send(()).expect("the disk hangs");
     }
 }

@@ -42,8 +42,10 @@ pub const COPY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a connection waits for another process that has locked the file. After that time, the
 /// job is refused.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// The largest number of prepared statements that a connection keeps. At the bound, the statement
-/// that was not used for the longest time is dropped.
+/// The largest number of unused prepared statements that a connection keeps. At the bound, the
+/// statement that was not used for the longest time is dropped. The writer and the readers keep
+/// their statements in use until the connection closes. The bound of these statements is the number
+/// of constant texts in this crate.
 pub const STATEMENTS_MAX: usize = 128;
 /// The size of the writer's page cache, in KiB. Pages that do not fit are read from the file again.
 pub const WRITER_CACHE_KIB: i64 = 65_536;
@@ -125,8 +127,14 @@ pub const PG_WRITERS: usize = 6;
 /// The largest number of sessions in which one node reads from PostgreSQL. If all sessions are
 /// busy, callers wait.
 pub const PG_READERS: usize = 4;
-/// The largest number of calls that wait for a session. At the bound, a call is refused at once.
+/// The largest number of calls that wait for a session of one kind, and the largest number of
+/// transactions that wait or run. At the bound, a call is refused at once. Renewals of the leases
+/// of nodes and of the leader do not count as transactions here.
 pub const PG_WAITING_MAX: usize = 1_024;
+/// The largest number of transactions that have a thread at the same time. It is higher than
+/// [`PG_WRITERS`], so that no session waits for a transaction. At the bound, a transaction waits
+/// for up to [`PG_POOL_WAIT`]. A renewal of a lease does not wait.
+pub const PG_JOB_THREADS_MAX: usize = 12;
 /// How long a call waits for a session. After that time, the call is refused.
 pub const PG_POOL_WAIT: Duration = Duration::from_secs(3);
 /// How long connecting may take. After that time, the database counts as unreachable.
@@ -192,6 +200,10 @@ pub const PG_CLOCK_SLEW_MAX: Duration = Duration::from_millis(20);
 const _: () = assert!(
     4 * PG_ANSWER_WAIT.as_millis() < SPENT_KEPT_MS.unsigned_abs() as u128,
     "a row that was valid when a short transaction began must outlive the transaction"
+);
+const _: () = assert!(
+    PG_JOB_THREADS_MAX > PG_WRITERS,
+    "there must be a waiting transaction for each session that becomes free"
 );
 const _: () = assert!(
     PG_LOCK_WAIT.as_millis() < PG_STATEMENT_WAIT.as_millis(),

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use acknowledged::AcknowledgedOrders;
 use clock::Clock;
 use connector::{Connector, ConnectorUse};
+use job_places::JobPlaces;
 use shared::{CommitMessage, Shared};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -18,7 +19,9 @@ use doorbuster_core::Millis;
 
 use crate::contract::{OpenError, PostgresOptions};
 use crate::failure::StoreState;
-use crate::limits::{COMMIT_CHECK_SLOTS, PG_COMMITS_MAX, PG_READERS, PG_WRITERS};
+use crate::limits::{
+    COMMIT_CHECK_SLOTS, PG_COMMITS_MAX, PG_JOB_THREADS_MAX, PG_READERS, PG_WAITING_MAX, PG_WRITERS,
+};
 
 mod acknowledged;
 mod answer_wait;
@@ -34,6 +37,7 @@ mod flush;
 mod history;
 mod hosts;
 mod inspect_database;
+mod job_places;
 mod ledger;
 mod limits;
 mod locks;
@@ -103,6 +107,7 @@ impl Postgres {
             follows,
             state: StoreState::new(on_fatal),
             connector,
+            jobs: JobPlaces::new(PG_WAITING_MAX, PG_JOB_THREADS_MAX),
             writes,
             reads,
             commits,

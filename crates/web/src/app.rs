@@ -132,6 +132,7 @@ impl App {
             started_at: node.now(),
             connections: metrics.connections.clone(),
         });
+        let fixed = FixedSettings::new(settings).with_nodes_of(node.edge());
         if let Some(edge) = node.edge() {
             edge.describe(node.id_key(), metrics.connections.clone());
         }
@@ -153,7 +154,7 @@ impl App {
             purchases,
             buyers,
             operators,
-            live: ArcSwap::from_pointee(LiveSettings::new(settings, FixedSettings::new(settings))),
+            live: ArcSwap::from_pointee(LiveSettings::new(settings, fixed)),
             index: std::sync::Mutex::default(),
             page_origin: PageOrigin::new(settings.page_origin.as_deref()),
             refusals: Refusals::default(),

@@ -248,7 +248,7 @@ fn embed_icon(sources: &mut HashMap<String, AssetSource>) {
 fn site_script(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) -> String {
     let page_settings = serde_json::json!({
         "shop": settings.shop,
-        "sign_in_url": settings.auth.sign_in_url,
+        "sign_in_url": settings.auth.sign_in_url.as_ref().or(fixed.nodes_sign_in_url.as_ref()),
         "shop_url": settings.page.shop_url,
         "next_steps": next_steps(&settings.page.next_steps),
         "next_steps_at": settings.page.next_steps_at,

@@ -33,7 +33,7 @@ use super::client_address::{self, ClientAddress};
 use super::connection::Connection;
 use super::purchase_handler::{LearnedFacts, MissingFact, PurchaseStep, parse_purchase};
 use super::purchase_headers::PurchaseHeaders;
-use super::purchase_reply::PurchaseReply;
+use super::purchase_reply::{NodeOverloaded, PurchaseReply, is_overloaded};
 use super::reply::{Reply, ReplyBody, problem};
 use super::request_id::request_id;
 use super::stream_paths::{EVENTS_PATH, WEBSOCKET_PATH};
@@ -110,7 +110,7 @@ pub(super) fn start_purchase(
     facts: &LearnedFacts,
 ) -> PurchaseStep {
     let mut own = None;
-    if node.is_fresh() {
+    if node.is_fresh() && !has_unknown_key(app, headers, facts) {
         match parse_purchase(app, headers, body, arrived, facts) {
             Ok(PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status)))
                 if may_answer(&refusal) =>
@@ -145,6 +145,14 @@ pub(super) fn start_purchase(
     PurchaseStep::Continues(Box::pin(async move {
         PurchaseReply::Rendered(buy(&app, &node, (request, client), own).await)
     }))
+}
+
+/// Returns whether the edge does not know the token's public key, although it has read the public
+/// keys again. A node may know the key.
+fn has_unknown_key(app: &App, headers: &PurchaseHeaders<'_>, facts: &LearnedFacts) -> bool {
+    let check = |token| app.buyers.check(token, app.token_time_secs());
+    matches!(facts.token, Some(Err(_)))
+        && headers.token.and_then(check) == Err(AuthenticationError::Unknown)
 }
 
 /// Returns the hash of the purchase request's buyer and key. Returns `None` if the key or the body
@@ -220,6 +228,11 @@ async fn buy(
             parts.headers.remove(DATE);
             parts.headers.remove(http::header::CONTENT_LENGTH);
             app.page_origin.remove_headers(&mut parts.headers);
+            if is_overloaded(parts.status, &bytes) {
+                // The purchase has no ticket that could become an order.
+                may_hold.request = None;
+                parts.extensions.insert(NodeOverloaded);
+            }
             Response::from_parts(parts, ReplyBody::Bytes(Some(bytes)))
         }
         Err(_) => {

@@ -1,7 +1,10 @@
 //! The settings that pages need and that a reload does not change.
 
+use std::sync::Arc;
+
 use doorbuster_base::vapid::VapidKey;
 use doorbuster_config::{ProviderSettings, Settings};
+use doorbuster_engine::edge::EdgeNode;
 use secrecy::ExposeSecret;
 
 #[derive(Clone, Debug)]
@@ -9,6 +12,8 @@ pub(crate) struct FixedSettings {
     /// The origin of the pages, for links in their texts.
     pub(crate) url: Option<String>,
     pub(crate) is_sandbox: bool,
+    /// On an edge, the nodes' `auth.sign_in_url`. The edge's own setting has priority.
+    pub(crate) nodes_sign_in_url: Option<String>,
     /// The shop's public key for push services.
     pub(crate) push_key: Option<String>,
     pub(crate) has_issuer: bool,
@@ -20,10 +25,21 @@ impl FixedSettings {
         Self {
             url: settings.page_origin.clone().or_else(|| settings.page_url.clone()),
             is_sandbox: matches!(settings.payment.provider, ProviderSettings::Sandbox),
+            nodes_sign_in_url: None,
             push_key: push.and_then(|push| {
                 Some(VapidKey::parse(push.key.expose_secret())?.public().to_owned())
             }),
             has_issuer: settings.oidc.is_some(),
         }
+    }
+
+    /// On an edge, adds the settings that the edge got from the nodes.
+    pub(crate) fn with_nodes_of(mut self, edge: Option<&Arc<EdgeNode>>) -> Self {
+        if let Some(edge) = edge {
+            // Without the setting, an edge has the default provider, which is the sandbox.
+            self.is_sandbox &= edge.nodes.is_sandbox != Some(false);
+            self.nodes_sign_in_url.clone_from(&edge.nodes.sign_in_url);
+        }
+        self
     }
 }

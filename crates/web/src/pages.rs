@@ -134,7 +134,8 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
 
 /// Serves the calendar entry of a sale. Links in the entry need the server's address. If the
 /// settings do not contain it, the server takes it from the request's `Host`. In this case, shared
-/// caches must not keep the response, because a visitor could send a false host name.
+/// caches must not keep the response, because a visitor could send a false host name. They must
+/// also not keep a response that depends on `Accept-Language`, which can have any number of values.
 async fn calendar(
     State(app): State<Arc<App>>,
     names: PathResult,
@@ -163,15 +164,21 @@ async fn calendar(
     };
     let lang =
         uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("lang=")));
-    let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    let is_named = matches!(lang, Some("en" | "zh"));
+    let accepted = headers.get(ACCEPT_LANGUAGE).filter(|_| !is_named);
+    let accepted = accepted.and_then(|value| value.to_str().ok());
     let languages = page_html::languages(lang, accepted.unwrap_or_default());
     let text = entry.text(&languages);
     let mut reply = rendered(StatusCode::OK, "text/calendar; charset=utf-8", text.into());
     let headers = reply.headers_mut();
-    let cache =
-        if live.shop().url.is_some() { "public, max-age=60" } else { "private, max-age=60" };
+    let cache = match is_named && live.shop().url.is_some() {
+        true => "public, max-age=60",
+        false => "private, max-age=60",
+    };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
-    headers.insert(VARY, HeaderValue::from_static("accept-language"));
+    if !is_named {
+        headers.insert(VARY, HeaderValue::from_static("accept-language"));
+    }
     headers
         .insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"sale.ics\""));
     Ok(reply)

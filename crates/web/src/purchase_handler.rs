@@ -36,7 +36,7 @@ use super::front_door::DoorState;
 use super::identity::ClientAddress;
 use super::limits::PURCHASES_MAX;
 use super::purchase_headers::{PurchaseHeader, PurchaseHeaders};
-use super::purchase_reply::{PurchaseReply, SaleRateLimit, purchase_reply};
+use super::purchase_reply::{NodeOverloaded, PurchaseReply, SaleRateLimit, purchase_reply};
 use super::reply::{HandlerResult, Reply, not_served, problem};
 use super::{App, request_body};
 
@@ -316,7 +316,10 @@ impl App {
         peer: IpAddr,
         reply: Option<&PurchaseReply>,
     ) -> Option<Duration> {
-        let is_overloaded = matches!(reply, Some(PurchaseReply::Refused(Refusal::Overloaded, _)));
+        let is_overloaded = reply.is_some_and(|reply| match reply {
+            PurchaseReply::Refused(refusal, _) => *refusal == Refusal::Overloaded,
+            PurchaseReply::Rendered(reply) => reply.extensions().get::<NodeOverloaded>().is_some(),
+        });
         let overload_pacer =
             is_overloaded && !self.live().proxies.iter().any(|proxy| proxy.contains(peer));
         overload_pacer.then(|| self.overload_pacer.next())

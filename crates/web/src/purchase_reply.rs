@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use doorbuster_api::problem::Code;
 use doorbuster_core::{TicketId, Units};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
@@ -9,6 +10,7 @@ use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
 use doorbuster_gate::RateLimitStatus;
 use http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
 
 use super::limits::RETRY_SECS;
 use super::reply::{Reply, json};
@@ -20,6 +22,22 @@ pub(crate) enum PurchaseReply {
     /// A refusal. `Refusals` has nearly all refusals as rendered bytes.
     Refused(Refusal, Option<SaleRateLimit>),
     Rendered(Reply),
+}
+
+/// Marks a node's response `overloaded` that an edge passes to the client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NodeOverloaded;
+
+#[derive(Deserialize)]
+struct ProblemCode<'a> {
+    code: &'a str,
+}
+
+/// Returns whether a node's response is the problem `overloaded`.
+pub(super) fn is_overloaded(status: StatusCode, body: &[u8]) -> bool {
+    status == StatusCode::SERVICE_UNAVAILABLE
+        && serde_json::from_slice::<ProblemCode<'_>>(body)
+            .is_ok_and(|problem| problem.code == Code::Overloaded.as_str())
 }
 
 /// What a sale's rate limits still allow the caller.

@@ -37,10 +37,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "block.invalid",
         "A stored block has an invalid network. The server ignores the block. Delete it.",
     ),
-    warn(
-        "block.reload_failed",
-        "The server could not refresh the blocks. The earlier blocks stay in force.",
-    ),
+    warn("block.reload_failed", "The blocks could not be read. The earlier blocks stay in force."),
     error("challenge.threads_missing", "Some threads that make challenges could not be started."),
     error(
         "clock.stepped",
@@ -288,6 +285,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "server.few_files",
         "The limit of open files (`ulimit -n`) is too low for `limits.connections`. Raise it.",
     ),
+    error("server.job_ended", "A job of the server ended because of a bug. The server stops."),
     warn(
         "server.notify_failed",
         "The server could not report its start or stop to the service manager (systemd).",

@@ -147,7 +147,11 @@ mod tests {
         let kept: Vec<_> =
             rows.iter().map(|(name, row)| (name.as_str(), row.fence, row.position)).collect();
         assert_eq!(kept, [("a", 2, 20), ("b", 1, 0)]);
-        assert!(load_history(dir.path()).is_ok());
+        let restarted = load_history(dir.path()).expect("a valid file");
+        let moved = DatabaseHistory { position: 20, ..history(2) };
+        assert_eq!(restarted.known_history(Some("a")), Some(moved));
+        assert_eq!(restarted.known_history(Some("b")), Some(history(1)));
+        assert_eq!(restarted.known_history(Some("c")), None);
     }
 
     #[test]

@@ -216,16 +216,59 @@ fn is_due(at: &mut Option<Instant>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tracing::{Event, Metadata, Subscriber, span};
+
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_fault_is_logged_again_each_minute() {
-        let (mut at, mut lines) = (None, 0);
-        for _ in 0..150 {
-            lines += u32::from(is_due(&mut at));
-            tokio::time::advance(CHECK_INTERVAL).await;
+    /// Counts log lines.
+    #[derive(Default)]
+    struct LineCount(AtomicU32);
+
+    impl Subscriber for LineCount {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
         }
-        assert_eq!(lines, 3);
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_fault_is_logged_again_each_minute() {
+        let count = Arc::new(LineCount::default());
+        let _logging = tracing::subscriber::set_default(count.clone());
+        let connected = Replication { required: 1, synchronous: Some(1), ..Replication::default() };
+        let missing = Replication { synchronous: Some(0), ..connected.clone() };
+        let stalled = CommitProgress::Running(STALL_LOGGED_AFTER);
+        let (asynchronous, mut log) = (Replication::default(), StandbyLog::default());
+        let miss = |log: &mut StandbyLog| log.note(&missing);
+        let stall = |log: &mut StandbyLog| log.note_commit(stalled, None);
+        let lose = |log: &mut StandbyLog| log.note(&asynchronous);
+        let faults: [&dyn Fn(&mut StandbyLog); 3] = [&miss, &stall, &lose];
+        for (number, fault) in faults.into_iter().enumerate() {
+            log.note(&connected);
+            count.0.store(0, Ordering::Relaxed);
+            for _ in 0..150 {
+                fault(&mut log);
+                tokio::time::advance(CHECK_INTERVAL).await;
+            }
+            assert_eq!(count.0.load(Ordering::Relaxed), 3, "fault {number}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

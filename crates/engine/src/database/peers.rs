@@ -1,7 +1,7 @@
 //! Asks the shared Redis and the nodes in `store.peers` for the database's newest history. Redis
 //! and each node remember the newest history that they have seen.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use futures_util::future::join_all;
 use reqwest::Url;
 use serde::Deserialize;
 use tokio::time::timeout;
+
+use super::peer_names::PeerNames;
 
 /// How long the node waits for Redis or for a peer. A response that arrives later is ignored.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
@@ -36,14 +38,16 @@ pub fn history_asker(
     peers: Vec<String>,
 ) -> AskPeersForHistory {
     let (memory, peers) = (memory.clone(), Arc::new(peers));
+    let names = PeerNames::new();
     let http = reqwest::Client::builder()
         .timeout(ANSWER_WAIT)
+        .dns_resolver(names.clone())
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .build();
     Box::new(move || {
         let (known, shared, peers) = (memory.known(), shared.clone(), Arc::clone(&peers));
-        let http = http.as_ref().ok().cloned();
+        let (http, names) = (http.as_ref().ok().cloned(), names.clone());
         Box::pin(async move {
             let in_redis = async {
                 match &shared {
@@ -53,7 +57,7 @@ pub fn history_asker(
             };
             let of_peers = async {
                 let Some(http) = http else { return Vec::new() };
-                join_all(peers.iter().map(|peer| ask_peer(&http, peer))).await
+                join_all(peers.iter().map(|peer| ask_peer(&http, &names, peer))).await
             };
             let (in_redis, of_peers) = tokio::join!(in_redis, of_peers);
             of_peers.into_iter().flatten().chain(in_redis).collect()
@@ -94,33 +98,30 @@ fn parse(text: &str) -> Option<DatabaseHistory> {
 }
 
 /// Sends the question to each address of the peer's name, because one name may stand for several
-/// nodes.
-async fn ask_peer(http: &reqwest::Client, peer: &str) -> Vec<DatabaseHistory> {
+/// nodes. If no address is known, the peer is not asked.
+async fn ask_peer(http: &reqwest::Client, names: &PeerNames, peer: &str) -> Vec<DatabaseHistory> {
     let Ok(url) = Url::parse(peer) else { return Vec::new() };
-    let addresses = match (url.scheme(), url.host_str(), url.port_or_known_default()) {
-        ("http", Some(host), Some(port)) => {
-            let host = host.trim_matches(['[', ']']);
-            let found = timeout(ANSWER_WAIT, tokio::net::lookup_host((host, port))).await;
-            found.map_or_else(|_| Vec::new(), |found| found.into_iter().flatten().collect())
-        }
-        // A peer with `https` is asked by its name and not by addresses, because its certificate is
-        // valid for the name.
-        _ => Vec::new(),
+    let Some(host) = url.host_str() else { return Vec::new() };
+    let asked = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(_) => vec![url],
+        Err(_) => urls(&url, &names.look_up(host).await),
     };
-    let asked = urls(&url, &addresses).into_iter().map(|url| ask_node(http, url));
+    let asked = asked.into_iter().map(|url| ask_node(http, url));
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-/// Returns the peer's URL once for each of these addresses. If there are no addresses, returns the
-/// URL with the peer's name.
+/// Returns the peer's URL once for each of these addresses. A URL with `https` keeps its name and
+/// is returned once, because the peer's certificate is valid for the name.
 fn urls(peer: &Url, addresses: &[SocketAddr]) -> Vec<Url> {
     let at = |address: &SocketAddr| {
         let mut url = peer.clone();
         url.set_ip_host(address.ip()).ok()?;
         Some(url)
     };
-    let found: Vec<Url> = addresses.iter().take(ADDRESSES_MAX).filter_map(at).collect();
-    if found.is_empty() { vec![peer.clone()] } else { found }
+    match peer.scheme() {
+        "http" => addresses.iter().take(ADDRESSES_MAX).filter_map(at).collect(),
+        _ => addresses.first().map(|_| peer.clone()).into_iter().collect(),
+    }
 }
 
 async fn ask_node(http: &reqwest::Client, mut url: Url) -> Option<DatabaseHistory> {
@@ -154,7 +155,10 @@ mod tests {
         let addresses = ["10.0.0.7:8080", "[fd00::7]:8080"].map(|text| text.parse().expect("ok"));
         let asked: Vec<String> = urls(&peer, &addresses).iter().map(Url::to_string).collect();
         assert_eq!(asked, ["http://10.0.0.7:8080/", "http://[fd00::7]:8080/"]);
-        assert_eq!(urls(&peer, &[]), [peer]);
+        assert!(urls(&peer, &[]).is_empty());
+        let peer = Url::parse("https://doorbuster-nodes:8443").expect("a URL");
+        assert_eq!(urls(&peer, &addresses), std::slice::from_ref(&peer));
+        assert!(urls(&peer, &[]).is_empty());
     }
 
     #[tokio::test]
@@ -172,8 +176,8 @@ mod tests {
             stream.write_all((head + body).as_bytes()).await.expect("the answer is read");
         };
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let peer = format!("http://localhost:{port}");
-        let (found, ()) = tokio::join!(ask_peer(&http, &peer), answering);
+        let (names, peer) = (PeerNames::new(), format!("http://localhost:{port}"));
+        let (found, ()) = tokio::join!(ask_peer(&http, &names, &peer), answering);
         assert_eq!(found.iter().map(|found| found.fence).collect::<Vec<_>>(), [3]);
     }
 

@@ -16,6 +16,7 @@ use super::records::{self, BlocksRecord, CountsRecord, EntryKind, counts_entry};
 use crate::blocks::Blocks;
 use crate::catalogue::SaleRuntime;
 use crate::node::Node;
+use crate::stock::drain::is_drain_running;
 
 /// The pause after a read of the feed. If more parts of the feed are ready, there is no pause.
 const POLL_INTERVAL: Duration = Duration::from_millis(15);
@@ -83,7 +84,7 @@ impl Drains {
         until: Option<Millis>,
         now: Millis,
     ) {
-        let until = until.filter(|&until| until > now);
+        let until = until.filter(|&until| is_drain_running(until, now));
         runtime.draining.store(until.is_some(), Ordering::Release);
         match until {
             Some(until) => drop(self.0.insert(sale.to_owned(), (runtime.clone(), until))),
@@ -93,7 +94,7 @@ impl Drains {
 
     fn end_overdue(&mut self, now: Millis) {
         self.0.retain(|_, (runtime, until)| {
-            let is_draining = *until > now;
+            let is_draining = is_drain_running(*until, now);
             if !is_draining {
                 runtime.draining.store(false, Ordering::Release);
             }
@@ -261,5 +262,8 @@ mod tests {
         drains.observe("spring", &runtime, Some(Millis(30_000)), Millis(20_000));
         drains.observe("spring", &runtime, None, Millis(20_001));
         assert!(!is_draining(), "a row without a drain must end the drain");
+        drains.observe("spring", &runtime, Some(Millis(30_000)), Millis(20_002));
+        drains.end_overdue(Millis(1_000));
+        assert!(!is_draining(), "the drain must end when the database's clock is set back");
     }
 }

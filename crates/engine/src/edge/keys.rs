@@ -1,12 +1,13 @@
 //! The keys that an edge needs. An edge has no database, so it reads the deployment's keys from the
 //! shared Redis. Nodes write the keys there, encrypted. An edge can decrypt them with the
-//! operators' key, or with the secret of buyers' tokens.
+//! operators' key, or with the secret of buyers' tokens. With the keys, an edge also gets some
+//! settings of the nodes.
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_base::secret_format::{hex, parse_key};
-use doorbuster_config::{BuyerKeys, Settings};
+use doorbuster_config::{BuyerKeys, ProviderSettings, Settings};
 use doorbuster_core::IdKey;
 use doorbuster_secrets::{Secrets, SecretsError};
 use doorbuster_slots::SharedRedis;
@@ -33,19 +34,49 @@ struct KeysRecord {
     pass_keys: Vec<String>,
     /// The secret of buyers' tokens. `None` if public keys verify these tokens.
     buyer_secret: Option<String>,
+    /// A node of an earlier version writes no settings.
+    #[serde(default)]
+    settings: NodeSettings,
+}
+
+/// Settings of the nodes. An edge uses them for the settings that it lacks itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSettings {
+    /// The issuer that every buyer's token must name.
+    pub issuer: Option<String>,
+    /// The audience that every buyer's token must name.
+    pub audience: Option<String>,
+    /// The address to which a page sends a visitor without a token.
+    pub sign_in_url: Option<String>,
+    /// Whether the payment provider is the sandbox. `None` if the nodes did not say this.
+    pub is_sandbox: Option<bool>,
+}
+
+impl NodeSettings {
+    /// Takes the settings of a node.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            issuer: settings.auth.issuer.clone(),
+            audience: settings.auth.audience.clone(),
+            sign_in_url: settings.auth.sign_in_url.clone(),
+            is_sandbox: Some(matches!(settings.payment.provider, ProviderSettings::Sandbox)),
+        }
+    }
 }
 
 /// The encrypted keys, each with its name in Redis.
 pub struct SealedKeys(Vec<(String, Vec<u8>)>);
 
 impl SealedKeys {
-    /// Encrypts the keys with the operators' key. If buyers' tokens have a secret, also encrypts
-    /// them a second time with this secret.
-    pub fn new(secrets: &Secrets) -> Self {
+    /// Encrypts the keys and settings with the operators' key. If buyers' tokens have a secret,
+    /// also encrypts them a second time with this secret.
+    pub fn new(secrets: &Secrets, settings: NodeSettings) -> Self {
         let record = KeysRecord {
             id_key: hex(secrets.id_key.to_bytes()),
             pass_keys: secrets.pass_keys.masters().map(hex).collect(),
             buyer_secret: secrets.buyer.as_ref().map(|secret| secret.expose_secret().to_owned()),
+            settings,
         };
         let text = serde_json::to_vec(&record).expect("texts serialise");
         let openers = std::iter::once(&secrets.admin_key).chain(&secrets.buyer);
@@ -93,12 +124,16 @@ fn unseal(with: &SecretString, bytes: &[u8]) -> Option<KeysRecord> {
     serde_json::from_slice(text).ok()
 }
 
-/// Returns the secrets of an edge. Secrets that are not in the settings are read from Redis.
+/// Returns the secrets of an edge. Secrets that are not in the settings are read from Redis. Also
+/// returns the nodes' settings, which are empty if the edge read nothing from Redis.
 ///
 /// # Errors
 ///
 /// If a secret is neither in the settings nor in Redis.
-pub async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets, SecretsError> {
+pub async fn load(
+    settings: &Settings,
+    urls: &[String],
+) -> Result<(Secrets, NodeSettings), SecretsError> {
     let auth = &settings.auth;
     let is_complete =
         auth.id_key.is_some() && auth.buyers.is_some() && settings.pass_keys.is_some();
@@ -128,7 +163,7 @@ pub async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets, Secre
     // An edge passes operators' requests to a node and never uses this key. So if the settings have
     // no key, a random key is enough.
     let admin_key = auth.admin_key.clone().unwrap_or_else(|| hex(rand::random()).into());
-    Ok(Secrets {
+    let secrets = Secrets {
         buyer,
         admin_key,
         admin_key_is_new: false,
@@ -136,7 +171,8 @@ pub async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets, Secre
         id_key,
         pass_keys,
         pass_key_file: None,
-    })
+    };
+    Ok((secrets, found.map(|found| found.settings).unwrap_or_default()))
 }
 
 /// Reads the keys that a node wrote to Redis. If Redis has none yet, waits for at most
@@ -195,7 +231,12 @@ mod tests {
             pass_keys: MasterKeys::new(vec![[8; 32], [9; 32]]).expect("two keys"),
             pass_key_file: None,
         };
-        let SealedKeys(sealed) = SealedKeys::new(&secrets);
+        let settings = NodeSettings {
+            issuer: Some("shop".to_owned()),
+            is_sandbox: Some(false),
+            ..NodeSettings::default()
+        };
+        let SealedKeys(sealed) = SealedKeys::new(&secrets, settings.clone());
         assert_eq!(sealed.len(), 2);
         for (with, (known, sealed)) in [&one, &other].into_iter().zip(&sealed) {
             assert_eq!(name(with), *known);
@@ -203,8 +244,16 @@ mod tests {
             assert_eq!(record.id_key, "07".repeat(32));
             assert_eq!(record.pass_keys, ["08".repeat(32), "09".repeat(32)]);
             assert_eq!(record.buyer_secret.as_deref(), Some(other.expose_secret()));
+            assert_eq!(record.settings, settings);
         }
         assert!(unseal(&other, &sealed[0].1).is_none());
         assert!(unseal(&one, &sealed[0].1[..20]).is_none());
+    }
+
+    #[test]
+    fn keys_that_an_earlier_version_wrote_have_no_settings() {
+        let text = r#"{"id_key": "07", "pass_keys": ["08"], "buyer_secret": null}"#;
+        let record: KeysRecord = serde_json::from_str(text).expect("a readable record");
+        assert_eq!((record.id_key.as_str(), record.settings), ("07", NodeSettings::default()));
     }
 }

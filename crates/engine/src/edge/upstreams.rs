@@ -91,7 +91,8 @@ impl Upstreams {
     }
 
     /// Replaces the list of nodes. Nodes that were already in the list keep their state and their
-    /// connections. Returns whether the addresses changed.
+    /// connections. Nodes that are no longer in the list become lost. Returns whether the addresses
+    /// changed.
     fn set_addresses(&self, names: &[NamedNodes]) -> bool {
         let mut addresses = Vec::new();
         for address in names.iter().flat_map(NamedNodes::addresses).copied() {
@@ -107,7 +108,12 @@ impl Upstreams {
             let same = known.iter().find(|upstream| upstream.address == address);
             same.cloned().unwrap_or_else(|| Arc::new(Upstream::new(address)))
         };
-        self.all.store(Arc::new(addresses.into_iter().map(upstream).collect()));
+        let all = addresses.iter().copied().map(upstream).collect();
+        self.all.store(Arc::new(all));
+        // A removed node gets no more checks. As a lost node, it gets no relay and no waiting read.
+        for removed in known.iter().filter(|known| !addresses.contains(&known.address)) {
+            removed.set_state(UpstreamState::Lost);
+        }
         true
     }
 
@@ -139,8 +145,8 @@ impl Upstreams {
         for upstream in self.in_turn() {
             match upstream.send(request, answer_max).await {
                 Ok(response) => return Ok(response),
-                Err(Failed { unsent: Some(unsent) }) => request = *unsent,
-                Err(Failed { unsent: None }) => return Err(PassFailure::Unanswered),
+                Err(Failed { unsent: Some(unsent), .. }) => request = *unsent,
+                Err(Failed { unsent: None, .. }) => return Err(PassFailure::Unanswered),
             }
         }
         Err(PassFailure::Unsent)
@@ -215,8 +221,8 @@ impl Upstreams {
                 Ok(answer) if answer.contains_key(name) => return Ok(()),
                 // A node of an earlier version does not know the header, so the next node is tried.
                 Ok(_) => {}
-                Err(Failed { unsent: Some(_) }) => {}
-                Err(Failed { unsent: None }) => return Err(PassFailure::Unanswered),
+                Err(Failed { unsent: Some(_), .. }) => {}
+                Err(Failed { unsent: None, .. }) => return Err(PassFailure::Unanswered),
             }
         }
         Err(PassFailure::Unsent)

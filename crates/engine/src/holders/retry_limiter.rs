@@ -14,8 +14,11 @@ use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 /// The maximum number of buyers with an entry. If a new buyer needs an entry, idle entries are
-/// removed.
+/// removed. If no entry is idle, the new buyer is asked to retry.
 const BUYERS_MAX: usize = 16_384;
+/// After a search that found no idle entry, the limiter does not search again for this long. Each
+/// search reads all entries, while all buyers wait.
+const SEARCH_PAUSE: Duration = Duration::from_millis(10);
 /// The maximum number of reads at the same time, for all buyers together. The store's other
 /// sessions stay free for other work.
 const READS_MAX: usize = 3;
@@ -29,9 +32,16 @@ const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Limits a node's reads of the store for repeated requests.
 #[derive(Debug)]
 pub struct RetryLimiter {
-    by_buyer: Mutex<HashMap<u64, Arc<BuyerReads>, foldhash::fast::FixedState>>,
+    buyers: Mutex<Buyers>,
     reads: Semaphore,
     pace: ReadPace,
+}
+
+#[derive(Debug, Default)]
+struct Buyers {
+    entries: HashMap<u64, Arc<BuyerReads>, foldhash::fast::FixedState>,
+    /// When the limiter may search for idle entries again.
+    search_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +69,7 @@ struct ReadTurn {
 impl Default for RetryLimiter {
     fn default() -> Self {
         let pace = ReadPace { burst: READ_BURST, every: READ_INTERVAL, turn_wait: TURN_WAIT_MAX };
-        Self { by_buyer: Mutex::default(), reads: Semaphore::new(READS_MAX), pace }
+        Self { buyers: Mutex::default(), reads: Semaphore::new(READS_MAX), pace }
     }
 }
 
@@ -135,21 +145,32 @@ impl RetryLimiter {
     }
 
     fn buyer_reads(&self, buyer: u64) -> Option<Arc<BuyerReads>> {
-        let mut limiter = self.by_buyer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(buyer_reads) = limiter.get(&buyer) {
+        let mut buyers = self.buyers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(buyer_reads) = buyers.entries.get(&buyer) {
             return Some(buyer_reads.clone());
         }
-        if limiter.len() >= BUYERS_MAX {
-            let now = Instant::now();
-            limiter.retain(|_, buyer_reads| {
-                let rests = buyer_reads
-                    .turn
-                    .try_lock()
-                    .is_ok_and(|turn| turn.idle_at.is_none_or(|at| at <= now));
-                Arc::strong_count(buyer_reads) > 1 || !rests
-            });
+        if buyers.entries.len() >= BUYERS_MAX && !buyers.remove_idle(Instant::now()) {
+            return None;
         }
-        (limiter.len() < BUYERS_MAX).then(|| limiter.entry(buyer).or_default().clone())
+        Some(buyers.entries.entry(buyer).or_default().clone())
+    }
+}
+
+impl Buyers {
+    /// Removes all idle entries. Returns whether there were any.
+    fn remove_idle(&mut self, now: Instant) -> bool {
+        if self.search_at.is_some_and(|at| now < at) {
+            return false;
+        }
+        let before = self.entries.len();
+        self.entries.retain(|_, buyer_reads| {
+            let rests = |turn: &ReadTurn| turn.idle_at.is_none_or(|at| at <= now);
+            Arc::strong_count(buyer_reads) > 1
+                || !buyer_reads.turn.try_lock().is_ok_and(|turn| rests(&turn))
+        });
+        let is_any_removed = self.entries.len() < before;
+        self.search_at = (!is_any_removed).then(|| now + SEARCH_PAUSE);
+        is_any_removed
     }
 }
 
@@ -268,8 +289,21 @@ mod tests {
                 .buyer_reads(u64::MAX)
                 .expect("idle entries must make room for a new buyer"),
         );
-        let left = fixture.limiter.by_buyer.lock().expect("no thread panicked").len();
+        let left = fixture.limiter.buyers.lock().expect("no thread panicked").entries.len();
         assert_eq!(left, 2, "only the entry in use and the new entry must remain");
         drop(busy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_all_entries_are_in_use_the_limiter_rarely_searches_for_idle_ones() {
+        let limiter = RetryLimiter::default();
+        let enter = |buyer| limiter.buyer_reads(buyer);
+        let mut busy: Vec<_> = (0..BUYERS_MAX as u64).map(enter).collect();
+        assert!(busy.iter().all(Option::is_some));
+        assert!(enter(u64::MAX).is_none());
+        busy.pop();
+        assert!(enter(u64::MAX).is_none(), "a second search must not follow at once");
+        tokio::time::advance(SEARCH_PAUSE).await;
+        assert!(enter(u64::MAX).is_some(), "a later search must find the idle entry");
     }
 }

@@ -5,13 +5,14 @@
 //! tasks. The handlers of requests ask this part whether the node is stopping. Other parts start
 //! their tasks with this part.
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::error::{FatalError, OnFatal};
 
 /// Whether this node is stopping, and the tasks that must end before the program ends.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ impl Lifecycle {
 
     /// Returns a [`Jobs`], with which the caller starts jobs. If a job ends before the stop,
     /// `on_fatal` is called.
-    pub(crate) fn jobs(&self, on_fatal: Arc<dyn Fn(&str) + Send + Sync>) -> Jobs {
+    pub(crate) fn jobs(&self, on_fatal: OnFatal) -> Jobs {
         Jobs { tasks: self.tasks.clone(), stop: self.stop.clone(), on_fatal }
     }
 
@@ -68,7 +69,7 @@ impl Lifecycle {
 pub struct Jobs {
     tasks: TaskTracker,
     stop: CancellationToken,
-    on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    on_fatal: OnFatal,
 }
 
 impl Jobs {
@@ -83,8 +84,27 @@ impl Jobs {
                 _ = AssertUnwindSafe(job).catch_unwind() => true,
             };
             if ended && !stop.is_cancelled() {
-                on_fatal(&format!("the job `{name}` ended"));
+                on_fatal(&FatalError::JobEnded(name));
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_panics_is_reported_by_its_name() {
+        let (report, mut reports) = tokio::sync::mpsc::channel(1);
+        let lifecycle = Lifecycle::default();
+        let jobs = lifecycle.jobs(Arc::new(move |error: &FatalError| {
+            report.try_send(error.clone()).expect("the test listens");
+        }));
+        jobs.start("audit", async { panic!("this panic is part of the test") });
+        let error = reports.recv().await.expect("a report");
+        assert!(matches!(error, FatalError::JobEnded("audit")), "{error}");
     }
 }

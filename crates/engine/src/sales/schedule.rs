@@ -1,11 +1,11 @@
 //! Opens and closes sales by the store's clock.
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::Millis;
 use doorbuster_core::sale::TimedStep;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use super::SaleControl;
 use crate::catalogue::SaleState;
@@ -15,13 +15,11 @@ use crate::scheduler::{NextRun, Work};
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(sale_control: Arc<SaleControl>) {
-    let (mut under_way, mut steps) = (HashSet::new(), JoinSet::new());
+    let (mut under_way, mut steps) = (HashMap::new(), JoinSet::new());
     let (mut turns, mut run) = (sale_control.node.turns(Work::Phases), NextRun::Now);
     loop {
         turns.wait(run).await;
-        while let Some(ended) = steps.try_join_next() {
-            under_way.remove(&ended.unwrap_or_default());
-        }
+        remove_ended(&mut under_way, &mut steps);
         let sales: Vec<_> = sale_control.node.catalogue().sales().cloned().collect();
         let now = sale_control.node.store().monotonic_now();
         let mut next: Option<Millis> = None;
@@ -31,13 +29,25 @@ pub(super) async fn run(sale_control: Arc<SaleControl>) {
             let Some(step) = step else { continue };
             if !step.is_due(now) {
                 next = Some(next.map_or(step.at, |next| next.min(step.at)));
-            } else if under_way.insert(sale.row.id.clone()) {
+            } else if !under_way.contains_key(&sale.row.id) {
                 // The step runs in a task of its own: a close drains the slots, and other sales
                 // must open in the meantime.
-                steps.spawn(take_step(sale_control.clone(), sale, step));
+                let id = sale.row.id.clone();
+                let task = steps.spawn(take_step(sale_control.clone(), sale, step));
+                under_way.insert(id, task.id());
             }
         }
         run = next.map_or(NextRun::Idle, NextRun::At);
+    }
+}
+
+/// Removes the sales whose steps have ended, also those whose steps panicked.
+fn remove_ended(under_way: &mut HashMap<String, Id>, steps: &mut JoinSet<String>) {
+    while let Some(ended) = steps.try_join_next() {
+        match ended {
+            Ok(sale) => drop(under_way.remove(&sale)),
+            Err(error) => under_way.retain(|_, task| *task != error.id()),
+        }
     }
 }
 
@@ -92,6 +102,24 @@ mod tests {
         let step = TimedStep::next(row.phase, row.starts_at, row.ends_at, now);
         let step = step.filter(|step| step.at <= now).expect("a step is due");
         (sale, step)
+    }
+
+    #[tokio::test]
+    async fn a_step_that_panics_does_not_block_its_sale() {
+        let mut steps = JoinSet::new();
+        let panicking = steps.spawn(async { panic!("this panic is part of the test") });
+        let ending = steps.spawn(async { "ending".to_owned() });
+        let running = steps.spawn(std::future::pending());
+        let mut under_way = HashMap::from([
+            ("panicking".to_owned(), panicking.id()),
+            ("ending".to_owned(), ending.id()),
+            ("running".to_owned(), running.id()),
+        ]);
+        while !panicking.is_finished() || !ending.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        remove_ended(&mut under_way, &mut steps);
+        assert_eq!(under_way.into_keys().collect::<Vec<_>>(), ["running"]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::{CloseCause, SlotKey};
+use doorbuster_core::{CloseCause, Millis, SlotKey};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -24,6 +24,10 @@ use crate::sale_rows::{SaleLock, update_in_catalogue};
 /// After this time, other nodes end a drain if the node that began it has not ended it. It is a
 /// little longer than that node waits.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
+/// A drain that ends more than this time from now is over, because it was announced before the
+/// database's clock was set back. The limit is longer than any drain, so that small differences
+/// between clocks end no drain.
+const DRAIN_END_MAX: Duration = DRAIN_NOTICE.saturating_add(Duration::from_secs(5));
 /// While a node knows that another node drains a sale, how often it checks for such drains.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// While a node knows of no such drain, how often it checks for one.
@@ -57,8 +61,15 @@ pub(super) async fn run(stock: Arc<StockControl>) {
 
 fn drains_elsewhere(node: &Node) -> Vec<Arc<SaleState>> {
     let now = node.now();
-    let is_told = |sale: &&Arc<SaleState>| sale.row.draining_until.is_some_and(|until| until > now);
+    let is_told = |sale: &&Arc<SaleState>| {
+        sale.row.draining_until.is_some_and(|until| is_drain_running(until, now))
+    };
     node.catalogue().sales().filter(is_told).cloned().collect()
+}
+
+/// Returns whether a drain that was announced until this time is not over yet.
+pub(crate) fn is_drain_running(until: Millis, now: Millis) -> bool {
+    now < until && until <= now.plus(DRAIN_END_MAX.as_millis() as i64)
 }
 
 async fn follow_drain(stock: &StockControl, sale: &SaleState) -> Result<(), EngineError> {
@@ -96,18 +107,17 @@ async fn close_own_grants(node: &Node, slots: &[SlotKey]) -> Result<(), EngineEr
 }
 
 async fn wait_for_drain_end(node: &Node, sale: &SaleState) -> Result<(), EngineError> {
+    let is_over =
+        |until: Option<Millis>| !until.is_some_and(|until| is_drain_running(until, node.now()));
     loop {
         match node.store().sale(&sale.row.id).await {
             Ok(Some(row)) => {
-                let is_over = row.draining_until.is_none_or(|until| until <= node.now());
-                if is_over {
+                if is_over(row.draining_until) {
                     return update_in_catalogue(node, row).await;
                 }
             }
             Ok(None) => return Ok(()),
-            Err(error) if sale.row.draining_until.is_none_or(|until| until <= node.now()) => {
-                return Err(error.into());
-            }
+            Err(error) if is_over(sale.row.draining_until) => return Err(error.into()),
             Err(_) => {}
         }
         tokio::time::sleep(DRAIN_POLL).await;
@@ -233,4 +243,20 @@ pub(crate) async fn reconcile_after_step(
         retire_slots(&stock.slots, slots).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_from_before_the_clock_was_set_back_is_over() {
+        let (announced, notice) = (Millis(1_000_000), DRAIN_NOTICE.as_millis() as i64);
+        let until = announced.plus(notice);
+        assert!(is_drain_running(until, announced));
+        assert!(is_drain_running(until, announced.plus(notice - 1)));
+        assert!(!is_drain_running(until, until));
+        assert!(is_drain_running(until, announced.plus(-1_000)), "clocks may differ a little");
+        assert!(!is_drain_running(until, announced.plus(-60_000)));
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use doorbuster_auth::JwksError;
 use doorbuster_backup::PlaceError;
 use doorbuster_engine::database::HistoryFileError;
-use doorbuster_engine::error::EngineError;
+use doorbuster_engine::error::{EngineError, FatalError};
 use doorbuster_secrets::SecretsError;
 use doorbuster_store::OpenError;
 
@@ -70,6 +70,12 @@ pub enum ServeError {
     /// The store failed permanently while the server ran.
     #[error("the store failed, so the server ended: {0}")]
     Fatal(String),
+    /// A job of the engine ended too early while the server ran.
+    #[error(
+        "the job `{0}` ended, so the server ended; restart the server, and report the panic in the \
+         log as a bug"
+    )]
+    JobEnded(&'static str),
     /// Accepted tickets were not settled in time. The next start returns their units, or another
     /// node settles them.
     #[error(
@@ -78,6 +84,15 @@ pub enum ServeError {
         SETTLE_TIMEOUT.as_secs()
     )]
     Unsettled,
+}
+
+impl From<FatalError> for ServeError {
+    fn from(error: FatalError) -> Self {
+        match error {
+            FatalError::Store(reason) => Self::Fatal(reason),
+            FatalError::JobEnded(job) => Self::JobEnded(job),
+        }
+    }
 }
 
 impl ServeError {

@@ -2,11 +2,17 @@
 
 use std::io;
 
+use doorbuster_store::limits::PG_JOB_THREADS_MAX;
 use tokio::runtime::Runtime;
 
-/// At most this many threads do blocking work, such as reads of key files. Other threads serve
-/// HTTP.
-const BLOCKING_THREADS_MAX: usize = 20;
+/// At most this many threads do blocking work, such as transactions, look-ups of names, and reads
+/// of key files. The number leaves free threads even if the transactions and the look-ups reach
+/// their own bounds. Other threads serve HTTP.
+const BLOCKING_THREADS_MAX: usize = 32;
+const _: () = assert!(
+    PG_JOB_THREADS_MAX < BLOCKING_THREADS_MAX,
+    "transactions must leave threads for renewals of leases and for other blocking work"
+);
 
 /// Creates the server's event loop, with this number of threads.
 ///

@@ -7,8 +7,8 @@ use doorbuster_base::clock::Clock;
 use doorbuster_config::{BackupSettings, Settings, Shape};
 use doorbuster_core::NodeId;
 use doorbuster_engine::edge::EdgeNode;
-use doorbuster_engine::edge::keys::SealedKeys;
-use doorbuster_engine::error::EngineError;
+use doorbuster_engine::edge::keys::{NodeSettings, SealedKeys};
+use doorbuster_engine::error::{EngineError, FatalError};
 use doorbuster_engine::node::Node;
 use doorbuster_engine::start::{DatabaseOptions, EngineOptions, StockLocation, expose_urls};
 use doorbuster_secrets::{self as secrets, Secrets};
@@ -26,9 +26,14 @@ pub(super) struct StartContext<'a> {
 }
 
 /// Publishes the keys for edges in the shared Redis, if there is one, until `stop` is cancelled.
+/// Edges also get some settings with the keys. A node without the role `api` may lack these
+/// settings, so it publishes nothing.
 pub(super) async fn publish_keys(context: StartContext<'_>, stop: &CancellationToken) {
     let Some(shared) = context.node.shared() else { return };
-    let sealed = SealedKeys::new(context.secrets);
+    if !context.settings.roles.api {
+        return;
+    }
+    let sealed = SealedKeys::new(context.secrets, NodeSettings::new(context.settings));
     tokio::select! {
         () = stop.cancelled() => {}
         () = sealed.publish(shared) => {}
@@ -37,7 +42,7 @@ pub(super) async fn publish_keys(context: StartContext<'_>, stop: &CancellationT
 
 pub(super) fn stock_location(
     settings: &Settings,
-    secrets: &Secrets,
+    (secrets, nodes): (&Secrets, NodeSettings),
     backup: Option<&ContinuousBackup>,
 ) -> Result<StockLocation, EngineError> {
     Ok(match &settings.shape {
@@ -55,7 +60,7 @@ pub(super) fn stock_location(
         },
         Shape::Edge { slots, upstreams } => {
             let urls = expose_urls(slots);
-            StockLocation::Edge(EdgeNode::new(upstreams, &urls, &secrets.id_key)?)
+            StockLocation::Edge(EdgeNode::new(upstreams, &urls, &secrets.id_key, nodes)?)
         }
     })
 }
@@ -71,7 +76,7 @@ pub(super) fn continuous_backup(
     let key = passphrase.as_ref().map(BackupKey::new).transpose();
     Ok(Some(ContinuousBackup {
         copy: CommitBuffer::default(),
-        target: BackupTarget::create(place)?,
+        target: BackupTarget::open(place)?,
         data_dir: settings.data_dir.clone(),
         files: secrets::backup_files(&settings.data_dir)?,
         key: key.map_err(ServeError::BackupKey)?.map(Arc::new),
@@ -85,7 +90,7 @@ pub(super) fn engine_options(
     secrets: &Secrets,
     (location, history): (StockLocation, KnownHistories),
     clock: Clock,
-    failed: oneshot::Sender<String>,
+    failed: oneshot::Sender<FatalError>,
 ) -> EngineOptions {
     let failed = Mutex::new(Some(failed));
     EngineOptions {
@@ -106,15 +111,22 @@ pub(super) fn engine_options(
         always_leads: false,
         allow_fsync_off: false,
         database: DatabaseOptions { history, peers: settings.peers.clone() },
-        on_fatal: Arc::new(move |reason| {
-            tracing::error!(
-                reason,
-                event = "store.failed",
-                "the store failed permanently; the server stops"
-            );
+        on_fatal: Arc::new(move |error: &FatalError| {
+            match error {
+                FatalError::Store(reason) => tracing::error!(
+                    reason,
+                    event = "store.failed",
+                    "the store failed permanently; the server stops"
+                ),
+                FatalError::JobEnded(job) => tracing::error!(
+                    job,
+                    event = "server.job_ended",
+                    "a job ended too early; the server stops"
+                ),
+            }
             if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 // If the server is already stopping, nothing receives the reason.
-                let _ = failed.send(reason.to_owned());
+                let _ = failed.send(error.clone());
             }
         }),
     }

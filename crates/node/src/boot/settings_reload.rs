@@ -85,7 +85,7 @@ fn load(flags: &Flags) -> Result<(Settings, SettingValues), String> {
     let (mut settings, values) = config::load_with_values(flags, std::env::vars_os())
         .map_err(|faults| faults.to_string().replace('\n', "; "))?;
     outgoing::check_certificates()?;
-    settings.connections_max =
-        super::file_limit::raise(settings.connections_max).map_err(|error| error.to_string())?;
+    settings.connections_max = super::file_limit::raise(settings.connections_max, &settings.shape)
+        .map_err(|error| error.to_string())?;
     Ok((settings, values))
 }

@@ -67,9 +67,14 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("the server listens");
+        Self::try_connect(address).await.expect("the server listens")
+    }
+
+    /// Returns `None` if the server refuses the connection.
+    pub(crate) async fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).await.ok()?;
         stream.set_nodelay(true).expect("a socket");
-        Self { stream, read: Vec::new() }
+        Some(Self { stream, read: Vec::new() })
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {

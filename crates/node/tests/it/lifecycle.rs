@@ -1,6 +1,7 @@
 //! Tests clients that disconnect or stall, the limit of connections, the server's stop, and the
 //! data directory.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -105,14 +106,16 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
     app.open_sale("spring", 500.into(), 1).await;
     let address = app.address;
     let sold = Arc::new(Mutex::new(Vec::new()));
+    let is_stopping = Arc::new(AtomicBool::new(false));
     let crowd: Vec<_> = (0..8)
         .map(|part| {
-            let sold = sold.clone();
+            let (sold, is_stopping) = (sold.clone(), is_stopping.clone());
             tokio::spawn(async move {
                 for number in 0.. {
-                    let Ok(stream) = tokio::net::TcpStream::connect(address).await else { break };
-                    drop(stream);
-                    let mut connection = Connection::connect(address).await;
+                    // A stopping server refuses connections.
+                    let Some(mut connection) = Connection::try_connect(address).await else {
+                        break;
+                    };
                     let buyer = format!("b{part}-{number}");
                     connection.send(&purchase(&buyer)).await;
                     match connection.reply(false).await {
@@ -122,9 +125,13 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
                         Some(reply) => {
                             assert!(matches!(reply.status, 409 | 503), "{}", reply.verdict())
                         }
-                        None => break,
+                        None => {
+                            assert!(is_stopping.load(Ordering::SeqCst), "{buyer} got no answer");
+                            return Some(buyer);
+                        }
                     }
                 }
+                None
             })
         })
         .collect();
@@ -133,14 +140,15 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
     })
     .await;
     let timer = Stopwatch::start();
+    is_stopping.store(true, Ordering::SeqCst);
     app.ask_to_stop()
         .await
         .expect("the server did not panic")
         .expect("the server stops without an error");
     assert!(timer.elapsed() < Duration::from_secs(10), "{:?}", timer.elapsed());
+    let mut unanswered = Vec::new();
     for part in crowd {
-        // A stopping server refuses connections.
-        drop(part.await);
+        unanswered.extend(part.await.expect("each answer was valid"));
     }
     let sold = sold.lock().expect("the server did not panic").clone();
     assert!(sold.len() > 20, "{}", sold.len());
@@ -152,6 +160,10 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
             "200",
             "the order of {buyer} was confirmed before the stop, and is lost"
         );
+    }
+    for buyer in &unanswered {
+        let again = app.buy(buyer, "k", "spring", "phone", 1).await;
+        assert_ne!(again.verdict(), "200", "{buyer} has an order, but got no answer");
     }
     let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
     assert_eq!((&audit["ok"], &audit["repairs"]), (&json!(true), &json!(0)), "{audit}");

@@ -146,14 +146,16 @@ fn sessions(
 pub(super) async fn get(sessions: &Sessions) -> Result<Object, Failure> {
     let Sessions { pool, connector } = sessions;
     if pool.status().waiting >= PG_WAITING_MAX {
-        return Err(Failure::NoConnection(
-            "too many requests are waiting for the database".to_owned(),
-        ));
+        return Err(too_many_waiting());
     }
     pool.get().await.map_err(|error| match error {
         PoolError::Backend(_) => Failure::NoConnection(connector.last_failure()),
         error => Failure::NoConnection(error.to_string()),
     })
+}
+
+pub(super) fn too_many_waiting() -> Failure {
+    Failure::NoConnection("too many requests are waiting for the database".to_owned())
 }
 
 /// A session in a transaction. If this value is dropped, the session ends, so that no session

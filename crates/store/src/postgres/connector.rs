@@ -173,9 +173,7 @@ impl Connector {
         }
         let began = Instant::now();
         let opened = self.connect(host, options, listener).await.ok()?;
-        let known = opened.known(&self.0.memory);
-        let is_accepted = decide(known.as_ref(), &opened.found.seen) == DatabaseDecision::Accept;
-        if !is_accepted || self.may_see_unconfirmed(began) {
+        if !self.accepts(&opened) || self.may_see_unconfirmed(began) {
             self.distrust_host();
             return None;
         }
@@ -265,33 +263,43 @@ impl Connector {
 
     /// Decides whether a database may be used. If its history has changed, registers the change,
     /// except for [`ConnectorUse::Read`]. Returns `None` if another node has already registered the
-    /// change.
+    /// change, or if this node has meanwhile learned of a newer history.
     async fn accept(&self, opened: Opened) -> Done<Option<Session>> {
         let known = opened.known(&self.0.memory);
-        let Opened { host, session: (client, driver), found, .. } = opened;
-        match decide(known.as_ref(), &found.seen) {
-            DatabaseDecision::OlderCopy => return Err(self.refusal_of_copy(host)),
+        match decide(known.as_ref(), &opened.found.seen) {
+            DatabaseDecision::OlderCopy => return Err(self.refusal_of_copy(opened.host)),
             DatabaseDecision::Older | DatabaseDecision::Forked => {
-                return Err(self.refusal(host, &found, known));
+                return Err(self.refusal(opened.host, &opened.found, known));
             }
             DatabaseDecision::Register(_) if self.0.purpose == ConnectorUse::Read => {}
             DatabaseDecision::Register(_) => {
+                let Opened { session: (client, driver), found, .. } = opened;
                 let client = self.register(client, known, &found).await?;
                 return Ok(client.map(|client| (client, driver)));
             }
             DatabaseDecision::Accept => {
+                let Opened { session: (client, _), found, .. } = &opened;
                 if self.0.used.load(Ordering::Acquire) && found.has_commit_check {
                     // If standbys are missing, the commit check below would wait, and the operator
                     // would not learn why.
-                    self.expect_standbys(&client).await?;
-                    let check = inspect_database::commit_check(&client, self.0.slot);
+                    self.expect_standbys(client).await?;
+                    let check = inspect_database::commit_check(client, self.0.slot);
                     let checked = timeout(PG_ANSWER_WAIT, check).await;
                     self.learn_position(checked.unwrap_or(Err(Failure::TimedOut))?);
+                    // During the check, another node may have registered a newer history.
+                    if !self.accepts(&opened) {
+                        return Ok(None);
+                    }
                 }
-                self.learn(&found, found.seen.newest());
+                self.learn(found, found.seen.newest());
             }
         }
-        Ok(Some((client, driver)))
+        Ok(Some(opened.session))
+    }
+
+    fn accepts(&self, opened: &Opened) -> bool {
+        let known = opened.known(&self.0.memory);
+        decide(known.as_ref(), &opened.found.seen) == DatabaseDecision::Accept
     }
 
     /// Returns an error if commits on this connection would wait for missing standbys.
@@ -314,7 +322,7 @@ impl Connector {
 
     /// Registers a change of the history in a separate task. If the caller stops waiting, this task
     /// still ends the transaction. In the caller's task, the transaction would stay open, with its
-    /// lock.
+    /// lock. Returns `None` if the registered history is not the newest known history.
     async fn register(
         &self,
         client: Client,
@@ -338,7 +346,8 @@ impl Connector {
                 "the database has a new primary or a new cluster; recorded the change"
             );
             connector.learn(&found, Some(&row));
-            Ok(Some(client))
+            let newest = connector.0.memory.known_history(found.deployment.as_deref());
+            Ok(newest.is_none_or(|newest| newest.token == row.token).then_some(client))
         });
         registered.await.unwrap_or_else(|error| Err(Failure::Panicked(error.to_string())))
     }

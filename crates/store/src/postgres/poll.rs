@@ -74,7 +74,10 @@ impl Changes {
 pub(super) struct Poller {
     client: Client,
     connector: Connector,
+    /// The time before the connection was opened.
     opened: Instant,
+    /// The time at which the database's history was accepted.
+    accepted: Instant,
     node: NodeId,
     snapshot: Statement,
     counts: Statement,
@@ -90,7 +93,12 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    pub(super) async fn new(client: Client, opened: Instant, shared: &Shared) -> Done<Self> {
+    pub(super) async fn new(
+        client: Client,
+        opened: Instant,
+        accepted: Instant,
+        shared: &Shared,
+    ) -> Done<Self> {
         let counts = client.prepare(CHANGED_COUNTS).await?;
         let (snapshot, catalogue) =
             (client.prepare(SNAPSHOT).await?, client.prepare(CATALOGUE).await?);
@@ -103,6 +111,7 @@ impl Poller {
             client,
             connector: shared.connector.clone(),
             opened,
+            accepted,
             node: shared.node,
             snapshot,
             counts,
@@ -119,7 +128,9 @@ impl Poller {
 
     /// Returns whether the connection must not be used any more.
     pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed() || self.connector.may_see_unconfirmed(self.opened)
+        self.client.is_closed()
+            || self.connector.may_see_unconfirmed(self.opened)
+            || self.connector.memory().is_outdated(self.accepted)
     }
 
     /// Returns the current position, which includes every transaction that is committed now.

@@ -364,10 +364,11 @@ async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
     let opened = Instant::now();
     let open = shared.connector.open(" -c enable_seqscan=off", Some(Box::new(listener)));
     let (client, _) = timeout(PG_CONNECT_WAIT, open).await.map_err(|_| Failure::TimedOut)??;
+    let accepted = Instant::now();
     // Every commit of this node waits for the publisher, so no step may wait without a limit.
     let ready = async {
         client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
-        Poller::new(client, opened, shared).await
+        Poller::new(client, opened, accepted, shared).await
     };
     timeout(PG_CONNECT_WAIT, ready).await.map_err(|_| Failure::TimedOut)?
 }

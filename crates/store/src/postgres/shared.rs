@@ -18,6 +18,7 @@ use super::answer_wait::await_commit;
 use super::clock::Clock;
 use super::connect::Sessions;
 use super::connector::Connector;
+use super::job_places::JobPlaces;
 use super::{connect, inspect_database};
 
 /// A period in which this node cannot use the database.
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(super) follows: BuyerFilter,
     pub(super) state: StoreState,
     pub(crate) connector: Connector,
+    pub(super) jobs: JobPlaces,
     pub(super) writes: Sessions,
     pub(super) reads: Sessions,
     pub(super) commits: mpsc::Sender<CommitMessage>,

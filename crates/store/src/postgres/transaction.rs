@@ -9,6 +9,7 @@ use doorbuster_core::{Millis, Order};
 use tokio::runtime::Handle;
 
 use super::connect::TransactionSession;
+use super::job_places::JobPlace;
 use super::ledger::{LiveConnection, Params, PostgresLedger};
 use super::prefetch::{BEGIN, NOW};
 use super::row_cache::RowCache;
@@ -140,6 +141,24 @@ impl Postgres {
         again: RetryUnknown,
         work: impl Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + Send + Sync + 'static,
     ) -> StoreResult<T> {
+        let place = self.shared().jobs.enter()?;
+        self.run_job(again, Some(place), work).await
+    }
+
+    /// Renews a lease with `work`, even if too many other transactions wait.
+    pub(crate) async fn lease_job<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + Send + Sync + 'static,
+    ) -> StoreResult<T> {
+        self.run_job(RetryUnknown::Allowed, None, work).await
+    }
+
+    async fn run_job<T: Send + 'static>(
+        &self,
+        again: RetryUnknown,
+        place: Option<JobPlace>,
+        work: impl Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + Send + Sync + 'static,
+    ) -> StoreResult<T> {
         self.shared().state.check_accepting()?;
         let action = actions::current();
         let work = move |ledger: &mut PostgresLedger<'_>| {
@@ -150,7 +169,7 @@ impl Postgres {
         self.run_to_completion(async move {
             let mut tries = RetryState::new();
             loop {
-                let failure = match attempt(&shared, &work).await {
+                let failure = match attempt(&shared, &work, place.as_ref()).await {
                     Ok(done) => match tries.confirm(&shared).await {
                         Ok(()) => return Ok(done.publish(&shared, &tries).await),
                         Err(failure) => failure,
@@ -247,12 +266,20 @@ pub(super) async fn end_transaction(session: TransactionSession, failure: Option
 
 /// Makes one attempt, on a thread that may block. The attempt gets the thread before it gets a
 /// database session. Otherwise it could wait for a thread while it keeps a session that settling
-/// needs.
-async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<CommittedResult<T>, Failure>
+/// needs. A renewal of a lease has no place, and waits for no other transaction's thread.
+async fn attempt<T, W>(
+    shared: &Arc<Shared>,
+    work: &Arc<W>,
+    place: Option<&JobPlace>,
+) -> Result<CommittedResult<T>, Failure>
 where
     T: Send + 'static,
     W: Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + Send + Sync + 'static,
 {
+    let _thread = match place {
+        Some(_) => Some(shared.jobs.thread().await?),
+        None => None,
+    };
     let (shared, work, runtime) = (Arc::clone(shared), Arc::clone(work), Handle::current());
     let (object, outcome) = tokio::task::spawn_blocking(move || {
         let object = runtime.block_on(connect::get_for_transaction(&shared.writes))?;

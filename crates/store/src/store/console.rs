@@ -218,7 +218,7 @@ impl Store {
         about: &str,
     ) -> StoreResult<()> {
         let about = about.to_owned();
-        self.job(RetryUnknown::Allowed, move |tx| {
+        self.lease_job(move |tx| {
             let until = tx.now().plus(lease_ms);
             tx.run(RENEW_NODE_LEASE, &values![node, until, &about]).map(drop)
         })

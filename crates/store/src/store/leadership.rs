@@ -1,7 +1,6 @@
 //! The lease of the leader. At most one node has this lease at a time.
 use crate::limits::LEASE_END_MAX_MS;
 use crate::sql::{Statement, statement, values};
-use crate::transaction::RetryUnknown;
 
 use super::{Store, StoreResult};
 
@@ -18,7 +17,7 @@ impl Store {
     /// Takes or renews the lease of the leader for `lease_ms`. Returns whether this node has the
     /// lease now.
     pub async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
-        self.job(RetryUnknown::Allowed, move |tx| {
+        self.lease_job(move |tx| {
             let now = tx.now();
             let values = values![node, now.plus(lease_ms), now, now.plus(LEASE_END_MAX_MS)];
             Ok(tx.run(TAKE_LEADER_LEASE, &values)? > 0)

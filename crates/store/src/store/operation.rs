@@ -42,6 +42,21 @@ impl Store {
         }
     }
 
+    /// Renews a lease with `work`. In PostgreSQL, the renewal waits for few other transactions.
+    pub(super) async fn lease_job<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut Transaction<'_, '_>) -> Done<T> + Send + Sync + 'static,
+    ) -> StoreResult<T> {
+        match self {
+            Self::Sqlite(_) => self.job(RetryUnknown::Allowed, work).await,
+            Self::Postgres(s) => {
+                let work =
+                    move |ledger: &mut PostgresLedger<'_>| work(&mut Transaction::Postgres(ledger));
+                Box::pin(s.lease_job(work)).await
+            }
+        }
+    }
+
     /// Returns every row of a query, from a new snapshot.
     pub(super) async fn all<T: Send + 'static, const N: usize>(
         &self,

@@ -29,6 +29,7 @@ mod reconciliation;
 mod restore;
 mod tls;
 mod unreadable;
+mod waiting_jobs;
 mod waitlist;
 
 use doorbuster_testkit::{postgres as cluster, watch};

@@ -1,13 +1,24 @@
 //! Tests the requests that an edge answers itself, and the requests that it remembers.
+use doorbuster_api::problem::Problem;
 use doorbuster_auth::{NewToken, token};
-use doorbuster_config::{Flags, load};
+use doorbuster_config::{Flags, NamedNodes, load};
 use doorbuster_core::gate::pass::{Membership, PassTerms};
+use doorbuster_engine::edge::keys::NodeSettings;
 use doorbuster_testkit::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::*;
 use crate::purchase_headers::PurchaseHeader;
 
 const SECRET: &str = "a secret of the shop, long enough for anyone";
+
+async fn app(dir: &TempDir) -> Arc<App> {
+    let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
+    let environment = [("DOORBUSTER_AUTH__BUYER_SECRET".into(), SECRET.into())];
+    let settings = load(&flags, environment).expect("valid settings");
+    super::super::tests::app(dir, &settings, 1).await
+}
 
 #[test]
 fn a_request_may_hold_an_order_unless_a_node_answered_that_it_holds_none() {
@@ -58,10 +69,7 @@ fn pages_sales_and_their_status_are_served_here_and_everything_else_by_nodes() {
 #[tokio::test]
 async fn a_passed_request_is_remembered_by_the_buyer_of_its_token_or_of_its_pass() {
     let dir = TempDir::new();
-    let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
-    let environment = [("DOORBUSTER_AUTH__BUYER_SECRET".into(), SECRET.into())];
-    let settings = load(&flags, environment.into_iter()).expect("valid settings");
-    let app = super::super::tests::app(&dir, &settings, 1).await;
+    let app = app(&dir).await;
     let (now, forever) = (app.node.now(), Millis(i64::MAX));
     let terms = PassTerms {
         buyer: "anna",
@@ -98,4 +106,41 @@ async fn a_passed_request_is_remembered_by_the_buyer_of_its_token_or_of_its_pass
         "a pass for another item must not identify the buyer"
     );
     assert_eq!(hash_of(None, None, body), None);
+}
+
+#[tokio::test]
+async fn after_the_answer_overloaded_the_client_pauses_and_its_request_holds_no_order() {
+    let dir = TempDir::new();
+    let app = app(&dir).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let serving = tokio::spawn(async move {
+        for problem in [Problem::overloaded(1), Problem::unavailable("later", 1)] {
+            let (mut client, _) = listener.accept().await.expect("the edge connects");
+            let read = client.read(&mut [0; 4_096]).await.expect("a request");
+            assert!(read > 0);
+            let body = String::from_utf8(problem.to_json()).expect("JSON");
+            let (status, len) = (problem.status(), body.len());
+            let head = format!("HTTP/1.1 {status} -\r\nconnection: close\r\ncontent-length: {len}");
+            let answer = format!("{head}\r\n\r\n{body}");
+            client.write_all(answer.as_bytes()).await.expect("the edge reads");
+        }
+    });
+    let nodes = [NamedNodes::look_up(address).expect("an address")];
+    let node = EdgeNode::new(&nodes, &[], app.node.id_key(), NodeSettings::default());
+    let node = node.expect("valid addresses");
+    let peer = std::net::IpAddr::from([127, 0, 0, 1]);
+    let mut found = Vec::new();
+    for own in [RequestHash(1), RequestHash(2)] {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = http::Uri::from_static("/v1/orders");
+        let client = ClientAddress { address: peer, disagreeing: None };
+        let reply = buy(&app, &node, (request, client), Some(own)).await;
+        assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let pause = app.overload_pause(peer, Some(&PurchaseReply::Rendered(reply)));
+        found.push((pause.is_some(), app.node.holders().holds(own)));
+    }
+    assert_eq!(found, [(true, false), (false, true)]);
+    serving.await.expect("the node answers both requests");
 }

@@ -50,8 +50,12 @@ fn named(addresses: &[SocketAddr]) -> Vec<NamedNodes> {
     addresses.iter().map(|address| look_up(address).expect("an address")).collect()
 }
 
+/// Returns nodes that are ready, as after their first check.
 fn upstreams(addresses: &[SocketAddr]) -> Upstreams {
-    Upstreams::new(&named(addresses))
+    let upstreams = Upstreams::new(&named(addresses));
+    assert_eq!(upstreams.ready(), 0, "a node must not be ready before its first check");
+    upstreams.all.load().iter().for_each(|upstream| upstream.set_state(UpstreamState::Ready));
+    upstreams
 }
 
 fn request(method: Method, path: &'static str) -> Request<Body> {
@@ -184,7 +188,7 @@ async fn a_node_that_is_not_ready_comes_last_and_a_node_without_the_role_api_get
 async fn nodes_whose_addresses_stay_keep_their_state_and_new_nodes_get_requests() {
     let [one, two, three] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let upstreams = upstreams(&[one, two]);
-    upstreams.all.load()[1].set_state(UpstreamState::Lost);
+    let removed = upstreams.all.load()[0].clone();
     assert!(
         !upstreams.set_addresses(&named(&[one, two])),
         "equal addresses must count as unchanged"
@@ -192,7 +196,8 @@ async fn nodes_whose_addresses_stay_keep_their_state_and_new_nodes_get_requests(
     assert!(upstreams.set_addresses(&named(&[two, three, two])));
     let all = upstreams.all.load();
     let states: Vec<_> = all.iter().map(|node| (node.address, node.state())).collect();
-    assert_eq!(states, [(two, UpstreamState::Lost), (three, UpstreamState::Ready)]);
+    assert_eq!(states, [(two, UpstreamState::Ready), (three, UpstreamState::Lost)]);
+    assert_eq!(removed.state(), UpstreamState::Lost, "the relay must leave the removed node");
 }
 
 #[test]
@@ -211,6 +216,7 @@ fn a_name_that_cannot_be_looked_up_again_keeps_its_addresses() {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_ready_again_in_time_keeps_the_relay() {
     let upstream = Arc::new(Upstream::new(SocketAddr::from(([127, 0, 0, 1], 1))));
+    upstream.set_state(UpstreamState::Ready);
     let watched = upstream.clone();
     let waiting = tokio::spawn(async move { watched.unready_for(Duration::from_secs(2)).await });
     let has_ended = async |after_ms| {

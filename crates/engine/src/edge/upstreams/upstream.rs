@@ -1,4 +1,5 @@
 //! One node behind an edge: its connections, its state and its checks.
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,6 +30,10 @@ const IDLE_MAX: Duration = Duration::from_millis(800);
 const IDLE_CONNECTIONS_MAX: usize = 512;
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 const CHECK_MAX: Duration = Duration::from_secs(1);
+/// The error codes that say that the whole system or this process has no free file handle. All Unix
+/// systems use these numbers.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 /// Whether a node can serve buyers. The states are sorted: an edge prefers a node with an earlier
 /// state.
@@ -38,7 +43,7 @@ pub enum UpstreamState {
     Ready,
     /// The node is stopping, or its snapshot of the store is too old.
     NotReady,
-    /// The node does not answer.
+    /// The node does not answer, or the edge has not checked the node yet.
     Lost,
     /// The node lacks the role `api`. An edge passes no requests to this node, because the node
     /// would answer buyers with `404`.
@@ -70,6 +75,27 @@ impl UpstreamState {
 pub(super) struct Failed {
     /// The request, if no part of it was sent. `None` if the node may have got a part of it.
     pub(super) unsent: Option<Box<Request<Body>>>,
+    /// Whether this machine had no file handle or no port for a connection. This says nothing about
+    /// the node.
+    pub(super) is_local: bool,
+}
+
+impl Failed {
+    /// The node may have got a part of the request.
+    const UNANSWERED: Self = Self { unsent: None, is_local: false };
+}
+
+/// Why the edge has no new connection to a node.
+struct NotConnected {
+    is_local: bool,
+}
+
+impl From<io::Error> for NotConnected {
+    fn from(error: io::Error) -> Self {
+        let is_local = error.kind() == io::ErrorKind::AddrNotAvailable
+            || matches!(error.raw_os_error(), Some(ENFILE | EMFILE));
+        Self { is_local }
+    }
 }
 
 #[derive(Debug)]
@@ -81,7 +107,8 @@ pub(in crate::edge) struct Upstream {
 
 impl Upstream {
     pub(super) fn new(address: SocketAddr) -> Self {
-        Self { address, state: watch::Sender::new(UpstreamState::Ready), idle: Mutex::default() }
+        // The node is not ready before its first check, because it may lack the role `api`.
+        Self { address, state: watch::Sender::new(UpstreamState::Lost), idle: Mutex::default() }
     }
 
     pub(super) fn state(&self) -> UpstreamState {
@@ -132,15 +159,17 @@ impl Upstream {
             match self.clone().send_on(connection, request, answer_max).await {
                 // The node closed this connection before it got any part of the request, so another
                 // connection is tried.
-                Err(Failed { unsent: Some(unsent) }) => request = *unsent,
+                Err(Failed { unsent: Some(unsent), .. }) => request = *unsent,
                 answered => return answered,
             }
         }
         match self.connect().await {
-            Some(connection) => self.send_on(connection, request, answer_max).await,
-            None => {
-                self.mark_lost();
-                Err(Failed { unsent: Some(Box::new(request)) })
+            Ok(connection) => self.send_on(connection, request, answer_max).await,
+            Err(NotConnected { is_local }) => {
+                if !is_local {
+                    self.mark_lost();
+                }
+                Err(Failed { unsent: Some(Box::new(request)), is_local })
             }
         }
     }
@@ -153,9 +182,11 @@ impl Upstream {
     ) -> Result<Response<Incoming>, Failed> {
         let answer = timeout(answer_max, connection.try_send_request(request)).await;
         // If the response is late, the node is not necessarily lost. The checks detect a lost node.
-        let Ok(answer) = answer else { return Err(Failed { unsent: None }) };
-        let response =
-            answer.map_err(|mut error| Failed { unsent: error.take_message().map(Box::new) })?;
+        let Ok(answer) = answer else { return Err(Failed::UNANSWERED) };
+        let response = answer.map_err(|mut error| {
+            let unsent = error.take_message().map(Box::new);
+            Failed { unsent, is_local: false }
+        })?;
         // The connection can be used again when the response's body has been read.
         drop(tokio::spawn(async move {
             if connection.ready().await.is_ok() {
@@ -187,13 +218,17 @@ impl Upstream {
         }
     }
 
-    async fn connect(&self) -> Option<SendRequest<Body>> {
-        let stream = timeout(CONNECT_MAX, TcpStream::connect(self.address)).await.ok()?.ok()?;
-        stream.set_nodelay(true).ok()?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    async fn connect(&self) -> Result<SendRequest<Body>, NotConnected> {
+        let by_node = NotConnected { is_local: false };
+        let connecting = timeout(CONNECT_MAX, TcpStream::connect(self.address)).await;
+        let Ok(stream) = connecting else { return Err(by_node) };
+        let stream = stream?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|_| by_node)?;
         // The task ends with the connection.
         drop(tokio::spawn(async move { connection.with_upgrades().await }));
-        Some(sender)
+        Ok(sender)
     }
 
     /// Runs until the future is dropped.
@@ -201,11 +236,10 @@ impl Upstream {
         let mut before = UpstreamState::Ready;
         loop {
             let asked_at = edge.own_time();
-            let checked =
-                timeout(CHECK_MAX, self.check(edge.about_text(EDGE_HEADER))).await.ok().flatten();
-            let state = checked.map_or(UpstreamState::Lost, |(state, _)| state);
+            let checked = timeout(CHECK_MAX, self.check(edge.about_text(EDGE_HEADER))).await;
+            let (state, time) = checked.unwrap_or((UpstreamState::Lost, None));
             self.set_state(state);
-            if let Some((_, time)) = checked {
+            if let Some(time) = time {
                 edge.read_clock(time, asked_at);
             }
             self.log_change(std::mem::replace(&mut before, state), state);
@@ -236,16 +270,23 @@ impl Upstream {
         }
     }
 
-    /// Requests the node's `/healthz`, and returns the node's state and the store's time. Returns
-    /// `None` if the node does not answer, or if it is an edge.
+    /// Requests the node's `/healthz`, and returns the node's state and the store's time. There is
+    /// no time if the node does not answer, or if it is an edge. It then counts as lost. If this
+    /// machine could not open a connection, the state stays the same.
     async fn check(
         self: &Arc<Self>,
         about: Option<HeaderValue>,
-    ) -> Option<(UpstreamState, Millis)> {
-        let headers = self.request_health(about.map(|about| (EDGE_HEADER, about))).await.ok()?;
-        let text = headers.get(TIME_HEADER)?.to_str().ok()?;
-        let time = Millis(text.parse().ok()?);
-        Some((UpstreamState::parse(headers.get(STATE_HEADER)), time))
+    ) -> (UpstreamState, Option<Millis>) {
+        let headers = match self.request_health(about.map(|about| (EDGE_HEADER, about))).await {
+            Ok(headers) => headers,
+            Err(Failed { is_local: true, .. }) => return (self.state(), None),
+            Err(Failed { .. }) => return (UpstreamState::Lost, None),
+        };
+        let text = headers.get(TIME_HEADER).and_then(|time| time.to_str().ok());
+        match text.and_then(|text| text.parse::<i64>().ok()) {
+            Some(time) => (UpstreamState::parse(headers.get(STATE_HEADER)), Some(Millis(time))),
+            None => (UpstreamState::Lost, None),
+        }
     }
 
     /// Opens the WebSocket of a relay. Returns `None` if the node refuses it or does not answer.
@@ -288,7 +329,7 @@ impl Upstream {
         // The connection can be used again only after the body was read.
         match timeout(CHECK_MAX, axum::body::to_bytes(Body::new(body), 64 * 1024)).await {
             Ok(Ok(_)) => Ok(answer.headers),
-            Ok(Err(_)) | Err(_) => Err(Failed { unsent: None }),
+            Ok(Err(_)) | Err(_) => Err(Failed::UNANSWERED),
         }
     }
 }
@@ -306,5 +347,17 @@ mod tests {
         assert_eq!(UpstreamState::parse(None), UpstreamState::Ready);
         let later = HeaderValue::from_static("later");
         assert_eq!(UpstreamState::parse(Some(&later)), UpstreamState::Ready);
+    }
+
+    #[test]
+    fn a_connection_fails_because_of_this_machine_only_without_a_free_handle_or_port() {
+        let is_local = |error: io::Error| NotConnected::from(error).is_local;
+        for code in [ENFILE, EMFILE] {
+            assert!(is_local(io::Error::from_raw_os_error(code)), "{code}");
+        }
+        assert!(is_local(io::ErrorKind::AddrNotAvailable.into()));
+        for kind in [io::ErrorKind::ConnectionRefused, io::ErrorKind::TimedOut] {
+            assert!(!is_local(kind.into()), "{kind}");
+        }
     }
 }

@@ -47,7 +47,7 @@ async fn two_leaders_refill_and_repair_the_same_slots_consistently() {
     let sold = sell_out_from(&[&first, &second], STOCK - early).await;
     is_sold(&first, STOCK, early + sold).await;
     let repairs = first.audit().await.repairs;
-    assert!(repairs >= 1, "the slots must be repaired");
+    assert!(repairs >= 4, "each slot must be repaired, but there were only {repairs} repairs");
     assert!(second.audit().await.findings.is_empty());
     both_led([&first, &second]);
     first.stop().await;
