@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::sales::open_sale;
+use crate::sales::{buy, lossy_proxy, open_sale};
 use crate::test_server::{KEY, TempDir, TestServer, program, run, stand_in};
 
 #[test]
@@ -255,6 +255,28 @@ fn many_orders_are_listed_and_confirmed_before_they_change() {
     ask(&["order", "cancel", "--sale", "spring", "--yes"]).stdout_of_success();
     let left = ["order", "list", "--sale", "spring", "--state", "reserved", "--json"];
     assert_eq!(ask(&left).json()["orders"], json!([]));
+}
+
+#[test]
+fn an_order_whose_answer_is_lost_is_unknown_and_the_next_orders_are_not_tried() {
+    let temp_dir = TempDir::new();
+    let server = open_sale(&temp_dir);
+    let order = buy(server.url(), &server.token(&temp_dir, "alice"));
+    let id = order["id"].as_str().expect("an order");
+    let file = temp_dir.join("orders.txt");
+    std::fs::write(&file, format!("{id}\nord_next\n")).expect("a file");
+    let url = lossy_proxy(server.url(), "/cancel");
+    let mut cancel = program(&temp_dir);
+    cancel.args(["order", "cancel", "--yes", "--json", "--url", &url, "--key", KEY, "--file"]);
+    let done = run(cancel.arg(&file));
+    assert_eq!(done.code(), Some(1), "{}", done.err());
+    assert!(done.err().contains("1 more orders were not tried"), "{}", done.err());
+    let report = done.json();
+    assert_eq!((&report["changed"], &report["refused"]), (&json!([]), &json!([])), "{report}");
+    assert_eq!(report["unknown"][0]["order"], id, "{report}");
+    assert_eq!(report["not_tried"], json!(["ord_next"]));
+    let shown = server.ask(&temp_dir, &["order", "show", id, "--json"]).json();
+    assert_eq!(shown["state"], "cancelled", "the server must have changed the order");
 }
 
 #[test]

@@ -21,6 +21,8 @@ fn a_triggered_payment_fails_arrives_with_a_wrong_amount_and_pays_the_order() {
     let text = trigger(&["--amount", "1.234"]).stderr_of_failure(2);
     assert!(text.contains("an amount in CNY, which has 2 decimal places"), "{text}");
     assert_eq!(trigger(&["--failed", "--json"]).json()["outcome"], "noted");
+    let list = test_server.ask(&temp_dir, &["order", "payments", id, "--json"]).json();
+    assert_eq!(list["payments"][0]["state"], "failed", "{list}");
     assert_eq!(trigger(&["--amount", "0.99", "--json"]).json()["outcome"], "refunded");
     assert_eq!(state(), "reserved", "a failed or wrong payment must not pay the order");
     let output = trigger(&[]).stdout_of_success();

@@ -352,7 +352,7 @@ fn load_without_a_sale_fails() {
 }
 
 /// Starts a proxy that drops the answer to each request with this word. Returns the proxy's URL.
-fn lossy_proxy(url: &str, word: &'static str) -> String {
+pub fn lossy_proxy(url: &str, word: &'static str) -> String {
     let upstream = url.strip_prefix("http://").expect("an address").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
