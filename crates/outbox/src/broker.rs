@@ -85,7 +85,7 @@ impl Brokers {
     ) -> Result<(), DeliveryError> {
         // The setting `brokers.hosts` may have changed since the endpoint was added, so each
         // delivery checks the address.
-        let address = self.guard.check(&endpoint.url).map_err(DeliveryError::new)?;
+        let address = self.guard.check(&endpoint.url).map_err(DeliveryError::local)?;
         let broker = self.broker(endpoint, &address)?;
         let message = doorbuster_brokers::Message {
             id: message.id.clone(),

@@ -40,10 +40,18 @@ pub(crate) struct DeliveryError {
     pub is_final: bool,
     /// Whether the receiver wants no further messages of any kind.
     pub is_gone: bool,
+    /// Whether the reason lies in this server, and nothing was sent.
+    pub is_local: bool,
 }
 
 impl DeliveryError {
     pub fn new(error: impl Into<String>) -> Self {
-        Self { error: error.into(), pause_ms: 0, is_final: false, is_gone: false }
+        Self { error: error.into(), pause_ms: 0, is_final: false, is_gone: false, is_local: false }
+    }
+
+    /// Another node may be able to send the message, for example because it was built with support
+    /// for the kind of broker.
+    pub fn local(error: impl Into<String>) -> Self {
+        Self { is_local: true, ..Self::new(error) }
     }
 }

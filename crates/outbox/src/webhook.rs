@@ -39,7 +39,7 @@ impl Webhooks {
 
     fn client(&self) -> Result<reqwest::Client, DeliveryError> {
         let made = self.client.get();
-        made.map_err(|error| DeliveryError::new(format!("cannot create an HTTP client: {error}")))
+        made.map_err(|error| DeliveryError::local(format!("cannot create an HTTP client: {error}")))
     }
 
     pub(super) fn renew_client(&self) {
@@ -99,6 +99,7 @@ impl Webhooks {
             pause_ms,
             is_final: is_final(status),
             is_gone: status == StatusCode::GONE,
+            is_local: false,
         })
     }
 }

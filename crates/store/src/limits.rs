@@ -1,8 +1,9 @@
 //! Every bound of a store, and its effect.
 use std::time::Duration;
 
-/// The largest number of jobs that wait for the writer. At the bound, a job is refused at once
-/// ([`crate::StoreError::Unavailable`]) and has no effect.
+/// The largest number of jobs that wait for the writer of SQLite, or that wait or run in
+/// PostgreSQL. At the bound, a job is refused at once ([`crate::StoreError::Unavailable`]) and has
+/// no effect. Renewals of the leases of nodes and of the leader do not count in PostgreSQL.
 pub const WRITE_QUEUE_MAX: usize = 8_192;
 /// The largest number of jobs that wait for a reader. At the bound, a job is refused at once.
 pub const READ_QUEUE_MAX: usize = 4_096;
@@ -127,13 +128,11 @@ pub const PG_WRITERS: usize = 6;
 /// The largest number of sessions in which one node reads from PostgreSQL. If all sessions are
 /// busy, callers wait.
 pub const PG_READERS: usize = 4;
-/// The largest number of calls that wait for a session of one kind, and the largest number of
-/// transactions that wait or run. At the bound, a call is refused at once. Renewals of the leases
-/// of nodes and of the leader do not count as transactions here.
+/// The largest number of calls that wait for a session. At the bound, a call is refused at once.
 pub const PG_WAITING_MAX: usize = 1_024;
 /// The largest number of transactions that have a thread at the same time. It is higher than
-/// [`PG_WRITERS`], so that no session waits for a transaction. At the bound, a transaction waits
-/// for up to [`PG_POOL_WAIT`]. A renewal of a lease does not wait.
+/// [`PG_WRITERS`], so that no session waits for a transaction. At the bound, an attempt of
+/// a transaction waits for up to [`PG_POOL_WAIT`]. A renewal of a lease does not wait.
 pub const PG_JOB_THREADS_MAX: usize = 12;
 /// How long a call waits for a session. After that time, the call is refused.
 pub const PG_POOL_WAIT: Duration = Duration::from_secs(3);

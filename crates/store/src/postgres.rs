@@ -20,7 +20,7 @@ use doorbuster_core::Millis;
 use crate::contract::{OpenError, PostgresOptions};
 use crate::failure::StoreState;
 use crate::limits::{
-    COMMIT_CHECK_SLOTS, PG_COMMITS_MAX, PG_JOB_THREADS_MAX, PG_READERS, PG_WAITING_MAX, PG_WRITERS,
+    COMMIT_CHECK_SLOTS, PG_COMMITS_MAX, PG_JOB_THREADS_MAX, PG_READERS, PG_WRITERS, WRITE_QUEUE_MAX,
 };
 
 mod acknowledged;
@@ -107,7 +107,7 @@ impl Postgres {
             follows,
             state: StoreState::new(on_fatal),
             connector,
-            jobs: JobPlaces::new(PG_WAITING_MAX, PG_JOB_THREADS_MAX),
+            jobs: JobPlaces::new(WRITE_QUEUE_MAX, PG_JOB_THREADS_MAX),
             writes,
             reads,
             commits,

@@ -199,6 +199,8 @@ pub fn apply_refund_answer<L: Ledger + ?Sized>(
     }
     let update = match update {
         RefundUpdate::Failed(_) => update,
+        // A message reported the failure after the provider had accepted the request.
+        RefundUpdate::Accepted { .. } if has_failed_by_message(&refund) => return Ok(Some(refund)),
         // Both reports say that the provider accepted the request. But the answer may be outdated,
         // so the server queries the provider about the progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
@@ -222,6 +224,11 @@ fn retry_jitter(refund: &Refund) -> u32 {
 
 fn has_come_back(refund: &Refund) -> bool {
     error_prefix(refund) == CAME_BACK_PREFIX
+}
+
+/// Returns whether a message made the refund fail, and not the last of the server's tries.
+fn has_failed_by_message(refund: &Refund) -> bool {
+    refund.state == RefundState::Failed && refund.tries < REFUND_TRIES_MAX
 }
 
 /// Returns which of the two prefixes the refund's error begins with, or an empty text.

@@ -155,17 +155,20 @@ async fn wait_for_batch(node: &Node, until: Instant) -> Result<(), EngineError> 
 /// call, they would get them only when the leases lapse.
 async fn release_leases(node: &Node) -> Result<(), EngineError> {
     *node.this_node().lock_leases().await = true;
-    if node.layout().is_node_local() {
-        let own = own_slots(node);
-        for grant in
-            node.store().open_grants().await?.iter().filter(|grant| own.contains(&grant.slot))
-        {
-            node.store().close_grant(grant.id, CloseCause::LeaseLapsed).await?;
-        }
-    }
+    // The lease is released even if a grant cannot be closed. Another node then closes the grant.
+    let closed = if node.layout().is_node_local() { close_grants(node).await } else { Ok(()) };
     node.store().renew_node_lease(node.id(), 0, "{}").await?;
     if node.control().leads() {
         node.store().take_leader_lease(node.id().0, 0).await?;
+    }
+    closed
+}
+
+async fn close_grants(node: &Node) -> Result<(), EngineError> {
+    let own = own_slots(node);
+    let open = node.store().open_grants().await?;
+    for grant in open.iter().filter(|grant| own.contains(&grant.slot)) {
+        node.store().close_grant(grant.id, CloseCause::LeaseLapsed).await?;
     }
     Ok(())
 }

@@ -33,7 +33,10 @@ pub(super) fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, O
         SendError::UnreadableEvent(error) => {
             (SendOutcome::Unsendable { error: error.clone() }, Some(error))
         }
-        SendError::Deferred(error) => (SendOutcome::Deferred { error: error.clone() }, Some(error)),
+        SendError::Deferred(error)
+        | SendError::Refused(DeliveryError { error, is_local: true, .. }) => {
+            (SendOutcome::Deferred { error: error.clone() }, Some(error))
+        }
         SendError::Refused(DeliveryError { error, is_gone: true, .. }) => {
             (SendOutcome::Gone, Some(error))
         }

@@ -310,6 +310,8 @@ fn each_delivery_error_leads_to_its_outcome() {
     };
     assert_eq!(delivery_outcome(Ok(())), (SendOutcome::Delivered, None));
     assert_eq!(of(SendError::Deferred(error())), SendOutcome::Deferred { error: error() });
+    let local = SendError::Refused(DeliveryError::local(error()));
+    assert_eq!(of(local), SendOutcome::Deferred { error: error() });
     assert_eq!(of(SendError::UnreadableEvent(error())), SendOutcome::Unsendable { error: error() });
     assert_eq!(
         of(SendError::Refused(refusal.clone())),

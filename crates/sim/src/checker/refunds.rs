@@ -73,6 +73,11 @@ impl Checker {
             return self.refund_update(update, before, now);
         };
         let asks = match update {
+            RefundUpdate::Accepted { .. }
+                if was.state == RefundState::Failed && was.tries < REFUND_TRIES =>
+            {
+                false
+            }
             RefundUpdate::Accepted { .. } | RefundUpdate::Settled => {
                 was.state != RefundState::Settled && !came_back(was)
             }

@@ -38,6 +38,9 @@ const UPDATE_DELIVERY: Statement = statement(
 );
 const COUNT_PENDING: Statement =
     statement("SELECT count(*) FROM delivery WHERE endpoint_id = $1 AND state = 'pending'");
+const IS_PENDING: Statement = statement(
+    "SELECT 1 FROM delivery WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'",
+);
 const DELIVERIES: Statement = dialects!(
     "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries, d.next_at,
             d.error, d.why, d.at, e.at
@@ -166,7 +169,9 @@ fn redeliver(
     if position > endpoint.position {
         return Ok(Redelivery::Ahead);
     }
-    if pending_count(tx, id)? >= most as u64 {
+    // The request adds no row if the event already waits.
+    let waits = tx.one(IS_PENDING, &values![id, position], |_| Ok(()))?.is_some();
+    if !waits && pending_count(tx, id)? >= most as u64 {
         return Ok(Redelivery::Full);
     }
     tx.run(REDELIVER, &values![id, position, event_about(&event), tx.now()])?;

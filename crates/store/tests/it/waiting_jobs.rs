@@ -2,7 +2,7 @@
 use std::time::{Duration, Instant};
 
 use doorbuster_core::NodeId;
-use doorbuster_store::limits::PG_WAITING_MAX;
+use doorbuster_store::limits::WRITE_QUEUE_MAX;
 use tokio::task::JoinSet;
 
 use crate::cluster;
@@ -27,7 +27,7 @@ async fn a_transaction_over_the_bound_is_refused_at_once_but_a_lease_is_renewed(
         std::thread::sleep(Duration::from_millis(20));
     }
     let mut jobs = JoinSet::new();
-    for _ in 0..=PG_WAITING_MAX {
+    for _ in 0..=WRITE_QUEUE_MAX {
         let store = fixture.store.clone();
         jobs.spawn(async move { store.cancel_drain("spring").await });
     }
