@@ -302,13 +302,12 @@ async fn no_connection_is_made_to_a_host_that_is_no_longer_allowed() {
     buy(&app, 1).await;
     let page = app
         .until(&format!("{one}/deliveries"), "the delivery failed", |page| {
-            page["deliveries"][0]["tries"].as_u64() > Some(0)
+            page["deliveries"][0]["error"].is_string()
         })
         .await;
-    assert_eq!(
-        page["deliveries"][0]["error"],
-        "the setting brokers.hosts does not contain the broker's host"
-    );
+    let delivery = &page["deliveries"][0];
+    assert_eq!(delivery["error"], "the setting brokers.hosts does not contain the broker's host");
+    assert_eq!(delivery["tries"], 0, "another node may allow the host, so no try must count");
     listener.set_nonblocking(true).expect("the test's socket works");
     assert!(
         listener.accept().is_err(),
