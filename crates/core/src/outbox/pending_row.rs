@@ -10,7 +10,7 @@ pub(super) struct PendingRow {
     pub(super) parcel: PendingDelivery,
     /// Whether the store has recorded the row.
     pub(super) saved: bool,
-    /// When the event is tried before its `next_at`. Such an early try does not count.
+    /// The time of a try before `next_at`, if one is planned. Such an early try does not count.
     pub(super) early_at: Option<Millis>,
     /// When this queue recorded the outcome of the last try.
     tried_at: Option<Millis>,
@@ -26,7 +26,7 @@ impl PendingRow {
     }
 
     /// Plans an early try a minute after a failure, because the endpoint may then work again. If
-    /// the endpoint answered another event since the last try, and this early try failed anyway,
+    /// an early try fails although the endpoint has answered another event since the previous try,
     /// the endpoint fails only for this event. Then the event waits for its `next_at`.
     pub(super) fn plan_early_try(
         &mut self,

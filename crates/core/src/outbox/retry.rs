@@ -12,6 +12,8 @@ use crate::value::Millis;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RefusedRun {
     times: u32,
+    /// How many of these tries counted.
+    counted: u32,
     since: Millis,
 }
 
@@ -109,9 +111,9 @@ impl DeliveryQueue {
         }
     }
 
-    /// Decides when an event is retried, and whether it is given up. Returns `None` if the try does
-    /// not count: it came before the event's `next_at`, or its outcome says nothing about the
-    /// event.
+    /// Decides when an event is retried, and whether it is given up. Returns `None` if the outcome
+    /// changes nothing: it says nothing about the event, or an early try failed. An early refusal
+    /// does not count as a try, but makes the event wait for the short pause of refused events.
     fn decide_retry(
         &mut self,
         position: i64,
@@ -121,7 +123,7 @@ impl DeliveryQueue {
         spread: u32,
     ) -> Option<RetryDecision> {
         let before = self.rows.get(&position).map_or(0, |row| row.parcel.tries);
-        let tries = before.saturating_add(1);
+        let tries = before.saturating_add(u32::from(counts));
         let is_last = tries >= self.bounds.tries;
         match outcome {
             SendOutcome::Delivered | SendOutcome::Gone => None,
@@ -131,9 +133,10 @@ impl DeliveryQueue {
                 Some(RetryDecision { error, tries, wait_ms, is_over: is_last })
             }
             SendOutcome::Refused { error } => {
-                let refused =
-                    self.refused.entry(position).or_insert(RefusedRun { times: 0, since: now });
+                let first = RefusedRun { times: 0, counted: 0, since: now };
+                let refused = self.refused.entry(position).or_insert(first);
                 refused.times += 1;
+                refused.counted += u32::from(counts);
                 let refused = *refused;
                 // The endpoint is up, so the pause is short. A new version of the shop may accept
                 // the event, and then the event must not wait long.
@@ -142,7 +145,7 @@ impl DeliveryQueue {
                     error,
                     tries,
                     wait_ms,
-                    is_over: refused.times >= self.bounds.tries
+                    is_over: refused.counted >= self.bounds.tries
                         || self.is_final_refusal(refused, now),
                 })
             }

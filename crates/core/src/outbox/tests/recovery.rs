@@ -119,3 +119,20 @@ fn an_outage_does_not_shorten_the_time_of_refusals() {
         now = queue.next_due_at().expect("a refused event must be tried again");
     }
 }
+
+/// During a deployment, some requests reach the old servers and others get 404. The failures open
+/// the breaker, and each refusal ends the outage.
+#[test]
+fn early_refusals_do_not_shorten_the_time_of_refusals() {
+    let mut queue = production_queue(Vec::new());
+    (1..=12).for_each(|at| queue.add(at, &format!("order-{at}"), true));
+    let (mut now, mut refusals) = (AT, 0);
+    while now.0 - AT.0 < 590_000 {
+        let outcome = |at: i64| if at <= 4 { refused() } else { failed() };
+        let (attempts, dead) = send_all(&mut queue, now, outcome);
+        refusals += attempts;
+        assert_eq!(dead, 0, "an event is dead after {} ms", now.0 - AT.0);
+        now = queue.next_due_at().expect("an event must be tried again").max(now.plus(1));
+    }
+    assert!(refusals > 400, "the refusals must end the outage often: {refusals} attempts");
+}
