@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod counter;
+pub mod dns_lookups;
 pub mod encryption;
 pub mod failpoint;
 pub mod key_set;

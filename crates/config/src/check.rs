@@ -23,7 +23,8 @@ pub(super) use settings_reader::SettingsReader;
 /// The allowed values of `waiting_room.per_sec`. The leader admits a whole number of buyers four
 /// times a second, so the lowest value is four.
 pub const ADMITTED_PER_SEC: RangeInclusive<u64> = 4..=100_000;
-const PEERS_MAX: usize = 64;
+/// The maximum number of nodes in `store.peers`.
+pub const PEERS_MAX: usize = 64;
 
 /// Checks every raw value, and returns the settings or all faults. `faults` has the faults that
 /// were found while the sources were read.

@@ -29,7 +29,7 @@ mod table;
 pub use auth::{AuthSettings, BuyerKeys};
 pub use backup::{BackupSettings, PASSPHRASE_CHARS_MIN};
 pub use backup_place::{BackupPlace, PlaceError};
-pub use check::ADMITTED_PER_SEC;
+pub use check::{ADMITTED_PER_SEC, PEERS_MAX};
 pub use cidr::Cidr;
 pub use deliveries::DeliverySettings;
 pub use fault::{SettingFault, SettingsError};

@@ -1,8 +1,6 @@
 //! Allows outgoing requests only to public addresses and with TLS, unless `webhooks.allow_private`
 //! is set. The guard also checks the IP addresses to which a host name resolves, because a public
 //! name can resolve to a private address.
-mod dns_lookups;
-
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -10,12 +8,19 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use dns_lookups::DnsLookups;
+use doorbuster_base::dns_lookups::{DnsLookups, LookupBounds};
+
+use crate::limits::ENDPOINTS_MAX;
 
 /// How long the server waits for the look-up of a new endpoint's host name. After this time, it
 /// accepts the endpoint without checking the name's addresses. The guard checks them whenever the
 /// server connects to the name.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The bounds of the look-ups. Few look-ups run at the same time, because transactions use the same
+/// pool of blocking threads. The number of names is twice the number of endpoints. So a new
+/// endpoint's name can be resolved even if the look-ups of all endpoints wait.
+const LOOKUP_BOUNDS: LookupBounds = LookupBounds { at_once: 8, names: 2 * ENDPOINTS_MAX };
 
 /// Decides to which addresses the server may send requests.
 #[derive(Clone)]
@@ -35,7 +40,7 @@ impl AddressGuard {
         allow_private: bool,
         names: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
-        Self { allow_private, look_ups: DnsLookups::new(names) }
+        Self { allow_private, look_ups: DnsLookups::new(LOOKUP_BOUNDS, names) }
     }
 
     /// Returns whether requests may connect to this address.

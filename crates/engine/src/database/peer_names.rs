@@ -1,42 +1,32 @@
-//! Resolves the host names of peers. A look-up blocks a thread and cannot be cancelled. So only a
-//! few look-ups run at the same time, and only one for each name. Otherwise look-ups without an
-//! answer could block every thread that the store needs.
+//! Resolves the host names of peers, and remembers their addresses.
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use doorbuster_base::dns_lookups::{DnsLookups, LookupBounds};
+use doorbuster_config::PEERS_MAX;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-/// The maximum number of look-ups at the same time. Further look-ups wait. It is small, because
-/// transactions use the same pool of blocking threads.
-const LOOKUPS_MAX: usize = 4;
+/// Few look-ups run at the same time, because transactions use the same pool of blocking threads.
+const LOOKUP_BOUNDS: LookupBounds = LookupBounds { at_once: 4, names: PEERS_MAX };
 
 /// How long a caller waits for a look-up.
 const LOOKUP_WAIT: Duration = Duration::from_secs(1);
 
-/// Resolves a name. The call blocks the thread.
-type Resolver = Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
-
-/// Resolves the names in `store.peers`, and remembers their addresses. Clones share one memory.
+/// Resolves the names in `store.peers`, and remembers their addresses. Clones share these
+/// addresses.
 #[derive(Clone)]
 pub(super) struct PeerNames {
-    resolver: Resolver,
-    places: Arc<Semaphore>,
-    names: Arc<Mutex<HashMap<String, Arc<PeerName>>>>,
+    look_ups: DnsLookups,
+    known: KnownAddresses,
 }
 
-#[derive(Default)]
-struct PeerName {
-    /// Whether a look-up of this name waits or runs.
-    is_looked_up: AtomicBool,
-    /// The addresses that the last successful look-up found. Each look-up notifies the receivers.
-    addresses: watch::Sender<Vec<SocketAddr>>,
-}
+/// The addresses of the last successful look-up of each name.
+#[derive(Clone, Default)]
+struct KnownAddresses(Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>);
 
 impl PeerNames {
     /// Uses the system's resolver.
@@ -47,62 +37,46 @@ impl PeerNames {
     fn with_resolver(
         resolver: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            resolver: Arc::new(resolver),
-            places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
-            names: Arc::default(),
-        }
+        let known = KnownAddresses::default();
+        let remembered = known.clone();
+        // A look-up stores its result itself, because its callers may have stopped waiting.
+        let look_ups = DnsLookups::new(LOOKUP_BOUNDS, move |name| {
+            let found = resolver(name)?;
+            remembered.lock().insert(name.to_owned(), found.clone());
+            Ok(found)
+        });
+        Self { look_ups, known }
     }
 
     /// Looks up the addresses of a name. If the look-up fails or takes too long, returns the known
     /// addresses.
     pub(super) async fn look_up(&self, name: &str) -> Vec<SocketAddr> {
-        let peer = self.peer(name);
-        let mut addresses = peer.addresses.subscribe();
-        if !peer.is_looked_up.swap(true, Ordering::AcqRel) {
-            // The look-up is a task of its own, so it continues if its callers stop waiting.
-            tokio::spawn(self.clone().resolve_peer(name.to_owned(), peer));
-        }
-        // The wait ends without a change only if it times out.
-        drop(timeout(LOOKUP_WAIT, addresses.changed()).await);
-        addresses.borrow().clone()
+        drop(timeout(LOOKUP_WAIT, self.look_ups.addresses(name)).await);
+        self.known.of(name)
+    }
+}
+
+impl KnownAddresses {
+    fn of(&self, name: &str) -> Vec<SocketAddr> {
+        self.lock().get(name).cloned().unwrap_or_default()
     }
 
-    fn peer(&self, name: &str) -> Arc<PeerName> {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.entry(name.to_owned()).or_default().clone()
-    }
-
-    async fn resolve_peer(self, name: String, peer: Arc<PeerName>) {
-        let found = self.resolve_limited(name).await;
-        peer.is_looked_up.store(false, Ordering::Release);
-        peer.addresses.send_modify(|addresses| {
-            if let Ok(found) = found {
-                *addresses = found;
-            }
-        });
-    }
-
-    /// Runs the look-up as soon as fewer than [`LOOKUPS_MAX`] others run. The look-up counts until
-    /// its function returns, even if no caller waits for it.
-    async fn resolve_limited(&self, name: String) -> io::Result<Vec<SocketAddr>> {
-        let _place = self.places.acquire().await.map_err(io::Error::other)?;
-        let resolver = self.resolver.clone();
-        tokio::task::spawn_blocking(move || resolver(&name)).await.map_err(io::Error::other)?
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<SocketAddr>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Gives the known addresses to the HTTP client, which itself looks up no name.
 impl Resolve for PeerNames {
     fn resolve(&self, name: Name) -> Resolving {
-        let known = self.peer(name.as_str()).addresses.borrow().clone();
+        let known = self.known.of(name.as_str());
         Box::pin(std::future::ready(Ok(Box::new(known.into_iter()) as Addrs)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
 
     use futures_util::future::join_all;
@@ -152,6 +126,6 @@ mod tests {
         let found = join_all(peers.iter().map(|peer| names.look_up(peer))).await;
         assert!(found.iter().all(Vec::is_empty));
         let most = most.load(Ordering::SeqCst);
-        assert!((1..=LOOKUPS_MAX).contains(&most), "{most}");
+        assert!((1..=LOOKUP_BOUNDS.at_once).contains(&most), "{most}");
     }
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinHandle;
 
-use super::dns_lookups::{LOOKUPS_MAX, NAMES_MAX};
 use super::*;
 
 /// Longest wait in these tests.
@@ -158,7 +157,8 @@ async fn until(begun: &Mutex<Vec<String>>, count: usize) {
 #[tokio::test]
 async fn a_name_whose_server_does_not_answer_does_not_delay_other_names() {
     let (guard, hold, begun) = stuck();
-    let mut asking: Vec<_> = (0..2 * LOOKUPS_MAX).map(|_| ask(&guard, "stuck.example")).collect();
+    let mut asking: Vec<_> =
+        (0..2 * LOOKUP_BOUNDS.at_once).map(|_| ask(&guard, "stuck.example")).collect();
     until(&begun, 1).await;
     let other =
         tokio::time::timeout(TIMEOUT, ask(&guard, "b.example")).await.expect("a thread is free");
@@ -168,7 +168,7 @@ async fn a_name_whose_server_does_not_answer_does_not_delay_other_names() {
         ["stuck.example", "b.example"],
         "one look-up must serve all callers"
     );
-    assert_eq!(guard.look_ups.free(), LOOKUPS_MAX - 1);
+    assert_eq!(guard.look_ups.free(), LOOKUP_BOUNDS.at_once - 1);
     // A caller that stops waiting does not cancel the look-up for the other callers.
     let gave_up = asking.remove(0);
     gave_up.abort();
@@ -190,15 +190,16 @@ async fn a_name_whose_server_does_not_answer_does_not_delay_other_names() {
 async fn names_whose_servers_do_not_answer_use_a_bounded_number_of_threads() {
     let (guard, hold, begun) = stuck();
     let asking: Vec<_> =
-        (0..LOOKUPS_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
-    until(&begun, LOOKUPS_MAX).await;
+        (0..LOOKUP_BOUNDS.at_once).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
+    until(&begun, LOOKUP_BOUNDS.at_once).await;
     // No caller waits any more, but the look-ups still use their threads.
     asking.iter().for_each(JoinHandle::abort);
     for asking in asking {
         assert!(asking.await.is_err());
     }
-    let more: Vec<_> =
-        (LOOKUPS_MAX..NAMES_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
+    let more: Vec<_> = (LOOKUP_BOUNDS.at_once..LOOKUP_BOUNDS.names)
+        .map(|n| ask(&guard, format!("stuck-{n}.example")))
+        .collect();
     let too_many = ask(&guard, "stuck.example").await.expect("the task did not panic");
     assert_eq!(
         too_many.expect_err("the bound is reached").to_string(),
@@ -206,7 +207,7 @@ async fn names_whose_servers_do_not_answer_use_a_bounded_number_of_threads() {
     );
     assert_eq!(
         (guard.look_ups.free(), begun.lock().expect("the task did not panic").len()),
-        (0, LOOKUPS_MAX)
+        (0, LOOKUP_BOUNDS.at_once)
     );
     drop(hold);
     for more in more {
@@ -215,5 +216,5 @@ async fn names_whose_servers_do_not_answer_use_a_bounded_number_of_threads() {
             "the name must be looked up when a thread is free"
         );
     }
-    assert_eq!(begun.lock().expect("the task did not panic").len(), NAMES_MAX);
+    assert_eq!(begun.lock().expect("the task did not panic").len(), LOOKUP_BOUNDS.names);
 }

@@ -8,41 +8,50 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
 
-use crate::limits::ENDPOINTS_MAX;
-
-/// The maximum number of look-ups at the same time. It is small, because transactions use the same
-/// pool of blocking threads.
-pub(super) const LOOKUPS_MAX: usize = 8;
-/// The maximum number of names whose look-up runs or waits. Look-ups of further names fail. The
-/// bound is twice the number of endpoints. So a new endpoint's name can be resolved even if the
-/// look-ups of all endpoints wait.
-pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
-
 /// Resolves a name. The call blocks the thread.
 type Resolver = Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
 /// `None` while the look-up waits or runs.
 type LookupResult = Option<Result<Vec<SocketAddr>, String>>;
 
+/// Bounds of look-ups.
+#[derive(Clone, Copy, Debug)]
+pub struct LookupBounds {
+    /// The maximum number of look-ups at the same time.
+    pub at_once: usize,
+    /// The maximum number of names whose look-up runs or waits. Look-ups of further names fail.
+    pub names: usize,
+}
+
+/// Looks up names. A clone has the same look-ups.
 #[derive(Clone)]
-pub(super) struct DnsLookups {
+pub struct DnsLookups {
     resolver: Resolver,
     places: Arc<Semaphore>,
+    names_max: usize,
     running: Arc<Mutex<HashMap<String, watch::Receiver<LookupResult>>>>,
 }
 
 impl DnsLookups {
-    pub(super) fn new(
+    /// Creates look-ups with this resolver.
+    pub fn new(
+        LookupBounds { at_once, names }: LookupBounds,
         resolver: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
         Self {
             resolver: Arc::new(resolver),
-            places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            places: Arc::new(Semaphore::new(at_once)),
+            names_max: names,
             running: Arc::default(),
         }
     }
 
-    pub(super) async fn addresses(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+    /// Returns the addresses of a name. If a look-up of this name already runs, waits for its
+    /// result.
+    ///
+    /// # Errors
+    /// If the look-up fails, or too many names are being looked up.
+    pub async fn addresses(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
         let mut answer = self.join(name)?;
         let found = answer.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
         found.unwrap_or_else(|| Err("the look-up failed".to_owned())).map_err(io::Error::other)
@@ -55,7 +64,7 @@ impl DnsLookups {
         if let Some(answer) = running.get(name) {
             return Ok(answer.clone());
         }
-        if running.len() >= NAMES_MAX {
+        if running.len() >= self.names_max {
             return Err(io::Error::other("too many names are being looked up"));
         }
         let (sender, answer) = watch::channel(None);
@@ -71,16 +80,17 @@ impl DnsLookups {
         sender.send_replace(Some(found));
     }
 
-    /// Runs the look-up as soon as fewer than [`LOOKUPS_MAX`] others run. The look-up counts until
-    /// its function returns, even if no caller waits for it.
+    /// Runs the look-up as soon as the bound allows it. The look-up counts until its function
+    /// returns, even if no caller waits for it.
     async fn resolve_limited(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let _place = self.places.acquire().await.map_err(io::Error::other)?;
         let resolver = self.resolver.clone();
         tokio::task::spawn_blocking(move || resolver(&name)).await.map_err(io::Error::other)?
     }
 
-    #[cfg(test)]
-    pub(super) fn free(&self) -> usize {
+    /// Returns how many more look-ups could run now.
+    #[must_use]
+    pub fn free(&self) -> usize {
         self.places.available_permits()
     }
 }
