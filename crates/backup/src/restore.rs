@@ -64,7 +64,7 @@ pub fn restore_part_paths(dir: &Path) -> [PathBuf; 2] {
 ///
 /// # Errors
 /// If the backup is damaged, the passphrase is wrong, or the directory contains a store. Without
-/// `until`, also if the newest state belongs to a newer store than an older state.
+/// `until`, also if the store of the newest state is newer than another store in the backup.
 pub async fn restore(
     target: &BackupTarget,
     dir: &Path,
@@ -87,7 +87,7 @@ async fn write(
 ) -> Result<RestoredCopy, ContinuousRestoreError> {
     let objects = list(target).await?;
     let bases = bases::read(target, &objects).await;
-    // Another person may have added a newest state that is not encrypted.
+    // An attacker may have added a newer state that is not encrypted.
     if passphrase.is_none() && bases::is_encrypted(&bases) {
         return Err(ContinuousRestoreError::Encrypted);
     }

@@ -21,8 +21,8 @@ pub(super) async fn delete_old(target: &BackupTarget, kept_since: i64, is_report
             generations,
             target = %target,
             event = "backup.retention_failed",
-            "the backup contains old generations of another store, which the server keeps; if you \
-             do not need them, delete them"
+            "the backup contains old generations of another store or of an earlier version, which \
+             the server keeps; if you do not need them, delete them"
         ),
         Ok(_) => {}
         Err(error) => tracing::warn!(
@@ -109,9 +109,10 @@ async fn oldest_needed(
     Ok(None)
 }
 
-/// Returns the generations in `older` that belong to the store of `oldest` or have no base, and the
-/// number of the other generations. `older` must be sorted. A base without the id of its store
-/// counts as a base of this store only if it follows a base of this store.
+/// Returns the generations in `older` that can be deleted, and the number of other generations.
+/// `older` must be sorted. A generation can be deleted if it has no base, belongs to the store of
+/// `oldest`, or follows a generation of that store. In the last case, an operator restored that
+/// store after another store or an earlier version had written the generation.
 async fn deletable<'a>(
     target: &BackupTarget,
     objects: &[Object],
@@ -124,14 +125,11 @@ async fn deletable<'a>(
         });
         let is_deletable = match bases.next_back() {
             None => true,
-            Some(name) => match read_base(target, name).await?.and_then(|base| base.store) {
-                Some(store) => {
-                    let is_same = oldest.store == Some(store);
-                    follows |= is_same;
-                    is_same
-                }
-                None => follows,
-            },
+            Some(name) => {
+                let store = read_base(target, name).await?.and_then(|base| base.store);
+                follows |= store.is_some() && store == oldest.store;
+                follows
+            }
         };
         match is_deletable {
             true => deletable.push(generation),
@@ -278,7 +276,8 @@ mod tests {
         put_base_of(&target, Some("lost"), (&restored, 0), 61 * MINUTE).await;
         assert_eq!(try_delete(&target, 60 * MINUTE).await.expect("deletes"), 1);
         assert_eq!(left().await, [&*unknown, &lost, &newest, &restored]);
-        assert_eq!(try_delete(&target, 120 * MINUTE).await.expect("deletes"), 2);
-        assert_eq!(left().await, [&*unknown, &newest, &restored]);
+        // The generations of both stores before the restored store are not needed any more.
+        assert_eq!(try_delete(&target, 120 * MINUTE).await.expect("deletes"), 1);
+        assert_eq!(left().await, [&*unknown, &restored]);
     }
 }

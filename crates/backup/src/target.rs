@@ -89,7 +89,7 @@ impl BackupTarget {
         }
     }
 
-    /// Writes or replaces an object of a generation that was created, durably.
+    /// Writes or replaces an object durably. The object's generation must have been created.
     pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), TargetError> {
         call!(self, put(name, bytes))
     }

@@ -36,8 +36,8 @@ pub(super) fn is_encrypted(bases: &[Base]) -> bool {
     bases.iter().any(|(_, base)| base.encryption.is_some())
 }
 
-/// Fails if the newest base belongs to another store than a base before the first base of this
-/// store. A server whose data directory was lost may have created the newer store by itself.
+/// Fails if a base of another store precedes the first base of the newest base's store. A server
+/// whose data directory was lost may have created the newer store by itself.
 pub(super) fn check_store(bases: &[Base], now: Millis) -> Result<(), ContinuousRestoreError> {
     let Some((newest, BaseBackup { store: Some(store), .. })) = bases.last() else { return Ok(()) };
     let is_other = |(_, base): &&Base| base.store.as_ref() != Some(store);

@@ -49,9 +49,9 @@ pub enum ContinuousRestoreError {
     },
     /// The newest state belongs to another store than an older state, and no time was chosen.
     #[error(
-        "the newest generation {newest} of the backup belongs to another store than the generation \
-         {older}; to restore the older store, add --until {until}; to restore the newer store, add \
-         --until {now}"
+        "the backup contains two stores: the newest generation {newest} belongs to another store \
+         than the generation {older}; to restore the store of {older}, add --until {until}; to \
+         restore the store of {newest}, add --until {now}"
     )]
     OtherStore {
         /// The newest generation.

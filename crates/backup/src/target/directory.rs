@@ -222,8 +222,8 @@ fn file_names(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Includes incomplete files. A generation whose directory is missing has no files, because a
-/// server may just have deleted the generation.
+/// Includes incomplete files. Returns no names if the directory is missing, because a server may
+/// just have deleted the generation.
 fn object_names(directory: &Path, generation: &str) -> io::Result<Vec<String>> {
     let objects = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
