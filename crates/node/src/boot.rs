@@ -17,7 +17,7 @@ use std::time::Duration;
 use doorbuster_base::clock::Clock;
 use doorbuster_store::{KnownHistories, OpenError, check_unlocked};
 use sd_notify::NotifyState;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -64,8 +64,8 @@ pub async fn serve(
     let context = StartContext { settings: &settings, secrets: &secrets, node: &node };
     let run = run(context, engine, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_) | ServeError::JobEnded(_)) = &run {
-        // The store failed, so this process must write nothing more to it. Or a job ended, such as
-        // the settler, so the node cannot stop properly. The next start returns the units of all
+        // If the store failed, this process must write nothing more to it. If a job ended, such as
+        // the settler, the node cannot stop properly. The next start returns the units of all
         // tickets without a confirmed order.
         return run;
     }
@@ -185,15 +185,16 @@ async fn run(
     let workers = settings.workers;
     tracing::info!(version, shape, %address, workers, event = "server.started", "serving");
     let stop = CancellationToken::new();
+    let (sign_in_url, live) = watch::channel(settings.auth.sign_in_url.clone());
     let serving = async {
         let reloading = async {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = reload_on_request(reloader, &app) => {}
+                () = reload_on_request(reloader, &app, sign_in_url) => {}
             }
         };
         let served = app.run_gate_during(listener.serve(&app, &stop));
-        tokio::join!(served, app.run_jobs(), publish_keys(context, &stop), reloading);
+        tokio::join!(served, app.run_jobs(), publish_keys(context, live, &stop), reloading);
     };
     let mut serving = std::pin::pin!(serving);
     let asked_to_stop = async {
@@ -230,9 +231,13 @@ async fn run(
     ended
 }
 
-async fn reload_on_request(reloader: Option<Reloader>, app: &Arc<App>) {
+async fn reload_on_request(
+    reloader: Option<Reloader>,
+    app: &Arc<App>,
+    sign_in_url: watch::Sender<Option<String>>,
+) {
     match reloader {
-        Some(reloader) => reloader.run(app.clone()).await,
+        Some(reloader) => reloader.run(app.clone(), sign_in_url).await,
         None => std::future::pending().await,
     }
 }

@@ -229,8 +229,6 @@ async fn buy(
             parts.headers.remove(http::header::CONTENT_LENGTH);
             app.page_origin.remove_headers(&mut parts.headers);
             if is_overloaded(parts.status, &bytes) {
-                // The purchase has no ticket that could become an order.
-                may_hold.request = None;
                 parts.extensions.insert(NodeOverloaded);
             }
             Response::from_parts(parts, ReplyBody::Bytes(Some(bytes)))

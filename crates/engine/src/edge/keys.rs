@@ -65,34 +65,30 @@ impl NodeSettings {
     }
 }
 
-/// The encrypted keys, each with its name in Redis.
-pub struct SealedKeys(Vec<(String, Vec<u8>)>);
-
-impl SealedKeys {
-    /// Encrypts the keys and settings with the operators' key. If buyers' tokens have a secret,
-    /// also encrypts them a second time with this secret.
-    pub fn new(secrets: &Secrets, settings: NodeSettings) -> Self {
-        let record = KeysRecord {
-            id_key: hex(secrets.id_key.to_bytes()),
-            pass_keys: secrets.pass_keys.masters().map(hex).collect(),
-            buyer_secret: secrets.buyer.as_ref().map(|secret| secret.expose_secret().to_owned()),
-            settings,
-        };
-        let text = serde_json::to_vec(&record).expect("texts serialise");
-        let openers = std::iter::once(&secrets.admin_key).chain(&secrets.buyer);
-        Self(openers.filter_map(|with| Some((name(with), seal(with, &text)?))).collect())
-    }
-
-    /// Writes the keys at once and then at regular intervals, until the future is dropped.
-    pub async fn publish(&self, shared: &SharedRedis) {
-        loop {
-            for (name, sealed) in &self.0 {
-                // If the write fails, the next round tries again.
-                drop(shared.set(name, sealed, LIFETIME).await);
-            }
-            tokio::time::sleep(WRITE_INTERVAL).await;
+/// Writes the keys and the present settings for edges at once and then at regular intervals, until
+/// the future is dropped.
+pub async fn publish(shared: &SharedRedis, secrets: &Secrets, settings: impl Fn() -> NodeSettings) {
+    loop {
+        for (name, sealed) in sealed_keys(secrets, settings()) {
+            // If the write fails, the next round tries again.
+            drop(shared.set(&name, &sealed, LIFETIME).await);
         }
+        tokio::time::sleep(WRITE_INTERVAL).await;
     }
+}
+
+/// Encrypts the keys and settings with the operators' key. If buyers' tokens have a secret, also
+/// encrypts them a second time with this secret. Returns each text with its name in Redis.
+fn sealed_keys(secrets: &Secrets, settings: NodeSettings) -> Vec<(String, Vec<u8>)> {
+    let record = KeysRecord {
+        id_key: hex(secrets.id_key.to_bytes()),
+        pass_keys: secrets.pass_keys.masters().map(hex).collect(),
+        buyer_secret: secrets.buyer.as_ref().map(|secret| secret.expose_secret().to_owned()),
+        settings,
+    };
+    let text = serde_json::to_vec(&record).expect("texts serialise");
+    let openers = std::iter::once(&secrets.admin_key).chain(&secrets.buyer);
+    openers.filter_map(|with| Some((name(with), seal(with, &text)?))).collect()
 }
 
 fn derived(context: &str, with: &SecretString) -> [u8; 32] {
@@ -236,7 +232,7 @@ mod tests {
             is_sandbox: Some(false),
             ..NodeSettings::default()
         };
-        let SealedKeys(sealed) = SealedKeys::new(&secrets, settings.clone());
+        let sealed = sealed_keys(&secrets, settings.clone());
         assert_eq!(sealed.len(), 2);
         for (with, (known, sealed)) in [&one, &other].into_iter().zip(&sealed) {
             assert_eq!(name(with), *known);

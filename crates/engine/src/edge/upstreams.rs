@@ -91,9 +91,8 @@ impl Upstreams {
     }
 
     /// Replaces the list of nodes. Nodes that were already in the list keep their state and their
-    /// connections. Nodes that are no longer in the list become lost. Returns whether the addresses
-    /// changed.
-    fn set_addresses(&self, names: &[NamedNodes]) -> bool {
+    /// connections. Returns the removed nodes, or `None` if the addresses stay the same.
+    fn set_addresses(&self, names: &[NamedNodes]) -> Option<Vec<Arc<Upstream>>> {
         let mut addresses = Vec::new();
         for address in names.iter().flat_map(NamedNodes::addresses).copied() {
             if !addresses.contains(&address) && addresses.len() < UPSTREAMS_MAX {
@@ -102,7 +101,7 @@ impl Upstreams {
         }
         let known = self.all.load();
         if known.iter().map(|upstream| upstream.address).eq(addresses.iter().copied()) {
-            return false;
+            return None;
         }
         let upstream = |address: SocketAddr| {
             let same = known.iter().find(|upstream| upstream.address == address);
@@ -110,10 +109,18 @@ impl Upstreams {
         };
         let all = addresses.iter().copied().map(upstream).collect();
         self.all.store(Arc::new(all));
-        // A removed node gets no more checks. As a lost node, it gets no relay and no waiting read.
-        for removed in known.iter().filter(|known| !addresses.contains(&known.address)) {
-            removed.set_state(UpstreamState::Lost);
-        }
+        let is_removed = |known: &&Arc<Upstream>| !addresses.contains(&known.address);
+        Some(known.iter().filter(is_removed).cloned().collect())
+    }
+
+    /// Uses these nodes from now on. Returns false if the addresses stay the same. Otherwise, ends
+    /// the checks of the earlier nodes.
+    async fn change_addresses(&self, names: &[NamedNodes], checks: &mut JoinSet<()>) -> bool {
+        let Some(removed) = self.set_addresses(names) else { return false };
+        // A check that is still running could overwrite the state of a removed node.
+        checks.shutdown().await;
+        // The state `Lost` moves the relay and the waiting reads to other nodes.
+        removed.iter().for_each(|node| node.set_state(UpstreamState::Lost));
         true
     }
 
@@ -268,7 +275,7 @@ impl Upstreams {
                 let old = names.clone();
                 let again = move || old.into_iter().map(NamedNodes::look_up_again).collect();
                 names = tokio::task::spawn_blocking(again).await.unwrap_or(names);
-                if self.set_addresses(&names) {
+                if self.change_addresses(&names, &mut checks).await {
                     break;
                 }
             }

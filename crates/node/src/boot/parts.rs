@@ -7,13 +7,13 @@ use doorbuster_base::clock::Clock;
 use doorbuster_config::{BackupSettings, Settings, Shape};
 use doorbuster_core::NodeId;
 use doorbuster_engine::edge::EdgeNode;
-use doorbuster_engine::edge::keys::{NodeSettings, SealedKeys};
+use doorbuster_engine::edge::keys::{self, NodeSettings};
 use doorbuster_engine::error::{EngineError, FatalError};
 use doorbuster_engine::node::Node;
 use doorbuster_engine::start::{DatabaseOptions, EngineOptions, StockLocation, expose_urls};
 use doorbuster_secrets::{self as secrets, Secrets};
 use doorbuster_store::{CommitBuffer, KnownHistories};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::error::ServeError;
@@ -28,15 +28,23 @@ pub(super) struct StartContext<'a> {
 /// Publishes the keys for edges in the shared Redis, if there is one, until `stop` is cancelled.
 /// Edges also get some settings with the keys. A node without the role `api` may lack these
 /// settings, so it publishes nothing.
-pub(super) async fn publish_keys(context: StartContext<'_>, stop: &CancellationToken) {
+/// `sign_in_url` is the present `auth.sign_in_url`; the other settings need a restart.
+pub(super) async fn publish_keys(
+    context: StartContext<'_>,
+    sign_in_url: watch::Receiver<Option<String>>,
+    stop: &CancellationToken,
+) {
     let Some(shared) = context.node.shared() else { return };
     if !context.settings.roles.api {
         return;
     }
-    let sealed = SealedKeys::new(context.secrets, NodeSettings::new(context.settings));
+    let settings = || NodeSettings {
+        sign_in_url: sign_in_url.borrow().clone(),
+        ..NodeSettings::new(context.settings)
+    };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = sealed.publish(shared) => {}
+        () = keys::publish(shared, context.secrets, settings) => {}
     }
 }
 

@@ -8,6 +8,7 @@ use doorbuster_config::{self as config, Flags, SettingValues, Settings};
 use doorbuster_telemetry::log::LogLevels;
 use doorbuster_web::App;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 /// Loads the settings again on request.
 #[derive(Debug)]
@@ -30,13 +31,13 @@ impl Reloader {
     }
 
     /// Runs until the caller drops the returned future.
-    pub(super) async fn run(mut self, app: Arc<App>) {
+    pub(super) async fn run(mut self, app: Arc<App>, sign_in_url: watch::Sender<Option<String>>) {
         while self.hangups.recv().await.is_some() {
-            self.reload(&app).await;
+            self.reload(&app, &sign_in_url).await;
         }
     }
 
-    async fn reload(&mut self, app: &Arc<App>) {
+    async fn reload(&mut self, app: &Arc<App>, sign_in_url: &watch::Sender<Option<String>>) {
         let flags = self.flags.clone();
         // Reading the files blocks a thread, so a thread for blocking work reads them.
         let loaded = tokio::task::spawn_blocking(move || load(&flags)).await;
@@ -62,6 +63,7 @@ impl Reloader {
         let change = self.values.change_to(&values);
         self.levels.change(&settings.log);
         app.reload(&settings);
+        sign_in_url.send_replace(settings.auth.sign_in_url.clone());
         self.values = self.values.clone().with_live_settings_from(&values);
         tracing::info!(
             changed = change.live.join(" "),

@@ -190,10 +190,10 @@ async fn nodes_whose_addresses_stay_keep_their_state_and_new_nodes_get_requests(
     let upstreams = upstreams(&[one, two]);
     let removed = upstreams.all.load()[0].clone();
     assert!(
-        !upstreams.set_addresses(&named(&[one, two])),
+        !upstreams.change_addresses(&named(&[one, two]), &mut JoinSet::new()).await,
         "equal addresses must count as unchanged"
     );
-    assert!(upstreams.set_addresses(&named(&[two, three, two])));
+    assert!(upstreams.change_addresses(&named(&[two, three, two]), &mut JoinSet::new()).await);
     let all = upstreams.all.load();
     let states: Vec<_> = all.iter().map(|node| (node.address, node.state())).collect();
     assert_eq!(states, [(two, UpstreamState::Ready), (three, UpstreamState::Lost)]);
