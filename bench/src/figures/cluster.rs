@@ -243,7 +243,7 @@ impl ClusterUnderTest {
             kept.push(format!("{confirmed} when {killed} was killed"));
             self.promised += confirmed;
         }
-        Ok(format!("our side lost none of its confirmed orders: {}", kept.join(", ")))
+        Ok(format!("our side kept all confirmed orders: {}", kept.join(", ")))
     }
 
     fn order_ids(&self, sale: &str) -> Result<BTreeSet<String>> {

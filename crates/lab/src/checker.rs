@@ -22,7 +22,7 @@ pub struct Findings {
     pub lost_orders: i64,
     /// Orders of buyers who got no final answer.
     pub untold_orders: i64,
-    /// Orders of buyers who were refused, or who sent no request.
+    /// Orders of buyers who got `SoldOut` or `Refused`, or who sent no request.
     pub unexpected_orders: i64,
     /// The verdict about the run.
     pub verdict: Verdict,
@@ -112,7 +112,7 @@ fn first_beyond(stock: i64, orders: &[Order]) -> Option<String> {
     Some(format!("with the order of buyer {buyer}, {sold} of {stock} units were sold"))
 }
 
-/// Describes an unexpected order: its buyer was refused or sent no request.
+/// Describes an unexpected order: its buyer got `SoldOut` or `Refused`, or sent no request.
 fn has_order(buyer: i64, last_answer: Option<LastAnswer>) -> String {
     match last_answer {
         None => format!("buyer {buyer} sent no request and has an order"),

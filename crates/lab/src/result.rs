@@ -20,7 +20,8 @@ pub enum Verdict {
     Oversold,
     /// Units were left, although they were enough for a buyer who got no units.
     Undersold,
-    /// A buyer got the answer "sold" and has no order, or was refused and has an order.
+    /// A buyer got the answer "sold" and has no order. Or a buyer has an order, but got the answer
+    /// "sold out", was refused for another reason, or sent no request.
     Lost,
     /// A buyer has more than one order.
     Duplicated,
@@ -125,7 +126,7 @@ pub struct RunResult {
     pub lost_orders: i64,
     /// Orders of buyers who got no final answer.
     pub untold_orders: i64,
-    /// Orders of buyers who were refused, or who sent no request.
+    /// Orders of buyers who got `sold_out` or `refused`, or who sent no request.
     pub unexpected_orders: i64,
     /// Errors that buyers met.
     pub errors: u64,
@@ -296,7 +297,7 @@ impl RunResult {
         // applies.
         let effective = if run.applies { run.fault } else { Fault::None };
         let stopped_early = (answers.records.len() as u64) < answers.buyers.unsigned_abs();
-        // Without a fault, a strategy that promises anything answers every buyer.
+        // Without a fault, every strategy must answer every buyer, unless its claim is `Unsafe`.
         let may_fail = entry.claim == Claim::Unsafe || effective != Fault::None || stopped_early;
         let is_complete = may_fail || counts["refused"] + counts["no_answer"] == 0;
         Self {

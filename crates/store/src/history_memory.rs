@@ -107,8 +107,9 @@ impl KnownHistories {
         tokio::task::spawn_blocking(move || memory.store_positions());
     }
 
-    /// Stores the newest history of this process's deployment until its position is stored. Only
-    /// one thread does this at a time. So a disk that does not answer blocks at most one thread.
+    /// Stores the newest history of this process's deployment. Repeats this until no newer one
+    /// is known. Only one thread does this at a time. So a disk that does not answer blocks at most
+    /// one thread.
     fn store_positions(&self) {
         let mut stored = None;
         loop {

@@ -45,8 +45,8 @@ pub const COPY_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// The largest number of unused prepared statements that a connection keeps. At the bound, the
 /// statement that was not used for the longest time is dropped. The writer and the readers keep
-/// their statements in use until the connection closes. The bound of these statements is the number
-/// of constant texts in this crate.
+/// their statements in use until the connection closes. There are at most as many of these
+/// statements as constant SQL texts in this crate.
 pub const STATEMENTS_MAX: usize = 128;
 /// The size of the writer's page cache, in KiB. Pages that do not fit are read from the file again.
 pub const WRITER_CACHE_KIB: i64 = 65_536;

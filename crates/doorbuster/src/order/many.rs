@@ -121,7 +121,7 @@ async fn change_each(
     }
     let not_tried = rest.as_slice();
     if !not_tried.is_empty() {
-        print::note(&format!("{} more orders were not tried.", not_tried.len()));
+        print::note(&format!("Number of orders that were not tried: {}", not_tried.len()));
     }
     let is_complete = refused.is_empty() && unknown.is_empty() && not_tried.is_empty();
     if client.wants_json() {

@@ -270,7 +270,7 @@ fn an_order_whose_answer_is_lost_is_unknown_and_the_next_orders_are_not_tried() 
     cancel.args(["order", "cancel", "--yes", "--json", "--url", &url, "--key", KEY, "--file"]);
     let done = run(cancel.arg(&file));
     assert_eq!(done.code(), Some(1), "{}", done.err());
-    assert!(done.err().contains("1 more orders were not tried"), "{}", done.err());
+    assert!(done.err().contains("orders that were not tried: 1"), "{}", done.err());
     let report = done.json();
     assert_eq!((&report["changed"], &report["refused"]), (&json!([]), &json!([])), "{report}");
     assert_eq!(report["unknown"][0]["order"], id, "{report}");

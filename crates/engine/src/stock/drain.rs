@@ -24,9 +24,9 @@ use crate::sale_rows::{SaleLock, update_in_catalogue};
 /// After this time, other nodes end a drain if the node that began it has not ended it. It is a
 /// little longer than that node waits.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// A drain that ends more than this time from now is over, because it was announced before the
-/// database's clock was set back. The limit is longer than any drain, so that small differences
-/// between clocks end no drain.
+/// The longest time until the end of a running drain. A drain with a later end is over, because it
+/// was announced before the database's clock was set back. The limit is longer than any drain, so
+/// that small differences between clocks end no drain.
 const DRAIN_END_MAX: Duration = DRAIN_NOTICE.saturating_add(Duration::from_secs(5));
 /// While a node knows that another node drains a sale, how often it checks for such drains.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -67,7 +67,7 @@ fn drains_elsewhere(node: &Node) -> Vec<Arc<SaleState>> {
     node.catalogue().sales().filter(is_told).cloned().collect()
 }
 
-/// Returns whether a drain that was announced until this time is not over yet.
+/// Returns whether a drain with the announced end `until` is still running.
 pub(crate) fn is_drain_running(until: Millis, now: Millis) -> bool {
     now < until && until <= now.plus(DRAIN_END_MAX.as_millis() as i64)
 }

@@ -8,8 +8,8 @@ use doorbuster_api::report::AnswerLine;
 
 use crate::cluster::ClusterError;
 
-/// Returns a finding for each buyer who got an order in the answers file `first`, but did not get
-/// the same order in the answers file `again`.
+/// Compares two answers files. Returns a finding for each buyer who got an order in `first`, but
+/// not the same order in `again`.
 pub(super) fn check(first: &Path, again: &Path) -> Result<Vec<String>, ClusterError> {
     Ok(find_missing(&read(first)?, &read(again)?))
 }

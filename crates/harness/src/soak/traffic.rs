@@ -46,7 +46,7 @@ pub(super) fn sell(cluster: &Cluster, buyers: u32, shared: &Progress) -> anyhow:
         plan.answers = Some(of_one_sale.clone());
         let report = load::run(plan, |_| {}).context("failed to send purchases")?;
         std::io::copy(&mut File::open(&of_one_sale)?, &mut answers)
-            .context("failed to keep the answers")?;
+            .context("failed to copy the answers")?;
         let orders = report.answers.get("reserved").copied().unwrap_or_default();
         if orders > stock.into() {
             shared.add_finding(format!("{name} has {orders} orders, but only {stock} units"));

@@ -74,7 +74,7 @@ impl Changes {
 pub(super) struct Poller {
     client: Client,
     connector: Connector,
-    /// The time before the connection was opened.
+    /// A time just before the connection was opened.
     opened: Instant,
     /// The time at which the database's history was accepted.
     accepted: Instant,

@@ -42,7 +42,7 @@ impl Store {
         }
     }
 
-    /// Renews a lease with `work`. In PostgreSQL, the renewal waits for few other transactions.
+    /// Renews a lease with `work`. In PostgreSQL, the bounds of other transactions do not apply.
     pub(super) async fn lease_job<T: Send + 'static>(
         &self,
         work: impl Fn(&mut Transaction<'_, '_>) -> Done<T> + Send + Sync + 'static,
