@@ -192,7 +192,7 @@ fn text(id: Option<&String>) -> &str {
 /// Runs the sale. The server ends when the calling thread ends.
 pub fn run(options: &HeadlineOptions) -> Result<HeadlineReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let start = ProductInstallation::start(&options.program, Shape::Embedded, None);
+    let start = ProductInstallation::start(&options.program, Shape::Embedded, false);
     let mut product = runtime.block_on(start)?;
     let target = runtime.block_on(product.open_sale(STOCK, 1))?;
     let (load, promised) = send(options, &product, &target)?;

@@ -204,7 +204,7 @@ async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Re
 
 /// Sells the bottles with the product, to the same number of buyers.
 async fn sell_with_product(options: &IncidentOptions) -> Result<Sale> {
-    let mut product = ProductInstallation::start(&options.program, Shape::Embedded, None).await?;
+    let mut product = ProductInstallation::start(&options.program, Shape::Embedded, false).await?;
     let target = product.open_sale(STOCK, 1).await?;
     let (level, seed) = (ACTORS.len(), options.seed);
     let crowd =

@@ -22,6 +22,10 @@ pub const ITEM: &str = "unit";
 const ORDERS: &str = "SELECT o.id, o.buyer, o.units FROM orders o JOIN item i ON i.id = o.item_id
     WHERE i.sale_id = ";
 
+/// A node opens this many connections to the database before it opens one that writes orders: for
+/// its lease, for notifications, and for the watch of the database.
+const OTHER_CONNECTIONS: usize = 3;
+
 /// An order in the store.
 #[derive(Debug, Clone)]
 pub struct OrderRow {
@@ -57,10 +61,9 @@ struct EmbeddedServer {
 }
 
 impl ProductInstallation {
-    /// Starts an installation, which ends when the calling thread ends. If `slow` is given, one in
-    /// ten connections from a node to the database is slow: the connections whose number ends with
-    /// the digit `slow`. The first connection has the number 0.
-    pub async fn start(program: &Path, shape: Shape, slow: Option<usize>) -> Result<Self> {
+    /// Starts an installation, which ends when the calling thread ends. With `proxies`,
+    /// [`Self::slow_down`] has an effect.
+    pub async fn start(program: &Path, shape: Shape, proxies: bool) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
             Shape::Embedded => {
@@ -83,13 +86,8 @@ impl ProductInstallation {
                 };
                 let mut plan = ClusterPlan::new(program, &dir.path().join("cluster"), kind);
                 (plan.nodes, plan.shards, plan.replicas) = (WORKERS, 1, false);
-                plan.proxies = slow.is_some();
+                plan.proxies = proxies;
                 let cluster = Cluster::start(&plan)?;
-                for proxy in cluster.postgres_proxies.iter().flatten() {
-                    let slow = slow.unwrap_or_default();
-                    let (by, from) = (SLOW_BY, slow);
-                    proxy.set_condition(NetworkCondition::SlowOneInTen { by, slow, from });
-                }
                 let key = cluster.admin_key().to_owned();
                 let secret = std::fs::read_to_string(cluster.buyer_secret())?;
                 (Installation::Nodes(Box::new(cluster)), key, secret)
@@ -98,6 +96,18 @@ impl ProductInstallation {
         let product = Self { installation, dir, admin_key, secret, sales: 0 };
         product.wait_until_ready().await?;
         Ok(product)
+    }
+
+    /// Makes one in ten connections from a node to the database slow: the connections whose number
+    /// ends with the digit `slow` plus [`OTHER_CONNECTIONS`]. The first connection has the number
+    /// 0.
+    pub fn slow_down(&self, slow: usize) {
+        let Installation::Nodes(cluster) = &self.installation else { return };
+        let slow = OTHER_CONNECTIONS + slow;
+        let condition = NetworkCondition::SlowOneInTen { by: SLOW_BY, slow, from: slow };
+        for proxy in cluster.postgres_proxies.iter().flatten() {
+            proxy.set_condition(condition);
+        }
     }
 
     async fn wait_until_ready(&self) -> Result<()> {

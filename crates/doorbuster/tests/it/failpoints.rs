@@ -41,9 +41,10 @@ const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
 /// The webhook secret of the sandbox provider. Tests sign messages of the provider with it.
 const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-/// The largest number of sales for one failpoint with PostgreSQL. If only the second node, which
-/// has no failpoint, passes the point, no server is killed. The test then starts another sale.
-const LIVES: u32 = 6;
+/// The largest number of sales for one failpoint. If no server is killed, the test starts another
+/// sale. With PostgreSQL, only the second node, which has no failpoint, may pass the point. On a
+/// busy machine, no sale may need the step: enough units for a late payment may be free already.
+const SALES: u32 = 6;
 /// Longest time for a sale whose server is killed and started again, even on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(480);
 
@@ -99,12 +100,11 @@ fn kill_at_each(
     store_access: impl Fn(&str) -> StoreAccess + Sync,
 ) {
     in_each_round(points, at_once, |name, passing| {
-        let mut lives = (1..=LIVES).map(|n| {
+        let sales = if passing > 1 { 1 } else { SALES };
+        (1..=sales).any(|n| {
             let store_access = store_access(&format!("{name}_{passing}_{n}"));
-            let is_last = n == LIVES || !store_access.is_shared();
-            (life(sale(&format!("{name}:{passing}"), store_access)), is_last)
-        });
-        lives.find(|(died, is_last)| *died || *is_last || passing > 1).is_some_and(|(died, _)| died)
+            life(sale(&format!("{name}:{passing}"), store_access))
+        })
     });
 }
 

@@ -94,16 +94,15 @@ impl OneStrategy<'_> {
     }
 
     /// Runs one shape of the product. The runs use the same installation. After a failed run, and
-    /// after each run with the fault `slow`, the next run starts a new installation. With `slow`,
-    /// the seed determines which connections are slow, and it must be known when the installation
-    /// starts.
+    /// after each run with the fault `slow`, the next run starts a new installation. So each run
+    /// with `slow` opens its connections in the same order.
     async fn run_shape(&self, shape: Shape, done: &mut Outcomes<'_>) {
         let mut running = None;
         let mut runs = self.runs().into_iter();
         while let Some(run) = runs.next().filter(|_| !self.is_stopped()) {
             let product = match running.take() {
                 Some(product) => Ok(product),
-                None => self.start_product(shape, run).await,
+                None => self.start_product(shape).await,
             };
             let mut product = match product {
                 Ok(product) => product,
@@ -116,21 +115,17 @@ impl OneStrategy<'_> {
         }
     }
 
-    async fn start_product(
-        &self,
-        shape: Shape,
-        (_, seed): LevelAndSeed,
-    ) -> Result<ProductInstallation> {
-        let slow = (self.fault == Fault::Slow).then(|| slow_connection(seed));
-        ProductInstallation::start(&self.options.program, shape, slow).await
+    async fn start_product(&self, shape: Shape) -> Result<ProductInstallation> {
+        let proxies = self.fault == Fault::Slow;
+        ProductInstallation::start(&self.options.program, shape, proxies).await
     }
 
     /// Runs the embedded shape over HTTP, and then repeats each run with the same buyers and
     /// without HTTP. If a run fails, the next run starts a new installation.
     async fn run_with_and_without_http(&self, done: &mut Outcomes<'_>) {
         let mut runs = self.runs().into_iter().peekable();
-        while let Some(&run) = runs.peek().filter(|_| !self.is_stopped()) {
-            let mut product = match self.start_product(Shape::Embedded, run).await {
+        while runs.peek().is_some() && !self.is_stopped() {
+            let mut product = match self.start_product(Shape::Embedded).await {
                 Ok(product) => product,
                 Err(error) => return fail_all(runs, &error, done),
             };
@@ -240,6 +235,10 @@ impl OneStrategy<'_> {
         run: LevelAndSeed,
     ) -> Result<RunResult> {
         let target = product.open_sale(self.options.stock, self.options.units).await?;
+        if self.fault == Fault::Slow {
+            // The start and the opening are not slow: with a slow connection, they could time out.
+            product.slow_down(slow_connection(run.1));
+        }
         let addrs = product.addrs();
         let mut system = System::Product(product);
         let sold = self.sell(run, target.clone(), addrs, &mut system).await?;
