@@ -122,9 +122,11 @@ async fn the_newest_state_of_another_store_is_restored_only_with_a_time() {
     change_base(&target, &new, |base| base.store = Some("new".to_owned())).await;
     let error = restore().await;
     let text = error.to_string();
-    assert!(text.contains(&format!("{new} of")) && text.contains(&lost.to_string()), "{text}");
     let ContinuousRestoreError::OtherStore { until, now, .. } = error else { panic!("{text}") };
-    assert!(text.contains(&format!("add --until {until}")), "{text}");
+    for (generation, until) in [(&lost, until), (&new, now)] {
+        let advice = format!("to restore the store of {generation}, add --until {until}");
+        assert!(text.contains(&advice), "{text}");
+    }
     for (until, at) in [(until, 3_000), (now, 9_000)] {
         let rebuilt = rebuild_until(&dir, &target, until.as_millisecond()).await;
         assert_eq!(rebuilt.expect("a complete backup"), Some(at));
