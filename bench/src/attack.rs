@@ -29,8 +29,8 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// Starts the attack, on `core` if it is set. Returns when every WebSocket has its first event
-    /// of the sale, and the other clients run.
+    /// Starts the attack. If `core` is set, the clients run on this core. Returns as soon as every
+    /// WebSocket has its first event of the sale, and the other clients run.
     ///
     /// # Errors
     ///
@@ -91,8 +91,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
         let begun = Instant::now();
         for head in &mut heads {
             let is_open = head.write(b"a").is_ok() && !has_received_data(head);
-            // If `connect` fails, this head stays closed until the next pass. The server may refuse
-            // further connections from this client.
+            // The server may refuse a new connection from this client, so `connect` may fail. The
+            // closed head is then replaced in a later pass.
             if !is_open && let Ok(next) = connect() {
                 *head = next;
             }

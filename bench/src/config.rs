@@ -21,8 +21,8 @@ pub struct BenchConfig {
     pub rounds: usize,
     /// How long a round measures our server. Most figures measure the peer for the same time.
     pub time: Duration,
-    /// True for a short run. Its values are too inexact to compare; it only shows that the benches
-    /// work.
+    /// True for a short run, which only shows that the benches work. The values of a short run are
+    /// too inexact to compare.
     pub quick: bool,
     /// The number of known buyers (buyers with an order) in the measurements of memory and growth.
     pub known_buyers: u32,
@@ -71,14 +71,15 @@ impl BenchConfig {
     }
 
     /// Returns the load of most measurements: each connection sends its next request as soon as it
-    /// has the answer to the last one. The measured time follows after a warm-up.
+    /// has the answer to the previous request. A warm-up precedes the measured time.
     #[must_use]
     pub fn load(&self, addr: SocketAddr, connections: usize) -> Load {
         let warm_up = self.time / WARM_UP_PART;
         Load { addr, connections, pace: Pace::Closed, warm_up, time: self.time, core: None }
     }
 
-    /// Returns how many buyers a measurement prepares: more than the server can serve in that time.
+    /// Returns how many buyers a measurement prepares: more than the server can serve until the
+    /// measurement ends.
     #[must_use]
     pub fn buyers(&self) -> u32 {
         let seconds = (self.time + self.time / WARM_UP_PART).as_secs_f64();

@@ -103,8 +103,8 @@ impl Figure {
         self
     }
 
-    /// Sets our measured value and its unit. The figure compares this value itself with the floor
-    /// and the goal, and not a ratio to a peer.
+    /// Sets our measured value and its unit. The floor and the goal then refer to this value, and
+    /// not to a ratio to a peer.
     #[must_use]
     pub fn with_value(mut self, value: f64, unit: &'static str) -> Self {
         self.ours = Some((value, unit));

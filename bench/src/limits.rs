@@ -42,8 +42,8 @@ pub const SLOW_HEADS: usize = 2_000;
 /// The oversized headers that hostile clients send per second.
 pub const BOMBS_PER_SEC: u32 = 200;
 
-/// The number of different buyers whose requests are refused. They send in turn, and there are so
-/// many that the server has forgotten a buyer's token when it arrives again.
+/// The number of different buyers whose requests are refused. The buyers send in turn. Because
+/// there are so many buyers, the server has forgotten a buyer's token before the buyer sends again.
 pub const REFUSED_BUYERS: u32 = 400_000;
 /// How often the bench checks a pass, to measure the mean time of a check.
 pub const PASS_CHECKS: u32 = 1_000_000;
@@ -58,8 +58,8 @@ pub const SOCKETS: usize = 10_000;
 /// server's tables double when they are full. With an eighth of the tabs, the tables have the same
 /// fill level as with 100,000.
 pub const OPEN_TABS: u32 = 12_500;
-/// The number of tabs that the bench opens per second. Before the opening of a busy sale, fewer
-/// arrive.
+/// The number of tabs that the bench opens per second. Before the opening of a busy sale, visitors
+/// open fewer tabs per second.
 pub const TABS_PER_SEC: u32 = 1_500;
 /// Waiting requests whose memory is measured.
 pub const WAITING: usize = 8_000;

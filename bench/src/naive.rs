@@ -1,6 +1,6 @@
-//! The naive design of R4N. It takes orders without the protocol of the server: its handler deducts
-//! units in Redis and pushes the order to a list in Redis. Its consumer takes orders from the list,
-//! and inserts them into PostgreSQL.
+//! The naive design of R4N. It takes orders without the protocol of the server. A handler deducts
+//! units in Redis and pushes the order to a list in Redis. A consumer takes orders from the list,
+//! and inserts the orders into PostgreSQL.
 //!
 //! - A crash of Redis or of the consumer can lose a confirmed order.
 //! - If the handler crashes before the order is in the list, the deducted units are lost.
@@ -112,7 +112,7 @@ async fn buy(
                 .exec_async(&mut redis)
                 .await;
             match pushed {
-                // Each buyer buys once, so the buyer's id is also the order's id.
+                // Each buyer buys once, so the buyer's id serves as the order's id.
                 Ok(()) => {
                     let order = format!(r#"{{"id":"{buyer}","state":"reserved"}}"#);
                     (StatusCode::CREATED, order.into())

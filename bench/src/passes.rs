@@ -72,8 +72,8 @@ impl Passes {
     }
 }
 
-/// A script in which each buyer in turn sends a purchase. As from the sale page, each purchase has
-/// a token and a pass.
+/// A script in which each buyer in turn sends a purchase. Each purchase has a token and a pass,
+/// like a purchase from the sale page.
 #[derive(Debug)]
 pub struct WithPass<'a> {
     buyers: &'a Buyers,

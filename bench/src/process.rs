@@ -40,8 +40,8 @@ impl Process {
     /// # Errors
     /// Fails if the program cannot be started.
     pub fn start(start: ProcessSpec<'_>) -> Result<Self> {
-        // The program gets SIGTERM if this process ends without ending the program itself, for
-        // example after a crash.
+        // This process may end without stopping the program, for example after a crash. The kernel
+        // then sends SIGTERM to the program.
         let mut words: Vec<String> = ["setpriv", "--pdeathsig", "TERM"].map(str::to_owned).into();
         if let Some(user) = start.user {
             words.extend(["--reuid", user, "--regid", user, "--clear-groups"].map(str::to_owned));
@@ -180,8 +180,8 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(stat.ticks(&[UTIME, STIME]))
 }
 
-/// Returns the processor time that a process and its children have used so far. It includes
-/// children that have ended.
+/// Returns the processor time that a process and its children have used so far. This includes the
+/// time of children that have ended.
 ///
 /// # Errors
 ///

@@ -130,7 +130,7 @@ fn targets(figure: &Figure) -> (String, String) {
     }
 }
 
-/// Formats a value with at least three digits. From five digits before the decimal point on,
+/// Formats a value with at least three digits. With five or more digits before the decimal point,
 /// separates thousands by commas.
 fn format_value(value: f64) -> String {
     let digits = match value.abs() {

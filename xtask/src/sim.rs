@@ -36,8 +36,8 @@ pub struct Arguments {
     /// simulation without the first of these rules.
     #[arg(long = "rule", value_name = "RULE")]
     rules: Vec<String>,
-    /// With --mutants: save a short list of steps for each rule whose removal only random seeds
-    /// detected. The list detects the removal too.
+    /// With --mutants: save a short list of steps for each rule whose removal was detected only
+    /// with random seeds. This list also detects the removal.
     #[arg(long, requires = "mutants")]
     keep: bool,
     /// For each case that the simulation counts, print how often it happened per seed.

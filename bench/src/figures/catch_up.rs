@@ -1,6 +1,6 @@
-//! N1: how long a new node and a new edge take to become ready, if a thousand sales are open and
-//! one sale has a million orders. After each start, the bench checks that the new process knows the
-//! sales and the orders.
+//! N1: how long a new node and a new edge take to become ready. A thousand sales are open, and one
+//! of these sales has a million orders. After each start, the bench checks that the new process
+//! knows the sales and the orders.
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

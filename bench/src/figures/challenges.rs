@@ -29,10 +29,10 @@ const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
 /// The number of visitors in a rush. All arrive within one second, each on a connection of its own.
 const RUSH: u32 = 5_000;
-/// The server must have answered every visitor of the rush after this time.
+/// The server must answer every visitor of the rush within this time.
 const RUSH_OVER: Duration = Duration::from_secs(20);
 /// How long the bench waits before the measurement, so that the server can draw challenges in
-/// advance. Before a real opening, the server has this time too.
+/// advance. The server has as much time before a real opening.
 const POOL_FILL_TIME: Duration = Duration::from_secs(6);
 
 /// Measures E4.
@@ -90,9 +90,9 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let share = |run: &RunResult| run.count(AnswerKind::Accepted) as f64 / run.total() as f64;
     let figure = Figure::new("E4", MINUTE, WAIT).with_value(median(&waits), "ms");
     Ok(Figure { rounds: waits, ..figure }.note(format!(
-        "at {MINUTE_PER_SEC:.0} visitors a second, each got a challenge; of {} visitors in one \
-         second, {} got a challenge and the others had to retry, and each had an answer within \
-         {:.1} s",
+        "at {MINUTE_PER_SEC:.0} visitors a second, every visitor got a challenge; of {} visitors \
+         in one second, {} got a challenge and the others had to retry; each visitor had an answer \
+         within {:.1} s",
         rush.total(),
         sale_server::percent(share(&rush)),
         rush.latency.max() as f64 / 1e6

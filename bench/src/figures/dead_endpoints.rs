@@ -108,8 +108,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     Ok(Measured { with: shown(&meanwhile), without: shown(&before), waiting })
 }
 
-/// Returns the largest number of events that wait for one endpoint. Fails if no delivery to an
-/// endpoint failed, or if a delivery became a dead letter.
+/// Returns the largest number of events that wait for one endpoint. Fails if an endpoint has no
+/// failed delivery, or if a delivery became a dead letter.
 fn largest_backlog(page: &Value) -> Result<u64> {
     let all = page["endpoints"].as_array().context("no endpoints in the answer")?;
     ensure!(all.len() == 3, "expected 3 endpoints, found {}", all.len());
@@ -175,8 +175,8 @@ fn serve(listener: &TcpListener, answer: EndpointAnswer, over: &AtomicBool) {
         }
         match answer {
             EndpointAnswer::Never => kept.push(stream),
-            // If `fail` returns an error, the connection closes without an answer. For the server,
-            // this is a failed delivery too.
+            // If `fail` returns an error, the connection closes without an answer. The server
+            // counts this as a failed delivery.
             EndpointAnswer::Fails => drop(fail(stream)),
         }
     }

@@ -2,8 +2,8 @@
 //! the holds delays other requests.
 //!
 //! The holds are ordinary orders, whose `pay_by` the bench sets with SQL. Other buyers send
-//! requests at steady rates during two periods: before the holds end, and from then until the last
-//! unit is back.
+//! requests at steady rates during two periods: before the holds end, and from the end of the holds
+//! until the last unit is back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -34,7 +34,8 @@ const CONNECTIONS: usize = 64;
 /// The time from the start of the SQL that sets `pay_by` to the end of the first hold.
 const AHEAD: Duration = Duration::from_secs(8);
 const CHECK_INTERVAL: Duration = Duration::from_millis(40);
-/// The measurement fails if a unit is not back this long after the end of the first hold.
+/// All units must be back within this time after the end of the first hold. Otherwise the
+/// measurement fails.
 const RETURNED_WITHIN: Duration = Duration::from_secs(120);
 /// The target for the time from the end of the holds until the first unit is back, in seconds.
 const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };

@@ -1,6 +1,6 @@
 //! R10: how the server's processor time for one answer grows with the number of sales, connections,
 //! known buyers (buyers with an order) and partitions. The figure does not compare answers per
-//! second, because their number also depends on the network.
+//! second, because the network also influences the number of answers.
 use anyhow::Result;
 
 use super::cluster::{PARTITIONS, PARTITIONS_TARGET, over_partitions};

@@ -1,5 +1,5 @@
-//! R7: the latency of an order at half of the server's capacity. The bench compares it with the
-//! latency of appending rows to a file at the same rate.
+//! R7: the latency of an order at half of the server's capacity. The bench compares this latency
+//! with the latency of appending rows to a file at the same rate.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;

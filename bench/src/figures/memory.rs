@@ -26,9 +26,9 @@ const SOCKET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
-/// The number of orders that warm up the server, so that every code path has run. It is small,
-/// because more orders would leave free memory. The measured connections would use this memory, and
-/// the bench would not see a growth.
+/// The number of orders that warm up the server, so that every code path has run. The number is
+/// small, because many orders would leave freed memory in the process. The measured connections
+/// would use the freed memory, and the bench would see no growth.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -118,8 +118,8 @@ fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     sale_server.server().check_stock("spring", accepted..=accepted)?;
     let each = |bytes: u64| bytes.saturating_sub(before) as f64 / WAITING as f64 / KIB;
     let note = format!(
-        "{WAITING} requests with a connection each waited while the store could not commit; after \
-         the answer, an idle connection needs {:.1} KiB",
+        "{WAITING} requests, each on its own connection, waited while the store could not \
+         commit; after the answer, an idle connection needs {:.1} KiB",
         each(idle)
     );
     Ok(Figure::new("R6", "", REQUEST).with_value(each(waiting), "KiB").note(note))

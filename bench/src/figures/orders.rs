@@ -1,6 +1,6 @@
-//! R2 and R3: durable orders per second over HTTP. R2 compares them with a Lua script that counts
-//! units in Redis. R3 compares them with PostgreSQL, in which every order updates the same "hot"
-//! row.
+//! R2 and R3: durable orders per second over HTTP. R2 compares our server with a Lua script that
+//! counts units in Redis. R3 compares our server with PostgreSQL, in which every order updates the
+//! same "hot" row.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;

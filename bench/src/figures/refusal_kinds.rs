@@ -31,8 +31,8 @@ enum RefusedBuyers {
     Late,
     /// Different buyers with forged tokens.
     Forgers,
-    /// Buyers who have an order. Their new requests have new keys, so they do not repeat the
-    /// order's request.
+    /// Buyers who have an order. Their new requests have new keys, so these requests do not repeat
+    /// the order's request.
     Owners,
     /// One buyer, whom an operator blocked.
     Blocked,
@@ -182,7 +182,8 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
 }
 
 /// Returns the server's processor time for one refusal of this kind, in microseconds. Fails if a
-/// request got another answer. Under a rate limit, requests below the limit may also become orders.
+/// request got another answer. One exception: under a rate limit, requests below the limit may
+/// become orders.
 fn refusal(
     config: &BenchConfig,
     sale_server: &mut SaleServer,
@@ -214,7 +215,7 @@ fn refusal(
 }
 
 /// Sends one request, and checks the problem code of its refusal. Does nothing for a rate limit,
-/// which would admit the first request.
+/// because the limit would admit this first request.
 fn check_code(
     sale_server: &mut SaleServer,
     script: &mut impl RequestScript,

@@ -22,8 +22,8 @@ pub struct SaleServer {
     server: Server,
     /// The number of confirmed orders so far.
     orders: u64,
-    /// The number of requests so far that the server answered before their verdicts. Each of them
-    /// may have become an order.
+    /// The number of requests so far that the server answered before their verdicts. Each of these
+    /// requests may have become an order.
     queued: u64,
     dir: TempDir,
 }

@@ -30,7 +30,7 @@ use crate::peer::sqlite;
 const TARGET: Target = Target::AtLeast { floor: 1.0, goal: 1.5 };
 const MEASURED: &str = "durable reservations without HTTP";
 /// The largest number of tickets that wait for a verdict at the same time. In a server, each of
-/// them would belong to a different connection.
+/// these tickets would belong to a different connection.
 const UNDER_WAY: usize = 4 * SETTLE_BATCH_MAX;
 const KEY: [u8; 32] = [7; 32];
 

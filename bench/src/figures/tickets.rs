@@ -1,6 +1,6 @@
 //! S1: how many tickets per second a slot in memory issues. A lock protects this slot. The bench
-//! compares it with another design without a lock: a task owns the slot, and gets its requests
-//! through a channel.
+//! compares this design with a design that needs no lock: a task owns the slot, and gets its
+//! requests through a channel.
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -141,8 +141,8 @@ impl Naive {
         self.redis.reserved_units()
     }
 
-    /// Returns the name of the item that the peer sells. It is also the key of the counter in
-    /// Redis.
+    /// Returns the name of the item that the peer sells. The counter in Redis has this name as its
+    /// key.
     #[must_use]
     pub fn item() -> &'static str {
         ITEM

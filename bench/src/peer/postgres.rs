@@ -147,8 +147,8 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // `SIGINT` tells PostgreSQL to shut down without waiting for its clients. If it does not
-        // end in time, the drop of `process` kills it.
+        // `SIGINT` tells PostgreSQL to shut down without waiting for its clients. If PostgreSQL
+        // does not end in time, the drop of `process` kills the program.
         drop(self.process.stop(Signal::INT));
     }
 }
@@ -233,7 +233,7 @@ mod tests {
     fn every_order_of_the_hot_row_adds_a_row_and_takes_a_unit() {
         let postgres = Postgres::start(&std::env::temp_dir()).expect("postgresql is installed");
         // On a busy machine, pgbench may complete no transaction within a second, and then it
-        // reports no rate. So the test tries longer times too.
+        // reports no rate. So the test then tries longer times.
         let mut rate = postgres.hot_row(Duration::from_secs(1));
         for seconds in [4, 16] {
             rate = rate.or_else(|_| postgres.hot_row(Duration::from_secs(seconds)));

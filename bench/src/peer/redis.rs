@@ -1,5 +1,6 @@
-//! Redis as a peer, in memory only. For each order it runs the Lua script of many articles about
-//! flash sales: the script compares the booked units with the stock, and adds the order's units.
+//! Redis as a peer, in memory only. For each order it runs the Lua script that many articles about
+//! flash sales show. The script compares the booked units with the stock, and adds the order's
+//! units.
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;

@@ -103,7 +103,8 @@ impl Rows {
     }
 
     /// Inserts the rows into a new file and returns the duration. Each transaction inserts `batch`
-    /// orders with their quotas and events. It is durable before the next transaction begins.
+    /// orders with their quotas and events. Each transaction is durable before the next transaction
+    /// begins.
     ///
     /// # Errors
     ///

@@ -49,7 +49,7 @@ pub fn nothing(bytes: &[u8]) -> Result<(), Problem> {
 }
 
 /// Combines the parsed body and the parsed `Idempotency-Key`. If both have faults, one problem
-/// lists all of them.
+/// lists all faults.
 ///
 /// # Errors
 /// The problem of the body, the fault of the key, or both together.

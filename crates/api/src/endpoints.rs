@@ -1,7 +1,7 @@
 //! The table of all endpoints.
 //!
-//! The OpenAPI document is generated from this table, and a test compares `docs/api.md` with it.
-//! The server gives each endpoint its handler through [`ByEndpoint`].
+//! The OpenAPI document is generated from this table, and a test compares `docs/api.md` with this
+//! table. The server gives each endpoint its handler through [`ByEndpoint`].
 //!
 //! Some problem codes follow from an endpoint's method, path and other fields: for example, every
 //! `POST` can return `body_too_large`. The field `codes` lists only the remaining codes.
@@ -243,9 +243,9 @@ impl Endpoint {
             Code::Unauthenticated => self.auth != Auth::Public,
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
-            // A `POST` without a defined body accepts only an empty body or `{}`, so it has these
-            // codes too. In the group `Service`, the crate `payments` checks the bodies, and
-            // `codes` lists these codes.
+            // A `POST` without a defined body accepts only an empty body or `{}`, so it can return
+            // both codes. The group `Service` is different: the crate `payments` checks the bodies,
+            // and the field `codes` lists both codes.
             Code::UnsupportedMediaType | Code::MalformedRequest => {
                 api && (self.body.is_some() || self.method == Method::Post)
             }

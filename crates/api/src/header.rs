@@ -73,7 +73,8 @@ impl BodyType {
         }
     }
 
-    /// Whether `value` is an accepted `Content-Type`. A charset in it must be UTF-8.
+    /// Whether `value` is an accepted `Content-Type`. If `value` names a charset, the charset must
+    /// be UTF-8.
     #[must_use]
     pub fn matches(self, value: &[u8]) -> bool {
         // Nearly every client sends exactly this value.

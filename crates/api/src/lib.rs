@@ -3,7 +3,7 @@
 //!
 //! * Each value is parsed strictly and once, when the request arrives. Refusals are
 //!   [`problem::Problem`]s.
-//! * One table lists every endpoint, and the OpenAPI document is made from it.
+//! * One table lists every endpoint, and the OpenAPI document is made from this table.
 //! * This crate does no IO and does not decide about stock.
 
 pub mod admin;

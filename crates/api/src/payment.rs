@@ -25,7 +25,8 @@ pub struct Checkout {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"url": "https://shop.example/order/ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa#key=0f1e2d3c4b5a69788796a5b4c3d2e1f0"})))]
 pub struct OrderLink {
-    /// The URL of the order's page. It has no host if the address of the pages is not configured.
+    /// The URL of the order's page. The URL has no host if the address of the pages is not
+    /// configured.
     pub url: String,
 }
 

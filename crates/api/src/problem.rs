@@ -77,7 +77,7 @@ impl Problem {
     /// The JSON of the body.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(&self.body()).expect("strings, numbers and lists serialise into memory")
+        serde_json::to_vec(&self.body()).expect("a problem must always serialise without an error")
     }
 
     fn without_members(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -213,8 +213,8 @@ impl Problem {
         )
     }
 
-    /// `409`: fewer units are free than requested. `may_return` says whether more units may become
-    /// free.
+    /// `409`: the request asks for more units than are free. `may_return` says whether more units
+    /// may become free.
     #[must_use]
     pub fn sold_out(may_return: bool, available: u64) -> Self {
         let detail = match (may_return, available) {

@@ -163,7 +163,7 @@ words! {
     }
 }
 
-/// The part of a sale that changes quickly. It can be cached for a second.
+/// The part of a sale that changes quickly. This part can be cached for a second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "server_time": "2026-11-20T10:00:00.250Z", "sale": "spring", "phase": "open", "started": true,

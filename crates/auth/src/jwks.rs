@@ -48,7 +48,8 @@ pub struct JwksError {
 #[derive(Default)]
 struct LastRead {
     started_at: Option<Instant>,
-    /// `false` if the read was interrupted, because the client that waited for it disconnected.
+    /// `false` if the read was interrupted, because the client that waited for the read
+    /// disconnected.
     has_ended: bool,
 }
 
@@ -159,7 +160,7 @@ impl Jwks {
     }
 
     /// Reads the set again, even if the last read was a short time ago. A call of [`Self::refresh`]
-    /// during this read waits for its end, and does not read again.
+    /// during this read waits until the read ends, and starts no other read.
     pub(super) async fn read_now(&self) -> Result<(), JwksError> {
         let mut last = self.last_read.lock().await;
         self.read(&mut last, Instant::now()).await
@@ -223,7 +224,7 @@ impl Jwks {
     }
 }
 
-/// Returns the URL without its user name, password, query and fragment, because they may
+/// Returns the URL without its user name, password, query and fragment, because these parts may
 /// contain secrets.
 fn shown_url(url: &str) -> String {
     let Ok(mut url) = reqwest::Url::parse(url) else { return "an invalid URL".to_owned() };

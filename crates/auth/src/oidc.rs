@@ -127,7 +127,8 @@ struct Issuer {
 #[derive(Default)]
 struct LastRead {
     begun: Option<Instant>,
-    /// `None` if the read was interrupted, because the client that waited for it disconnected.
+    /// `None` if the read was interrupted, because the client that waited for the read
+    /// disconnected.
     result: Option<Result<Arc<Issuer>, OidcError>>,
 }
 

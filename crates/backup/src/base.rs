@@ -35,7 +35,7 @@ pub(super) struct BaseBackup {
     /// The BLAKE3 hash of the copy before its encryption.
     pub hash: String,
     /// The names and contents of the files with the generated secrets. Empty if the backup is
-    /// encrypted, because `encryption` then contains them.
+    /// encrypted, because `encryption` then contains these files.
     pub files: Vec<(String, String)>,
     /// The encryption, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,7 +101,7 @@ fn remove_parts(data_dir: &Path) {
 impl BaseMaker {
     /// Copies the store to the data directory, and then sends this copy to the target. The first
     /// step must be fast, because the store cannot shorten its write-ahead log until the step ends.
-    /// It is fast, because the data directory is on the store's own disk.
+    /// The first step is fast, because the data directory is on the store's own disk.
     pub(super) async fn make(self) -> Result<BaseBackup, String> {
         // Removes the copies that a killed process left.
         remove_parts(&self.data_dir);

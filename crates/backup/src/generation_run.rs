@@ -16,8 +16,8 @@ use super::{ContinuousBackup, RETRY_AFTER, retention, write_within};
 /// A generation gets a new base after this many segments. This limits the time of a restore, which
 /// must read all segments since its base.
 const SEGMENTS_FOR_BASE: u64 = 2_000;
-/// A generation gets a new base when the segments since the last base have at least this many
-/// bytes, and at least as many bytes as that base.
+/// A generation gets a new base when the segments since the last base are large enough: at least
+/// this many bytes, and at least as many bytes as the last base.
 const SEGMENT_BYTES_FOR_BASE: u64 = 64 * 1024 * 1024;
 const BASE_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Old objects are deleted after each new base, and at least this often.
@@ -96,8 +96,8 @@ impl<'a> GenerationRun<'a> {
         Gap { since, failing: self.failing.take() }
     }
 
-    /// Records a completed base, and starts the next one if it is needed. The copy runs in a
-    /// separate task, so segments are written meanwhile.
+    /// Records a completed base, and starts a new base if one is needed. The new copy runs in a
+    /// separate task, so the server can write segments meanwhile.
     pub(super) async fn update_base(&mut self) {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             let made = making.await.unwrap_or_else(|error| Err(error.to_string()));

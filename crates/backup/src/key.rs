@@ -1,8 +1,8 @@
 //! The key of an encrypted continuous backup.
 //!
-//! A server creates a random key when it starts, and encrypts all objects of the backup with it
-//! (X25519, in the format of age). The passphrase encrypts only this key, because encryption with a
-//! passphrase is slow. The description of each base contains the encrypted key.
+//! A server creates a random key when it starts, and encrypts all objects of the backup with this
+//! key (X25519, in the format of age). The passphrase encrypts only this key, because encryption
+//! with a passphrase is slow. The description of each base contains the encrypted key.
 
 use std::io;
 use std::path::Path;
@@ -47,8 +47,8 @@ impl BackupKey {
         let encrypted = STANDARD.decode(locked).map_err(|error| damaged(&error))?;
         let text = age::decrypt(&encryption::passphrase_identity(passphrase), &encrypted);
         let text = text.map_err(|error| match DecryptionError::from(error) {
-            // The input is in memory, so this error does not come from a file. It means that the
-            // end of the input is missing.
+            // The input is in memory, so this error does not come from a file. The error means that
+            // the end of the input is missing.
             DecryptionError::File(error) => damaged(&error),
             error => error,
         })?;

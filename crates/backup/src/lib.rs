@@ -95,9 +95,9 @@ impl ContinuousBackup {
     }
 
     /// Deletes the incomplete files of the target's newest generation, and creates a new
-    /// generation. Its name sorts after the names of all generations of the target. Repeats failed
-    /// attempts until one succeeds, and then returns the new generation and the failures. Returns
-    /// `None` if `stop` is cancelled first.
+    /// generation. The new generation's name sorts after the names of all generations of the
+    /// target. Repeats failed attempts until one succeeds, and then returns the new generation and
+    /// the failures. Returns `None` if `stop` is cancelled first.
     async fn next_generation(
         &self,
         mut failing: Option<Failures>,

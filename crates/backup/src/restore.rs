@@ -64,7 +64,8 @@ pub fn restore_part_paths(dir: &Path) -> [PathBuf; 2] {
 ///
 /// # Errors
 /// If the backup is damaged, the passphrase is wrong, or the directory contains a store. Without
-/// `until`, also if the store of the newest state is newer than another store in the backup.
+/// `until`, the call also fails if the store of the newest state is newer than another store in the
+/// backup.
 pub async fn restore(
     target: &BackupTarget,
     dir: &Path,
@@ -136,8 +137,8 @@ async fn write(
 /// The names and contents of the files with the generated secrets.
 type StoreFiles = Vec<(String, String)>;
 
-/// Returns the key and the secrets of a state. If they are damaged, adds the reason to `skipped`
-/// and returns `None`.
+/// Returns the key and the secrets of a state. If the key or the secrets are damaged, adds the
+/// reason to `skipped` and returns `None`.
 fn open(
     state: &State,
     passphrase: Option<&SecretString>,
@@ -234,8 +235,8 @@ async fn copy_object(
 
 /// Writes the base and the segments to `part`, and returns the time of the state.
 ///
-/// * If the base, or a segment that it needs, is missing or damaged: adds the reason to `skipped`
-///   and returns `None`. The caller tries an older base.
+/// * If the base, or a segment that the base needs, is missing or damaged: adds the reason to
+///   `skipped` and returns `None`. The caller tries an older base.
 /// * If a later segment is missing or damaged: fails.
 async fn rebuild(
     target: &BackupTarget,
@@ -288,9 +289,9 @@ async fn rebuild(
             continue;
         }
         if segment.first > newest + 1 {
-            // The commits after `newest` are missing here. If the base needs them, the base is
-            // skipped below. If the target has them in a segment that `state` lacks, the restored
-            // state ends before them.
+            // The commits after `newest` are missing here. If the base needs these commits, the
+            // base is skipped below. If the target has these commits in a segment that `state`
+            // lacks, the restored state ends before these commits.
             if newest < base.complete || is_left_out(target, state, segment.first).await? {
                 break;
             }

@@ -11,7 +11,7 @@ use super::target::{BackupTarget, TargetError};
 /// bases, the segments that only older bases need, and the incomplete files of older generations.
 ///
 /// Deletes only objects of the store to which the newest base belongs. A server whose data
-/// directory is lost creates a new store, and the backup of this store must not replace the backup
+/// directory is lost creates a new store. The backup of this new store must not replace the backup
 /// of the lost store. `is_reported` is set when this function has logged that it keeps such
 /// objects.
 pub(super) async fn delete_old(target: &BackupTarget, kept_since: i64, is_reported: &AtomicBool) {

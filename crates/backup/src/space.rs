@@ -29,8 +29,7 @@ pub fn is_on_disk_of(data_dir: &Path, path: &Path) -> bool {
     other.is_some() && other == disk(data_dir)
 }
 
-/// Fails unless the disk has space for `copies` copies of the store, and also for half the size of
-/// the store.
+/// Fails if `free` is less than `copies` times the size `store`, plus half of this size.
 fn check_free(free: u64, store: u64, copies: u64) -> Result<(), String> {
     let needed = store.saturating_mul(copies).saturating_add(store / 2);
     match free >= needed {

@@ -55,7 +55,8 @@ macro_rules! call {
 }
 
 impl BackupTarget {
-    /// Opens a target. Does not access the directory or the bucket, because it may be unavailable.
+    /// Opens a target. Does not access the directory or the bucket, because the target may be
+    /// unavailable now.
     ///
     /// # Errors
     ///

@@ -44,7 +44,8 @@ doorbuster_core::labels! {
         /// A late payment was captured. The units that the payment did not need are not back in the
         /// slots yet.
         LateCaptured = "late_captured",
-        /// The store has recorded a refund. The provider has not received a request for it yet.
+        /// The store has recorded a refund. The provider has not received a request for this refund
+        /// yet.
         RefundDue = "refund_due",
         /// The provider accepted a refund. The store has not recorded the provider's answer yet.
         RefundAsked = "refund_asked",

@@ -1,5 +1,5 @@
 //! HTTP clients for outgoing requests. A client reads the system's certificates when it is created.
-//! So after the server has loaded its settings again, it replaces the client.
+//! So the server replaces the client after it has loaded its settings again.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -4,8 +4,8 @@
 //! * The routing key is the message's type, so consumers can bind queues to types such as
 //!   `order.*`.
 //! * A message is published when the broker has confirmed it.
-//! * If no queue receives a message, the broker returns the message to the publisher, and then
-//!   confirms it too. This crate reports such a message as refused.
+//! * If no queue receives a message, the broker first returns the message to the publisher, and
+//!   then confirms the message. This crate reports such a message as refused.
 //! * The client library assumes that a returned message belongs to the channel's next confirm. So
 //!   each channel has at most one unconfirmed message.
 use std::net::{Shutdown, TcpStream};
@@ -32,7 +32,7 @@ const PERSISTENT: u8 = 2;
 /// Seconds between heartbeats. If two heartbeats of the broker are missing, the connection counts
 /// as broken.
 const HEARTBEAT_SECS: u16 = 20;
-/// The header with the message's key. Receivers that do not read the body use it, for example a
+/// The header with the message's key, for receivers that do not read the body. An example is a
 /// consistent-hash exchange.
 const KEY_HEADER: &str = "partitionkey";
 

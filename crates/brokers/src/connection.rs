@@ -1,6 +1,6 @@
 //! Keeps one connection to a broker for all messages. If there is no connection, the next message
-//! opens one. If publishing a message fails, this module closes the connection. It stays open only
-//! if the broker refused the message.
+//! opens one. If the broker refuses a message, the connection stays open. After any other failure
+//! to publish a message, this module closes the connection.
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ use bytes::Bytes;
 pub use address::{Address, BrokerKind};
 
 /// The longest time for an attempt to open a connection. If the timeout for publishing is shorter,
-/// it applies to this attempt too.
+/// the shorter timeout limits this attempt.
 #[cfg(any(feature = "amqp", feature = "nats"))]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 

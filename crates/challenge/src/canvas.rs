@@ -2,11 +2,11 @@
 //! pixel's area, the pixel gets 30 % of the path's colour.
 //!
 //! Font rasterisers call this method "signed areas". For each pixel on the outline, the canvas
-//! stores how much more of its area is covered than of the pixel to its left. The running sum of
-//! these numbers along a row is the covered area of each pixel.
+//! stores a difference: the pixel's covered area minus the covered area of the pixel to its left.
+//! The running sum of these numbers along a row is the covered area of each pixel.
 //!
-//! The crate tiny-skia computes paths and strokes. The canvas does not use its painter, because for
-//! many small shapes that painter takes three times as long.
+//! The crate tiny-skia computes paths and strokes. The canvas does not use the painter of
+//! tiny-skia, because that painter takes three times as long for many small shapes.
 
 use std::ops::Range;
 
@@ -33,8 +33,8 @@ struct TouchedArea {
 impl Canvas {
     pub(crate) fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width as usize, height as usize);
-        // The buffer has two more columns than the picture. They take the numbers for the right
-        // edge of the canvas, and are never drawn.
+        // The buffer has two more columns than the picture. These two columns take the numbers for
+        // the right edge of the canvas, and are never drawn.
         let sums = vec![0.0; (width + 2) * height];
         Self { width, height, pixels: vec![[0; 4]; width * height], sums }
     }
@@ -75,8 +75,8 @@ impl Canvas {
     /// of `other`, `other` is mirrored at its edge.
     pub(crate) fn fill_from(&mut self, path: &Path, other: &[[u8; 4]], shift: (usize, usize)) {
         let (width, height) = (self.width, self.height);
-        // A shift is shorter than a side of the picture, so a point is at most one picture outside,
-        // and one mirroring is enough.
+        // A shift is shorter than a side of the picture. So a shifted point is less than one side
+        // outside of the picture, and one mirroring is enough.
         let mirror = |at: usize, of: usize| if at < of { at } else { 2 * of - 1 - at };
         debug_assert!(shift.0 < width && shift.1 < height);
         self.for_covered_pixels(path, |pixel, (x, y), covered| {
@@ -125,7 +125,7 @@ impl Canvas {
     }
 
     /// Adds the outline of a path to the buffer, as changes of the covered area. Returns the rows
-    /// and columns that it touches.
+    /// and columns that the outline touches.
     fn add_outline(&mut self, path: &Path) -> TouchedArea {
         let bounds = path.bounds();
         let (mut start, mut here) = (Point::zero(), Point::zero());

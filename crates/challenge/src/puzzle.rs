@@ -35,8 +35,8 @@ const BEND_MAX: f32 = 3.0;
 /// Each straight part of an outline is divided into this many lines, so that it can be bent.
 const STEPS: usize = 3;
 const GAPS: usize = 3;
-/// The leftmost position of a gap, in pixels. The piece starts to the left of it, so a buyer must
-/// always move the piece.
+/// The leftmost position of a gap, in pixels. The piece starts to the left of all gaps, so a buyer
+/// must always move the piece.
 const X_MIN: i32 = 60;
 const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
 const GRAIN: u8 = 18;
@@ -119,7 +119,7 @@ impl PieceShape {
 
     /// Returns a copy whose tongues and notches are moved and resized a little. A person does not
     /// notice this, but a program that searches for the exact shape finds nothing. The gap that
-    /// fits is changed in the same way. Otherwise, its exact shape would reveal it.
+    /// fits is changed in the same way. Otherwise, the exact shape would reveal the gap that fits.
     fn worn_copy(&self, random: &mut RandomSource) -> Self {
         Self(self.0.map(|edge| Edge {
             side: edge.side,

@@ -1,5 +1,5 @@
-//! The random numbers of challenges. They decide which answer is right. So an attacker who knows
-//! earlier numbers must not be able to predict later ones.
+//! The random numbers of challenges. These numbers decide which answer is right. So an attacker who
+//! knows earlier numbers must not be able to predict later ones.
 
 use std::ops::Range;
 

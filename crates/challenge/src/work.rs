@@ -1,9 +1,9 @@
 //! Proof of work with the open ALTCHA protocol, version 2. The buyer's device derives a key from
 //! each number in turn, until a key has the wanted beginning.
 //!
-//! The server chooses the number that the device must find, so it derives only one key for a new
-//! challenge. To check an answer, the server computes two short MACs. This crate does not remember
-//! answers, so the caller must refuse a repeated answer.
+//! The server chooses the number that the device must find. So the server derives only one key for
+//! a new challenge. To check an answer, the server computes two short MACs. This crate does not
+//! remember answers, so the caller must refuse a repeated answer.
 
 use std::fmt;
 

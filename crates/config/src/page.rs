@@ -19,7 +19,7 @@ pub use colors::ThemeColors;
 pub struct PageSettings {
     /// The shop's time zone, such as `Asia/Shanghai`.
     pub time_zone: Option<String>,
-    /// The shop's own site. The page of a paid order links to it.
+    /// The shop's own site. The page of a paid order links to this site.
     pub shop_url: Option<String>,
     /// The text that tells buyers what happens after a payment.
     pub next_steps: NextSteps,
@@ -153,7 +153,7 @@ fn next_steps_at(read: &mut SettingsReader<'_>) -> Option<Time> {
 fn font_bold(read: &mut SettingsReader<'_>) -> Option<ThemeFile> {
     const BOLD: &str = "page.theme.font_bold";
     if read.is_set(BOLD) && !read.is_set("page.theme.font") {
-        read.fault(BOLD, "needs page.theme.font; set it too, or remove this setting");
+        read.fault(BOLD, "needs page.theme.font; set both settings, or remove this one");
     }
     file(read, BOLD, &["woff2"])
 }

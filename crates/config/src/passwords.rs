@@ -21,7 +21,8 @@ fn hide_password(address: &str) -> String {
         return address.to_owned();
     };
     let shown = address.replacen(&format!(":{password}@"), ":***@", 1);
-    // The parser escapes some characters, so the text may not contain the parser's password.
+    // The parser escapes some characters. So the password from the parser can differ from the
+    // password in the text.
     if shown != address || url.set_password(Some("***")).is_err() { shown } else { url.into() }
 }
 

@@ -43,7 +43,8 @@ pub struct StripeSettings {
     pub queries_per_sec: u32,
 }
 
-/// A setting has at most this many secrets. It needs more than one only while secrets are replaced.
+/// A setting has at most this many secrets. A setting needs more than one secret only while a
+/// secret is replaced.
 const SECRETS_MAX: usize = 8;
 const STRIPE_API: &str = "https://api.stripe.com";
 const STRIPE_SETTINGS: [&str; 4] = [

@@ -26,7 +26,7 @@ pub enum Shape {
         /// URLs of the Redis servers with the slots.
         slots: Vec<SecretString>,
         /// How many replicas of Redis should confirm a ticket before a node answers. The node waits
-        /// for them only a short time.
+        /// only a short time for the replicas.
         wait_replicas: u32,
     },
     /// This process is an edge of a deployment with shape `cluster`. It does not decide about stock
@@ -51,7 +51,8 @@ impl NamedNodes {
     #[must_use]
     pub fn look_up(name: String) -> Option<Self> {
         let mut addresses: Vec<SocketAddr> = name.to_socket_addrs().ok()?.collect();
-        // If a node has an IPv4 and an IPv6 address, the list must have only one of them.
+        // If a node has an IPv4 and an IPv6 address, the list must have only one of these
+        // addresses.
         let is_ipv4 = addresses.first()?.is_ipv4();
         addresses.retain(|address| address.is_ipv4() == is_ipv4);
         addresses.sort_unstable();

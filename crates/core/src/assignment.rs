@@ -102,8 +102,9 @@ impl Settlers {
         settlers.len()
     }
 
-    /// Returns whether this node settles a slot: the slot is assigned to the node now, or an
-    /// earlier set assigned it to the node and the handover of this set has not ended.
+    /// Returns whether this node settles a slot. There are two cases: the slot is assigned to the
+    /// node now; or an earlier set of nodes assigned the slot to the node, and the handover of that
+    /// set has not ended.
     #[must_use]
     pub fn settles(&self, node: NodeId, slot: SlotKey, now_ms: u64) -> bool {
         let had_it = |(nodes, until): &(Vec<NodeId>, u64)| {

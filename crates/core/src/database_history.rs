@@ -85,7 +85,8 @@ pub enum DatabaseDecision {
     /// Add a row to the database's history, then use the database.
     Register(HistoryChange),
     /// Refuse the database, because it is too old. Its history ends before the row that the
-    /// deployment knows, or its timeline is earlier than in that row or in its own newest row.
+    /// deployment knows, or its timeline is earlier than the timeline in that row or in the
+    /// database's newest row.
     Older,
     /// Refuse the database: it lacks commits that the deployment has already seen, so it is a copy
     /// of older files.
@@ -136,8 +137,8 @@ pub fn must_pause(
 }
 
 /// Returns whether the database certainly lacks commits that this deployment confirmed. This is so
-/// if its newest row is the known row, but its position in the write-ahead log is before the known
-/// position.
+/// if the database's newest row is the known row, but the database's position in the write-ahead
+/// log is before the known position.
 fn lacks_commits(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> bool {
     let newest = known.zip(seen.newest());
     newest.is_some_and(|(known, newest)| {

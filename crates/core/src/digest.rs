@@ -46,8 +46,8 @@ impl OrderDigest {
         state != OrderState::Reserved
     }
 
-    /// Returns whether a node must read the whole order. It must if a request at the node waits for
-    /// the order, or if a client of the node follows the buyer's orders.
+    /// Returns whether a node must read the whole order. This is so if a request at the node waits
+    /// for the order, or if a client of the node follows the buyer's orders.
     #[must_use]
     pub fn is_needed(&self, node: NodeId, follows: impl FnOnce(u32) -> bool) -> bool {
         let is_own = self.created_for == Some(node);

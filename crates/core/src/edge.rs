@@ -5,11 +5,12 @@
 //!
 //! - a head ([`FeedHead`]);
 //! - a set of entries with the counts, phases and blocks;
-//! - a list with the hashes of the requests that hold orders. Within a generation, it only grows.
+//! - a list with the hashes of the requests that hold orders. Within a generation, this list only
+//!   grows.
 //!
 //! The writing node sometimes begins a new generation of the feed, which contains everything that
-//! this node knows. It does so if it has taken over from another node, or if Redis lost a part of
-//! the feed.
+//! this node knows. The node does so if it has taken over from another node, or if Redis lost a
+//! part of the feed.
 //!
 //! The rules of an edge:
 //!
@@ -78,8 +79,8 @@ pub struct FeedRead {
 /// The action of an edge after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStep {
-    /// Ignore the result of the read. It is older than the copy, its generation is not complete, or
-    /// the read did not begin at the edge's position.
+    /// Ignore the result of the read. The result is older than the copy, or its generation is not
+    /// complete, or the read did not begin at the edge's position.
     Ignore,
     /// Add the requests to the copy. Keep the entries, but do not use them yet, because the edge
     /// has not read everything that the head counts. Read the next part immediately.
@@ -97,7 +98,8 @@ pub enum FeedStep {
     },
 }
 
-/// Follows the feed for an edge: decides where each read begins, and how the edge uses its result.
+/// Follows the feed for an edge: decides where each read begins, and how the edge uses the read's
+/// result.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EdgeFeedFollower {
     at: FeedPosition,

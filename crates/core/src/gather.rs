@@ -1,8 +1,8 @@
 //! Gathers units in one slot for a parked request. Near the end of a sale, this is necessary: each
 //! slot may have too few units for the request, while all slots together have enough.
 //!
-//! Units are gathered only for the oldest parked request. Otherwise the gathering for a second
-//! request would take units that are on their way to the slot of the first request.
+//! Units are gathered only for the oldest parked request. Gathering for a second request would take
+//! units that are on their way to the slot of the first request.
 use crate::rules::{Rule, enforces};
 use crate::value::{SlotKey, Units};
 
@@ -11,10 +11,10 @@ use crate::value::{SlotKey, Units};
 pub struct SlotHolding {
     /// The slot.
     pub slot: SlotKey,
-    /// Units that the slot can issue tickets for ([`crate::slot::SlotView::available`]). If only
-    /// another node can reach the slot, this is the number of granted units that are not settled.
-    /// That number can be too high. This is harmless, because a recall takes only units that the
-    /// slot has.
+    /// The number of units that the slot can issue tickets for
+    /// ([`crate::slot::SlotView::available`]). If this node cannot reach the slot, this is the
+    /// number of granted units that are not settled. That number can be too high. This is harmless,
+    /// because a recall takes only units that the slot has.
     pub available: u64,
     /// Units on their way to the slot: in feed rows that the slot has not applied, and in
     /// unfinished recalls to the slot.
@@ -49,8 +49,9 @@ pub struct GatherPlan {
 /// partition. Returns `None` if no reachable slot can get enough units.
 ///
 /// The plan gathers units in the reachable slot that has the most units. It takes units first from
-/// the pool, then from the fullest of the other slots, so that few recalls are needed. A second
-/// call before the planned moves are finished does not move the same units again.
+/// the pool, then from the fullest of the other slots, so that few recalls are needed. If this
+/// function is called again before the planned moves are finished, the new plan does not move the
+/// same units a second time.
 #[must_use]
 pub fn gather(
     units: Units,

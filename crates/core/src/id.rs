@@ -141,8 +141,8 @@ impl IdKey {
         self.0
     }
 
-    /// Returns 16 hexadecimal digits that identify this key. The store keeps them, and so
-    /// recognizes a wrong key. Nobody can compute the key from these digits.
+    /// Returns 16 hexadecimal digits that identify this key. The store keeps these digits. With
+    /// them, it recognizes a wrong key. Nobody can compute the key from these digits.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);

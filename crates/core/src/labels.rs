@@ -1,4 +1,5 @@
-//! A macro for enums whose variants have labels. Metrics, logs, rows and settings show the labels.
+//! A macro for enums whose variants have labels. The labels appear in metrics, logs, rows and
+//! settings.
 
 /// Defines an enum, and a label for each variant.
 #[macro_export]

@@ -36,8 +36,8 @@ pub trait Ledger {
     /// Returns every open grant of an item, sorted by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
     /// Returns the unsettled units in an item's open grants. This method does not lock the grants.
-    /// While the transaction has locked the item, no units move between slots and the pool, but
-    /// other transactions may settle tickets.
+    /// While this transaction has the item locked, no units move between slots and the pool. Other
+    /// transactions may settle tickets meanwhile.
     fn in_slots(&mut self, item: ItemId) -> Result<u64, Self::Error>;
     /// Returns the highest epoch that any grant of the slot had, or 0 if the slot had no grant.
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;
@@ -93,7 +93,7 @@ pub trait Ledger {
     fn waitlist(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
     /// Returns the waitlist entry with this id.
     fn waitlist_entry(&mut self, id: &TicketId) -> Result<Option<WaitlistEntry>, Self::Error>;
-    /// Returns the buyer's entry in the item's waitlist, if it still waits.
+    /// Returns the buyer's entry in the item's waitlist, if the entry still waits.
     fn waitlist_entry_of(
         &mut self,
         item: ItemId,

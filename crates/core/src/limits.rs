@@ -3,7 +3,7 @@
 
 /// The largest number of units in one request. The server refuses a request for more.
 pub const UNITS_MAX: u32 = doorbuster_types::UNITS_MAX;
-/// The largest stock of one item, unless it is unlimited. The server refuses a larger stock.
+/// The largest limited stock of one item. The server refuses a larger number.
 pub const STOCK_MAX: u64 = 1_000_000_000;
 /// The greatest length of an id, and of an idempotency key, in bytes. The server refuses longer
 /// values.
@@ -14,8 +14,8 @@ pub const SETTLE_BATCH_MAX: usize = 500;
 /// The largest number of tickets that wait in one slot's queue. If the queue is full, the slot
 /// answers [`crate::slot::TicketAnswer::Full`] and deducts nothing.
 pub const SLOT_QUEUE_MAX: usize = 65_536;
-/// The greatest age of the oldest ticket in one slot's queue, in milliseconds. If it is older, the
-/// slot answers "full". Otherwise new tickets would be settled too late, and returned.
+/// The greatest age of the oldest ticket in one slot's queue, in milliseconds. If the oldest ticket
+/// is older, the slot answers "full", because new tickets would be settled too late, and returned.
 pub const SLOT_QUEUE_AGE_MAX_MS: i64 = 3_000;
 /// The largest number of requests that one slot remembers. If the slot remembers so many, it is
 /// sealed: it issues no tickets for new requests. The slot is then drained and moved to a new
@@ -27,8 +27,8 @@ pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
 pub const SLOT_RECALLS_MAX: usize = 65_536;
 /// The largest number of partitions of an item. The server refuses more.
 pub const PARTITIONS_MAX: u32 = 64;
-/// The largest number of slots in Redis whose queues one node reads. The server refuses a sale if
-/// the sales that may be open at the same time would together have more slots in Redis than this.
+/// The largest number of slots in Redis whose queues one node reads. All sales that may be open at
+/// the same time share this number. The server refuses a sale that would exceed it.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// The time from the creation of a ticket's token until the ticket's `decide_by`, after which the
 /// ticket can no longer become an order.
@@ -69,20 +69,20 @@ pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
 /// failed, and an operator must resolve it.
 pub const REFUND_TRIES_MAX: u32 = 12;
 /// The largest number of failed deliveries of one event to one endpoint, unless the settings give
-/// another number. After that, the event is a dead letter. With their pauses, so many failed
-/// deliveries take a day and a half.
+/// another number. After that, the event is a dead letter. So many failed deliveries, with the
+/// pauses between them, take a day and a half.
 pub const DELIVERY_TRIES: u32 = 20;
 /// The largest value of the setting `webhooks.tries`, which replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
 /// If an endpoint refuses one event this many times in a row, the event can become a dead letter.
 /// After any other failure of the endpoint, the count starts again. A second condition is
-/// [`DELIVERY_REFUSED_MS`]. With their pauses, this many refusals take half a minute. So an
-/// endpoint that refuses events of one type soon gets the events of other types.
+/// [`DELIVERY_REFUSED_MS`]. This many refusals, with the pauses between them, take half a minute.
+/// So an endpoint that refuses events of one type soon gets the events of other types.
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time from the first refusal of an event until the event becomes a dead letter, in
-/// milliseconds. A shop may answer `404` while it deploys a new version, which usually takes less
-/// time. If the number of refused events is at least half of [`DELIVERIES_PENDING_MAX`], an event
-/// can become a dead letter sooner.
+/// milliseconds. A shop may answer `404` while it deploys a new version. A deployment usually takes
+/// less time than this. If the number of refused events is at least half of
+/// [`DELIVERIES_PENDING_MAX`], an event can become a dead letter sooner.
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
 /// The longest pause between two attempts to deliver a refused event, in milliseconds. It is short,
 /// so that the shop gets the event soon after it stops refusing the event.
@@ -91,7 +91,7 @@ pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
 /// milliseconds.
 pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
 /// If this server could not send an event this many times in a row, the event becomes a dead
-/// letter. With their pauses, so many attempts take a day and a half.
+/// letter. So many attempts, with the pauses between them, take a day and a half.
 pub const DEFERRALS_MAX: u32 = 2_160;
 /// The largest number of events that are being sent to one endpoint at the same time. Further
 /// events wait.
@@ -110,12 +110,12 @@ pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
 /// While an endpoint is down, the pause between two attempts doubles after each group of this many
 /// attempts. So after a short failure, the pauses are still short.
 pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
-/// The longest pause between two attempts at an endpoint that is down, in milliseconds. A failed
-/// event is also tried early after this time, because the endpoint may have recovered.
+/// The longest pause between two attempts at an endpoint that is down, in milliseconds. If an event
+/// waits for its next attempt, the server tries the event early after this time, because the
+/// endpoint may have recovered.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 /// After a failover, the server skips this many positions before it gives positions to new events.
-/// So no new event gets the position of a lost event, if the failover lost at most this many
-/// events.
+/// If the failover lost at most this many events, no new event gets the position of a lost event.
 pub const LOST_POSITIONS_MAX: i64 = 1_000_000;
 
 /// If a node's previous poll is older than this, in milliseconds, commit digests are not enough,
@@ -140,7 +140,7 @@ const _: () = assert!(
 );
 const _: () = assert!(
     STOCK_MAX <= u32::MAX as u64,
-    "free and held units must fit together in one atomic word"
+    "the free units and the held units must fit into one atomic word"
 );
 const _: () = assert!(
     DELIVERIES_IN_FLIGHT_MAX <= DELIVERY_WINDOW && DELIVERY_WINDOW <= DELIVERIES_PENDING_MAX,
@@ -152,6 +152,6 @@ const _: () = assert!(
 );
 const _: () = assert!(
     PROVIDER_GRACE_MS < PROVIDER_CHECK_WITHIN_MS,
-    "a failed query must not extend the longest wait"
+    "after a failed query, an order must not wait longer than the longest allowed wait"
 );
 const _: () = assert!(UNITS_MAX < 1 << 24, "the units must fit in three bytes of a ticket id");

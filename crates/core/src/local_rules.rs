@@ -19,8 +19,8 @@ macro_rules! local_rules {
             static REMOVED: std::cell::Cell<Option<$rules>> = const { std::cell::Cell::new(None) };
         }
 
-        /// Returns whether this rule is in force. It is not if a test on this thread has removed
-        /// it.
+        /// Returns whether this rule is in force. Returns false if a test on this thread has
+        /// removed the rule.
         #[cfg(test)]
         $vis fn holds(rule: $rules) -> bool {
             REMOVED.get() != Some(rule)

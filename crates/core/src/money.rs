@@ -161,9 +161,9 @@ fn is_undecided<L: Ledger + ?Sized>(
     if ledger.grant(grant)?.is_none_or(|row| !may_settle(row)) {
         return Ok(false);
     }
-    // Each number belongs to one ticket of its grant. If it belongs to this ticket, and the order
-    // now exists, the ticket has become an order since the caller's read. Then the provider must
-    // report the payment again.
+    // Each number belongs to one ticket of its grant. If the number belongs to this ticket, and the
+    // order now exists, the ticket has become an order since the caller's read. Then the provider
+    // must report the payment again.
     Ok(match ledger.ticket_of(grant, n)? {
         None => true,
         Some(found) => found == *id && ledger.order(id)?.is_some(),

@@ -60,8 +60,8 @@ pub(crate) fn lock_order<L: Ledger + ?Sized>(
     id: &TicketId,
 ) -> Result<Option<Order>, L::Error> {
     let Some(seen) = ledger.order(id)? else { return Ok(None) };
-    // The grant must be locked before the order. So the first read only finds the grant, and the
-    // order is read again after its grant is locked.
+    // The grant must be locked before the order. So the first read serves only to find the grant.
+    // The order is read again after the grant is locked.
     ledger.grant(seen.grant)?;
     ledger.order(id)
 }
@@ -173,8 +173,8 @@ pub enum PayOutcome {
     /// The order was already paid by another payment.
     Already(Order),
     /// The caller must refund the money. Either the order was refunded before, or it had ended and
-    /// cannot become paid. It cannot if the pool has too few units, or if the buyer's limit does
-    /// not allow it.
+    /// cannot become paid. An ended order cannot become paid if the pool has too few units, or if
+    /// the buyer's limit does not allow the order.
     Refund(Order),
     /// No such order exists, so the caller must refund the money.
     NotFound,

@@ -47,10 +47,10 @@ pub fn ordering_key(event: &Event) -> String {
     }
 }
 
-/// After a standby became the primary, new events get positions above the one that this function
-/// returns. `last` is the last position in the new primary, which may lack the newest events of the
-/// old one. No new event may get the position of a lost event, because a client that reads events
-/// may already have read past that position.
+/// After a standby became the primary, new events get positions above the position that this
+/// function returns. `last` is the last position in the new primary, which may lack the newest
+/// events of the old primary. No new event may get the position of a lost event, because a client
+/// that reads events may already have read past that position.
 #[must_use]
 pub fn last_position_after_failover(last: i64) -> i64 {
     if enforces(Rule::NewPositionsAfterFailover) { last + LOST_POSITIONS_MAX } else { last }
@@ -231,7 +231,7 @@ impl DeliveryQueue {
                 about
             }
             (None, None) => {
-                unreachable!("an event that can be sent must have a row or be in the window")
+                unreachable!("an event that can be sent must have a row or be a new event")
             }
         };
         // A try before `next_at` does not count as a try of the event. It only tests whether the
@@ -326,8 +326,8 @@ impl DeliveryQueue {
         all.map(|(about, _)| about.clone()).collect()
     }
 
-    /// For each key, returns the first row that is in the store, unless an event with this key is
-    /// being sent.
+    /// For each key, returns the first row that is in the store. If an event with this key is being
+    /// sent, returns no row for the key.
     fn rows_ready(&self) -> impl Iterator<Item = &PendingRow> {
         let mut seen = self.in_flight_keys();
         let mut is_first = move |row: &PendingRow| {

@@ -1,4 +1,5 @@
-//! Chooses the partitions to which a request is sent: first its home partition, then another.
+//! Chooses the partitions to which a request is sent: first the request's home partition, then
+//! another partition.
 //!
 //! The choice affects only speed. A request may be sent to any slots, in any order, and any number
 //! of times with the same key. A good choice spreads the load, and sends all requests of a buyer to
@@ -138,7 +139,7 @@ pub fn second_try(
 /// time. These are all partitions, listed or not, with the home partition first.
 ///
 /// In one of these partitions, an earlier try of the same request may already have a ticket that is
-/// not settled. Then the slot of that partition answers with this ticket, and the request is not
+/// not settled. In this case, the partition's slot answers with this ticket, and the request is not
 /// refused.
 pub fn last_tries(
     spread: &Spread,

@@ -41,7 +41,8 @@ impl Queue {
     }
 
     /// Returns the queued ticket with this number under `grant`, which must be the newest grant.
-    /// The search works because these tickets are at the end of the queue, sorted by number.
+    /// The search relies on the fact that these tickets are at the end of the queue, sorted by
+    /// number.
     pub(crate) fn find(&self, grant: GrantId, n: TicketN) -> Option<&Ticket> {
         let i = self.entries.partition_point(|e| e.ticket.grant != grant || e.ticket.n < n);
         self.entries.get(i).map(|e| &*e.ticket).filter(|t| t.n == n)

@@ -52,8 +52,9 @@ pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
 /// the slot needs no refill, if units are on their way to the slot, or if the pool is empty.
 ///
 /// `slots` is the number of slots that share the pool. `on_its_way` is above 0 if the slot has not
-/// applied all rows of its feed. The caller applies the slot's feed first, then reads its view, and
-/// then calls this function. It also does so for slots without the mark, which is only a hint.
+/// applied all rows of its feed. The caller applies the slot's feed first, then reads the slot's
+/// view, and then calls this function. The caller does this for slots without the mark too, because
+/// the mark is only a hint.
 #[must_use]
 pub fn next_portion(
     spread: &Spread,

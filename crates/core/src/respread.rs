@@ -19,7 +19,7 @@ pub enum SlotDrainStep {
     /// Recall these units to the pool immediately. Then other slots can sell them while this slot's
     /// tickets are settled.
     Recall(u64),
-    /// Wait: tickets that the slot issued are not settled yet.
+    /// Wait, because tickets that the slot issued are not settled yet.
     Wait,
     /// Close the grant, which returns the remaining units to the pool.
     Close,
@@ -105,8 +105,8 @@ pub struct ShareMove {
 ///
 /// - A part is the average number of units in the slots, but at most `initial` if sub-domains are
 ///   in use.
-/// - If a part would be smaller than `least` (the item's limit), no units are moved. Otherwise, the
-///   server would have to gather units again for the largest request.
+/// - If a part would be smaller than `least` (the item's limit), no units are moved. With smaller
+///   parts, the server would have to gather units again for the largest request.
 /// - A slot gives at most the units that it has above the average.
 /// - A slot that is not new gets nothing, so that units do not move back and forth.
 #[must_use]
@@ -155,9 +155,9 @@ pub const HOT_MS: i64 = 3_000;
 /// After a change, the number of partitions stays the same for at least this many milliseconds.
 pub const WIDEN_REST_MS: i64 = 10_000;
 
-/// Decides when an item needs more partitions, if the server chooses their number. The number never
-/// falls, and stays the same for a time after each change. So it does not go up and down with the
-/// load.
+/// Decides when an item needs more partitions, if the server chooses the number of partitions. The
+/// number never falls, and stays the same for a time after each change. So the number does not
+/// follow every change of the load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AutoWidth {
     /// Since when a slot of the item has been the bottleneck.
@@ -201,8 +201,8 @@ impl AutoWidth {
     }
 }
 
-/// Returns the initial number of partitions of an item, if the server chooses it: two for each
-/// Redis primary with slots.
+/// Returns the initial number of partitions of an item, if the server chooses the number: two for
+/// each Redis primary with slots.
 #[must_use]
 pub fn automatic_partitions(primaries: usize) -> u32 {
     u32::try_from(primaries.saturating_mul(2)).unwrap_or(PARTITIONS_MAX).clamp(1, PARTITIONS_MAX)

@@ -182,16 +182,16 @@ pub struct Order {
 }
 
 impl Order {
-    /// Returns whether this order is for this number of units of this item. If not, a request with
-    /// the order's key has used the key a second time, for something else.
+    /// Returns whether this order is for this number of units of this item. If the result is false,
+    /// a request with the order's key has used the key a second time, for something else.
     #[must_use]
     pub fn is_for(&self, item: ItemId, units: Units) -> bool {
         (self.item, self.units) == (item, units)
     }
 
     /// How long a payment link to an order works after the order was paid or ended, in
-    /// milliseconds. A person who pays through the link has no buyer's token, but can then still
-    /// see the result.
+    /// milliseconds. A person who pays through the link has no buyer's token. During this time,
+    /// that person can still see the result.
     pub const LINK_AFTER_END_MS: i64 = 3_600_000;
 
     /// Returns whether a link to this order works. The link works until the order is paid or ends,

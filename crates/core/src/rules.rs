@@ -9,8 +9,8 @@ mod list;
 mod removed;
 
 rules! {
-    /// Settling never consumes more units than were granted. If a ticket would exceed them,
-    /// settling closes the grant instead.
+    /// Settling never consumes more units than were granted. If a ticket would exceed the granted
+    /// units, settling closes the grant instead.
     SettleGuard,
     /// Settling consumes a ticket only if the ticket's grant is open.
     GrantOpen,
@@ -50,8 +50,8 @@ rules! {
     LossEpochMissing,
     /// If a slot's grant or epoch differs from the store's open grant, the slot lost its memory.
     LossEpochForeign,
-    /// A slot has lost its memory if it counted fewer tickets than the store has seen. It has also
-    /// lost it if it applied more feed rows than the feed has.
+    /// If a slot counted fewer tickets than the store has seen, the slot lost its memory. If a slot
+    /// applied more feed rows than the feed has, the slot lost its memory too.
     LossNumberBehind,
     /// If an idle slot's units differ from the store's count, the slot lost its memory.
     LossQuietMismatch,
@@ -108,8 +108,8 @@ rules! {
     /// If a node remembers an order or a queued ticket of a request, the front door does not refuse
     /// the request.
     HeldBeforeDoor,
-    /// If a node answers that a ticket is queued, it remembers the ticket until `decide_by`. It
-    /// forgets the ticket earlier if a repeated request finds that the ticket was refused.
+    /// If a node answers that a ticket is queued, the node remembers the ticket until `decide_by`.
+    /// The node forgets the ticket earlier if a repeated request finds that the ticket was refused.
     OwnQueued,
     /// A node refuses no buyer on the basis of a snapshot that is too old.
     SnapshotAge,
@@ -156,7 +156,7 @@ rules! {
     /// A slot switches to the other counter if the active counter is below the threshold, and the
     /// other counter has more units.
     FlipBelowThreshold,
-    /// A slot merges its counters if only their sum can serve a request.
+    /// A slot merges its counters if a request needs more units than either counter has.
     MergeCounters,
     /// A slot with a drained counter asks for a refill.
     RefillMark,
@@ -228,13 +228,13 @@ rules! {
     /// A slot may answer "limit reached" or "key reused". A node refuses the request for this
     /// reason only after a later snapshot shows that the request holds no order.
     SlotRefusalConfirmed,
-    /// A node refuses a buyer by an earlier count of the buyer's units only if no order of the item
-    /// has ended since that count.
+    /// A node refuses a buyer because of an earlier count of units only if no order of the item has
+    /// ended since that count.
     LimitCountUntilEnd,
-    /// A node refuses a buyer by a count of the buyer's units only if its snapshot is newer than
+    /// A node refuses a buyer because of a count of units only if the node's snapshot is newer than
     /// the count. The snapshot shows whether the counted units belong to the request's own order.
     LimitCountInSnapshot,
-    /// A node refuses a buyer by an earlier count of the buyer's units only if the database has not
+    /// A node refuses a buyer because of an earlier count of units only if the database has not
     /// failed over since that count. A failover may lose the counted orders.
     LimitCountUntilFailover,
     /// An acknowledgement names a position in the queue and a token. It has no effect if the ticket
@@ -299,12 +299,12 @@ rules! {
     /// If a refund has changed since the provider was asked, the answer does not settle the refund.
     /// The server ignores the answer or asks the provider again.
     AnswerMayBeOld,
-    /// After a refund's money came back, a provider's webhook cannot settle the refund. It only
-    /// makes the server query the provider.
+    /// After a refund's money came back, a provider's webhook cannot settle the refund. The webhook
+    /// only makes the server query the provider.
     OldNewsAsk,
     /// A report about a payment with a refund by this server is no reversal by hand.
     OwnRefundIsNoReversal,
-    /// Of two reports about one reversal, the newer counts, even if it arrives first.
+    /// Of two reports about one reversal, the newer report counts, even if it arrives first.
     NewestReversalReport,
     /// Of two reports about one reversal with the same time, the report about its end counts.
     ReversalEndWins,
@@ -365,7 +365,7 @@ rules! {
     /// If a buyer's order from a waitlist expired, or the buyer cancelled the order, the buyer
     /// cannot join that waitlist again.
     LapsedStaysOut,
-    /// If another actor cancelled a buyer's order from a waitlist, the buyer may join again.
+    /// If another actor cancelled the order that a buyer got from a waitlist, the buyer may rejoin.
     OwnDoingStaysOut,
     /// Waitlist entries are served in the sequence in which the buyers joined.
     LineInTurn,

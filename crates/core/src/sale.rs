@@ -1,5 +1,6 @@
 //! A sale's phases: `draft ⇄ scheduled → open ⇄ paused → closed`. An operator can change the phase.
-//! When the store's clock reaches the sale's start or end, the server opens or closes the sale.
+//! Also, when the store's clock reaches the sale's start or end, the server opens or closes the
+//! sale.
 
 pub use doorbuster_types::Phase;
 

@@ -1,6 +1,6 @@
 //! Settling resolves each ticket exactly once. A *consumed* ticket becomes an order. If a ticket is
-//! *returned*, its slot gets a credit, unless the ticket's grant is closed. The units of every
-//! ticket are checked against its grant. So even if a slot loses, forgets or repeats tickets, the
+//! *returned*, its slot gets a credit, unless the ticket's grant is closed. Each ticket's units are
+//! checked against the units of its grant. So even if a slot loses, forgets or repeats tickets, the
 //! server does not sell too many units.
 use crate::event::{Attribution, EventType, Subject};
 use crate::event_log;
@@ -223,8 +223,9 @@ impl Settlement<'_> {
         })
     }
 
-    /// Records that the ticket is returned. If the grant is open, its slot gets a credit. If it is
-    /// closed, there is no credit: closing the grant has already returned the units to the pool.
+    /// Records that the ticket is returned. If the grant is open, its slot gets a credit. If the
+    /// grant is closed, there is no credit, because closing the grant has already returned the
+    /// units to the pool.
     fn return_ticket<L: Ledger + ?Sized>(
         mut self,
         ledger: &mut L,

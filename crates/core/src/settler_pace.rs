@@ -1,5 +1,5 @@
-//! Paces nodes that share a store. Without this, the work of the store for one order would increase
-//! with the number of nodes.
+//! Paces nodes that share a store. Without these pauses, the work of the store for one order would
+//! increase with the number of nodes.
 //!
 //! - Each transaction has a fixed cost. So if several nodes settle tickets, each waits after a
 //!   batch, to gather about as many tickets as a single settler would ([`SettlerPace`]).
@@ -11,8 +11,8 @@ use crate::limits::SETTLE_BATCH_MAX;
 
 /// The longest time that a settler waits after a batch, to gather more tickets.
 pub const LINGER_MAX: Duration = Duration::from_millis(3);
-/// The settlers do not wait if the load is low. It is low if a single settler for all tickets would
-/// have fewer tickets than this in a batch.
+/// The settlers do not wait if the load is low. The load is low if a single settler for all tickets
+/// would have fewer tickets than this in a batch.
 pub const LINGER_MIN_BATCH: f64 = 8.0;
 /// The weight of the newest batch in the averages.
 const WEIGHT: f64 = 0.1;
@@ -62,8 +62,9 @@ impl SettlerPace {
 }
 
 /// A refresh of a node reads the items' counts and the other nodes' commits. The pause between two
-/// refreshes is this time, multiplied by the number of live nodes. If the last refresh was longer
-/// ago, the next one begins immediately. So the pause delays verdicts only under load.
+/// refreshes is this time, multiplied by the number of live nodes. If the last refresh is already
+/// longer ago than this pause, the next refresh begins immediately. So the pause delays verdicts
+/// only under load.
 const REFRESH_INTERVAL_EACH: Duration = Duration::from_millis(5);
 /// The smallest pause between two refreshes.
 pub const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(5);

@@ -140,7 +140,8 @@ pub struct SlotView {
     /// The counter that tickets deduct from.
     pub active: Counter,
     /// Whether the slot may need a refill. A ticket sets this mark if the active counter is too low
-    /// before or after it. A refill clears the mark, and so do units recalled from another slot.
+    /// before or after the ticket. A refill clears the mark. Units recalled from another slot clear
+    /// the mark too.
     pub mark: bool,
     /// How many rows of the grant's feed the slot applied.
     pub applied: Seq,
@@ -268,8 +269,8 @@ impl Slot {
         {
             return TicketAnswer::Short { available: term.units.sum() };
         }
-        // `decide_by` is the same time after the request for every request. So this difference is
-        // the age of the oldest ticket.
+        // The time from a request until its `decide_by` is the same for every request. So this
+        // difference is the age of the oldest ticket.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
         let is_full = self.queue.open() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
         if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
@@ -357,7 +358,7 @@ impl Slot {
         RecallOutcome::Taken(taken)
     }
 
-    /// Adds at most `at_most` tickets to `out`, of those that were not delivered yet.
+    /// Adds tickets that were not delivered yet to `out`, at most `at_most` of them.
     pub fn take(&mut self, at_most: usize, out: &mut Vec<QueuedTicket>) {
         self.queue.take(at_most, out);
     }

@@ -29,7 +29,7 @@ impl FreeUnits {
     ///
     /// The caller must first read this snapshot, and then check that the request holds no order. In
     /// this sequence, the caller knows every request whose order the snapshot counts, and refuses
-    /// none of them.
+    /// none of these requests.
     #[must_use]
     pub fn refuses(&self, units: Units) -> Option<SoldOut> {
         let available = self.free?;
@@ -44,7 +44,7 @@ impl FreeUnits {
     }
 
     /// Returns the counts of a snapshot. `in_slots` are the unsettled units of all open grants.
-    /// `in_flight` are those of them that are in tickets or on their way to a slot.
+    /// `in_flight` are those of the unsettled units that are in tickets or on their way to a slot.
     #[must_use]
     pub fn from_parts(pool: u64, in_slots: u64, in_flight: u64, reserved: u64) -> Self {
         let hidden = if enforces(Rule::InFlightIsFree) { 0 } else { in_flight };

@@ -27,7 +27,7 @@ pub struct Spread {
     pub choose: PartitionChoice,
     /// How many units each slot gets when it is opened.
     pub initial: u64,
-    /// A counter with fewer units than this is refilled.
+    /// If a slot's active counter has fewer units than this, the slot gets a refill.
     pub threshold: u64,
     /// The number of units in one refill.
     pub refill: u64,
@@ -82,8 +82,8 @@ impl Spread {
         }
     }
 
-    /// Returns whether sub-domains are in use: each slot gets few units at a time, and then
-    /// refills.
+    /// Returns whether sub-domains are in use. If so, each slot gets few units at first, and
+    /// refills later.
     #[must_use]
     pub fn uses_sub_domains(&self) -> bool {
         self.refill > 0

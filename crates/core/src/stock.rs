@@ -110,9 +110,9 @@ pub fn close<L: Ledger + ?Sized>(
 }
 
 /// Closes every open grant of an item, in the transaction that shows the item as paused or ended.
-/// Returns the number of closed grants. This is necessary because a slot may issue further tickets:
-/// it can miss the call that stops it, or a delayed call can resume it. Tickets under a closed
-/// grant are returned, so the item sells nothing.
+/// Returns the number of closed grants. This is necessary because a slot may issue further tickets.
+/// The slot can miss the call that stops it, or a delayed call can resume it. Tickets under a
+/// closed grant are returned, so the item sells nothing.
 pub fn close_item_grants<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: ItemId,

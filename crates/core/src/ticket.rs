@@ -20,7 +20,7 @@ impl RequestHash {
     }
 }
 
-/// A slot's record that it deducted units for one request. It is resolved exactly once.
+/// A slot's record that it deducted units for one request. A ticket is resolved exactly once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The ticket's token. The node creates the token before it sends the request to the slot.

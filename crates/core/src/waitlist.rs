@@ -1,10 +1,11 @@
-//! The waitlist of an item whose units are all held or paid. Buyers on the waitlist get returned
-//! units before other buyers do.
+//! The waitlist of an item whose units are all held or paid. If units are returned, the buyers on
+//! the waitlist get them before other buyers.
 //!
-//! For each waiting entry, the pool keeps one unit, if it has one ([`Item::kept_for_waitlist`]).
-//! Slots get only the other units of the pool. The oldest entry gets a kept unit: the entry becomes
-//! an order with a short payment window. Each order belongs to a grant. For orders from the
-//! waitlist, this is the waitlist's own grant, which no slot has and which is never open.
+//! For each waiting entry, the pool keeps one unit, as long as it has units
+//! ([`Item::kept_for_waitlist`]). Slots get only the other units of the pool. The oldest entry gets
+//! a kept unit: the entry becomes an order with a short payment window. Each order belongs to a
+//! grant. For orders from the waitlist, this is the waitlist's own grant, which no slot has and
+//! which is never open.
 use crate::event::{Actor, Attribution, EventType, FROM_WAITLIST, Subject, WAITLIST_ENDED};
 use crate::event_log;
 use crate::id::{IdKey, TicketId, TicketParts};
@@ -33,7 +34,7 @@ pub enum JoinOutcome {
     /// All units are paid, so no held unit can be returned.
     SoldOut,
     /// The buyer cannot join again, because the buyer's earlier order from this waitlist expired,
-    /// or the buyer cancelled it.
+    /// or the buyer cancelled that order.
     Lapsed(Order),
     /// The buyer's limit is reached.
     LimitReached,
@@ -169,8 +170,8 @@ pub fn join<L: Ledger + ?Sized>(
     Ok(JoinOutcome::Done(entry))
 }
 
-/// Returns the buyer's order from this waitlist, if it expired or the buyer cancelled it. The
-/// caller has locked the waitlist, so its orders cannot change during this transaction.
+/// Returns the buyer's order from this waitlist, if the order expired or the buyer cancelled it.
+/// The caller has locked the waitlist, so its orders cannot change during this transaction.
 fn unpaid_order_of<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: Option<&Grant>,
@@ -344,7 +345,8 @@ fn new_waitlist_grant(id: GrantId, item: ItemId) -> Grant {
     }
 }
 
-/// Ends an entry. Afterwards, the caller must write the waitlist's grant and the item.
+/// Ends an entry. Afterwards, the caller must store the changed grant of the waitlist and the
+/// changed item.
 fn end_entry<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: &mut Grant,

@@ -1,4 +1,4 @@
-//! `audit`: runs the independent audit of a store, or requests the server's own audit, and prints
+//! `audit`: runs the independent audit of a store, or makes the server run its own audit. Prints
 //! the report.
 
 use anyhow::Context;

@@ -20,8 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// The largest response body that this client reads, in bytes. A page of 200 sales fits if no sale
-/// is larger than a request's body. Changes can make a sale larger, so the command `status` reads
-/// smaller pages.
+/// is larger than a request's body. Later changes can make a sale larger than that, so the command
+/// `status` reads smaller pages.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const _: () = assert!(200 * doorbuster_api::limits::ADMIN_BODY_BYTES_MAX < ANSWER_BYTES_MAX);
 

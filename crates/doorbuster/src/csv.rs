@@ -115,8 +115,8 @@ fn write_all(to: &mut impl Write, bytes: &[u8], file: &FilePath) -> anyhow::Resu
 
 fn follow_link(file: &FilePath) -> PathBuf {
     let Ok(link) = std::fs::read_link(file) else { return file.to_owned() };
-    // `canonicalize` fails if the target of the link does not exist. The function then follows only
-    // this one link.
+    // `canonicalize` fails if the target of the link does not exist. In this case, the function
+    // follows only this one link.
     std::fs::canonicalize(file).unwrap_or_else(|_| file.with_file_name("").join(link))
 }
 

@@ -109,8 +109,8 @@ fn read(file: &Path) -> Result<String, Failure> {
     Ok(std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?)
 }
 
-/// A list has one buyer per line. The server's CSV list also has ranks. Then the result is sorted
-/// by rank, so the lines may be in any sequence.
+/// A list has one buyer per line. The server's CSV list also has ranks. If the list has ranks, the
+/// result is sorted by rank, so the lines may be in any sequence.
 fn parse_names(lines: &str) -> Result<Vec<String>, Failure> {
     let mut lines = lines.lines().map(str::trim).filter(|line| !line.is_empty()).peekable();
     if lines.next_if_eq(&LIST_HEADER).is_none() {

@@ -60,8 +60,8 @@ async fn extend(
             Ok(answer) => answer,
             refused => return Ok(refused),
         };
-        // The id may belong to a queued ticket or a waitlist entry, which has no payment window.
-        // The request then keeps the seconds, and the server refuses it.
+        // The id may belong to a queued ticket or a waitlist entry, which has no payment window. In
+        // this case, the request keeps the seconds, and the server refuses the request.
         if let AnyOrderDetail::Order(detail) = answer.read()? {
             let end = detail.order.pay_by.millis() + i64::from(secs) * 1_000;
             extension = Extension { secs: None, pay_by: Some(Time::from_millis(end)), ..extension };

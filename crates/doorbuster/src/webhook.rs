@@ -90,7 +90,7 @@ fn whole_secs(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// `-` stands for the first line of standard input. It is for addresses that contain a password,
+/// `-` stands for the first line of standard input. Use `-` if the address contains a password,
 /// because other users can see the arguments of a process.
 fn read_address(address: String) -> anyhow::Result<String> {
     if address != "-" {

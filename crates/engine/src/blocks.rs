@@ -39,8 +39,8 @@ struct BlockIndex {
     buyers: HashMap<String, Millis>,
     /// Networks in canonical form.
     networks: HashMap<Cidr, Millis>,
-    /// One network for each prefix length in use. A check of an address looks up the address's
-    /// network of each of these lengths.
+    /// One network for each prefix length in use. To check an address, the node looks up the
+    /// address's network for each of these lengths.
     sizes: Vec<Cidr>,
 }
 

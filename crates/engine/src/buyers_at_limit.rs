@@ -2,7 +2,7 @@
 //!
 //! A slot knows only the units that a buyer got under the slot's current grant. So a buyer at the
 //! limit could get a ticket from another slot, or after a new grant. The store would then refuse
-//! this ticket. With this memory, the node refuses the request without a ticket.
+//! this ticket. With this memory, the node refuses the request, and no slot gives a ticket.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

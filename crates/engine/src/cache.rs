@@ -29,11 +29,11 @@ pub use state::Cache;
 use crate::error::EngineError;
 use crate::node::Node;
 
-/// How long the result that the store has nothing new stays valid, on a node and in the shared
-/// Redis. During this time, nodes do not read the store for unknown ids.
+/// How long a marker stays valid, on a node and in the shared Redis. A marker says that the store
+/// has nothing new. During this time, nodes do not read the store for unknown ids.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// If a read takes a time `t`, the node starts the next read at least this factor times `t` after
-/// the start of the first. So a slow store gets fewer reads.
+/// If a read takes the time `t`, the next read starts at least `t` times this factor after the
+/// start of the first read. So a slow store gets fewer reads.
 const READ_INTERVAL_FACTOR: u32 = 10;
 /// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
@@ -42,7 +42,7 @@ const PEER_READ_POLL: Duration = Duration::from_millis(2);
 /// contain this name.
 const NAME: &str = "catalogue";
 
-/// The result of a search in the shared Redis for what another node's read of the store found.
+/// What a node finds in the shared Redis when it looks there for the result of another node's read.
 enum CopyLookup<T> {
     This(T),
     /// Another node left a result that this node cannot use, so it is useless to wait longer.

@@ -121,8 +121,7 @@ impl SaleState {
         self.items.iter().find(|i| i.row.name == name)
     }
 
-    /// Returns whether the sale is being paused or closed, and this still waits for tickets in
-    /// flight.
+    /// Returns whether a pause or a close of the sale still waits for tickets in flight.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.runtime.draining.load(Ordering::Acquire)

@@ -72,7 +72,7 @@ impl CatalogueReader {
         self.node.cache().check_if_due(&self.node, || self.refresh()).await;
     }
 
-    /// Returns the item, also if another node has just created it. Returns `None` if no sale has
+    /// Returns the item, even if another node has just created it. Returns `None` if no sale has
     /// the item.
     pub(crate) async fn find_item(
         &self,
@@ -84,12 +84,12 @@ impl CatalogueReader {
         Ok(self.node.catalogue().item_by_id(id).cloned())
     }
 
-    /// Returns the item of each id, also if another node has just created some of the items.
+    /// Returns the item of each id, even if another node has just created some of the items.
     ///
     /// # Errors
     ///
-    /// If the store is unreachable, or if no known sale has one of the items. The second case is an
-    /// error, because callers would otherwise silently omit rows about the unknown item.
+    /// If the store is unreachable, or if one of the items belongs to no known sale. The second
+    /// case is an error, because callers would otherwise silently omit rows about the unknown item.
     pub async fn find_items(&self, ids: &[ItemId]) -> Result<Vec<Arc<ItemState>>, EngineError> {
         let known = |id: &ItemId| self.node.catalogue().item_by_id(*id).cloned();
         if let Some(items) = ids.iter().map(known).collect::<Option<Vec<_>>>() {

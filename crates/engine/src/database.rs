@@ -1,9 +1,9 @@
 //! What a node does for a shared database besides queries: it reacts to failovers, watches the
 //! standbys, and checks that commits return in time.
 //!
-//! This part of a node owns the newest history of the database that the node knows, and the results
-//! of the last checks. It calls the store. One job per node runs the checks ([`run`]). `/readyz`,
-//! the metrics and the console show the results.
+//! This part of a node owns the newest known history of the database, and the results of the last
+//! checks. It calls the store. One job per node runs the checks ([`run`]). `/readyz`, the metrics
+//! and the console show the results.
 
 mod commit_check;
 mod history_file;
@@ -26,7 +26,7 @@ pub use peers::history_asker;
 /// A node's knowledge about its database.
 #[derive(Debug, Default)]
 pub struct DatabaseState {
-    /// The newest history of the database that the node knows.
+    /// The newest known history of the database.
     pub memory: KnownHistories,
     /// Checks whether the store's commits return in time.
     pub commit_check: CommitCheck,

@@ -1,6 +1,6 @@
-//! An edge is a process without a store, in front of the nodes. From its copy of the nodes' memory,
-//! it refuses requests that cannot succeed. It passes all other requests to nodes with the role
-//! `api`. `doorbuster_core::edge` has the rules of an edge.
+//! An edge is a process without a store, in front of the nodes. The edge has a copy of the nodes'
+//! memory, and uses this copy to refuse requests that cannot succeed. It passes all other requests
+//! to nodes with the role `api`. `doorbuster_core::edge` has the rules of an edge.
 //!
 //! On an edge, this part owns the connections to the nodes and the age of the edge's copy. It also
 //! counts the requests that the edge refuses or passes on. It reads the feed from Redis, and puts
@@ -68,7 +68,7 @@ pub struct EdgeNode {
     pub feed_generations: Counter,
     /// The number of reads of the feed that failed or returned no usable content.
     pub feed_failures: Counter,
-    /// The nodes' settings, for the settings that this edge lacks.
+    /// The nodes' settings. The edge uses them for the settings that it lacks.
     pub nodes: NodeSettings,
     /// The connection over which a node sends the events for buyers.
     pub relay: Relay,
@@ -89,8 +89,9 @@ impl fmt::Debug for EdgeNode {
 }
 
 impl EdgeNode {
-    /// Creates an edge that has not read the feed yet. Until it has, it passes every request to a
-    /// node. `urls` are the addresses of the deployment's Redis servers or of their replicas.
+    /// Creates an edge that has not read the feed yet. Until the edge has read the feed, it passes
+    /// every request to a node. `urls` are the addresses of the deployment's Redis servers or of
+    /// their replicas.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
-//! The hashes of the requests that hold an order, in a node's memory. For each order that the
-//! published counts of a running or recently ended sale include, the set has the order's request.
+//! The hashes of the requests that hold an order, in a node's memory. The published counts of
+//! running and recently ended sales include orders. The set has the request of each of these
+//! orders.
 mod journal;
 mod queued_requests;
 mod retry_limiter;
@@ -35,8 +36,8 @@ type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 pub struct RequestsWithOrders {
     shards: Vec<Shard>,
     count: AtomicUsize,
-    /// Whether the set may lack requests. This is so after it was full when a request arrived, and
-    /// while it is being rebuilt.
+    /// Whether the set may lack requests. It may lack some during a rebuild, or after a request
+    /// arrived while the set was full.
     full: AtomicBool,
     lookups: Semaphore,
     confirmations: Semaphore,
@@ -97,8 +98,8 @@ impl RequestsWithOrders {
         self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner).contains(&hash_half)
     }
 
-    /// Returns whether the request may hold an order. If so, only the store can say whether it
-    /// really does.
+    /// Returns whether the request may hold an order. If so, only the store can say whether the
+    /// request really holds one.
     #[must_use]
     pub fn may_hold(&self, request: RequestHash) -> bool {
         self.holds(request) || self.is_full()

@@ -51,9 +51,9 @@ impl ItemGauge {
     }
 
     /// Publishes counts that were read from the store, unless a commit has published counts during
-    /// the read. The caller passes the result of [`ItemGauge::published`] from before the read as
-    /// `published`. Returns `false` if it published nothing. The caller must then read the counts
-    /// again.
+    /// the read. Before the read, the caller must call [`ItemGauge::published`]. It passes the
+    /// result as `published`. Returns `false` if it published nothing. The caller must then read
+    /// the counts again.
     #[must_use]
     pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,7 +105,7 @@ impl ItemGauge {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns how many units of the pool slots may get: all except the units kept for the
+    /// Returns how many units slots may get from the pool: all except the units kept for the
     /// waitlist.
     #[must_use]
     pub fn open_pool(&self) -> u64 {

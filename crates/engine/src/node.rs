@@ -175,16 +175,16 @@ impl Node {
         self.clock.has_alarm() || self.store.clock_stepped()
     }
 
-    /// Returns whether this node's snapshot of the store is recent enough. If not, the node may not
-    /// refuse requests from its memory.
+    /// Returns whether this node's snapshot of the store is recent enough. If not, the node must
+    /// not refuse requests from its memory.
     pub fn is_memory_recent(&self) -> bool {
         doorbuster_steps::memory::is_recent(self.memory_age_ms())
     }
 
     /// Returns whether this node has not read the store for so long that another node should take
     /// over its shared work. The time limit is longer than that of [`Self::is_memory_recent`],
-    /// because such a change is expensive. For example, each new writer of the edge feed must first
-    /// write all requests.
+    /// because it is expensive to move the work to another node. For example, each new writer of
+    /// the edge feed must first write all requests.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.memory_age_ms() > CUT_OFF_AFTER_MS
     }
@@ -309,8 +309,8 @@ impl Node {
     }
 
     /// Returns the buyer of a ticket that this node issued and that has no verdict yet. A client
-    /// can make up an id with the token of another buyer's ticket. So this function verifies that
-    /// the id was made for the ticket's buyer.
+    /// can make up an id that contains the token of another buyer's ticket. So this function
+    /// verifies that the id was made for the ticket's buyer.
     #[must_use]
     pub fn waiting_buyer(&self, id: TicketId) -> Option<BuyerId> {
         let buyer = self.memory.waiters.info(id.parts()?.token)?.buyer;

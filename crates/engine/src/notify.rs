@@ -7,8 +7,8 @@
 //! buyer who reconnects gets the events that the buyer missed.
 //!
 //! While a reader has no event, no task needs to wait for its queue. Instead, the reader is parked:
-//! when an event arrives, its key is added to a ready queue. One task waits for this ready queue
-//! and serves many readers.
+//! when an event arrives, the reader's key is added to a ready queue. One task waits for this ready
+//! queue and serves many readers.
 
 mod event;
 mod followed_buyers;
@@ -107,8 +107,8 @@ impl Hub {
     }
 
     /// Subscribes to events about one buyer's orders and to statuses of some sales. If `after` is
-    /// set, the subscription begins with the kept events about the orders that came after the event
-    /// `after`. Returns `None` if the buyer already has `most` such subscriptions.
+    /// set, the subscription begins with kept events about the orders: all that are newer than the
+    /// event `after`. Returns `None` if the buyer already has `most` such subscriptions.
     #[must_use]
     pub fn subscribe(
         &self,
@@ -129,7 +129,7 @@ impl Hub {
         subscribed.expect("the number of subscriptions has no limit")
     }
 
-    /// Subscribes for push messages to a buyer's browser, to events about the buyer's orders.
+    /// Subscribes to events about a buyer's orders, for push messages to the buyer's browser.
     #[must_use]
     pub fn subscribe_for_push(&self, buyer: BuyerId) -> Subscription {
         let of_buyer = (Some(buyer), Vec::new());

@@ -69,8 +69,8 @@ pub struct Purchase {
     pub units: Units,
     /// How long the request waits for its verdict before it is answered as queued.
     pub wait: Duration,
-    /// The refusal by the sale's front door, if it refuses the request. It has no effect if the
-    /// request already holds an order or has a queued ticket.
+    /// The refusal by the sale's front door, if the front door refuses the request. This refusal
+    /// has no effect if the request already holds an order or has a queued ticket.
     pub door: Option<DoorRefusal>,
 }
 

@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn a_reader_never_sees_a_refusal_of_another_buyer() {
         let memory = memory();
-        // These buyers all use the same set, and they are twice as many as its entries. So their
+        // These buyers all use the same set, which has room for half of their entries. So their
         // entries overwrite each other.
         let buyer = |n: i64| 1 + n.cast_unsigned() * SETS as u64;
         let of = |n: i64| NotedRefusal { at: Millis(n), item: ItemId(n), code: Code::SoldOut };

@@ -74,7 +74,7 @@ impl SaleRoom<'_> {
 
     /// Returns how many visitors this room admits per second. `per_sec` is the number of visitors
     /// whom all rooms of the sale together admit per second. An automatic room opens if more buyers
-    /// than this room admits arrive per second.
+    /// arrive per second than this room admits.
     pub fn part_of(&self, per_sec: u64) -> u64 {
         (per_sec / self.rooms_of_sale() as u64).max(1)
     }

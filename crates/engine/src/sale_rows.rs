@@ -15,7 +15,7 @@ use crate::error::EngineError;
 use crate::node::Node;
 
 /// After a change of an item's spread, the node reconciles the item at once, and again after each
-/// of these pauses. Another node may move units in the meantime.
+/// of these pauses, because another node may move units in the meantime.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 /// The exclusive right of one task to change a sale on this node. While a sale is locked, the node
@@ -45,8 +45,8 @@ impl Drop for SaleLock<'_> {
     }
 }
 
-/// Updates a sale in the catalogue, publishes its status, and wakes the jobs that depend on its
-/// times. The caller must have the sale's lock.
+/// Updates a sale in the catalogue, publishes its status, and wakes the jobs that depend on the
+/// sale's times. The caller must have the sale's lock.
 pub(crate) async fn update_in_catalogue(node: &Node, row: SaleRow) -> Result<(), EngineError> {
     show_row(node, row, false).await.map(drop)
 }

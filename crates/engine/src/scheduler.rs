@@ -208,9 +208,9 @@ pub struct Turns<'a, C> {
 }
 
 impl<C: Fn() -> Millis> Turns<'_, C> {
-    /// Waits until this node is the leader and the next run is due. `next` says when that is, from
-    /// the result of the previous run. If this node lost leadership after that run, the pause is
-    /// `Timing::first` instead.
+    /// Waits until this node is the leader and the next run is due. `next` is the result of the
+    /// previous run, and says when the next run is due. If this node lost leadership after that
+    /// run, the pause is `Timing::first` instead.
     pub async fn wait(&mut self, next: NextRun) -> Turn {
         let (scheduler, timing) = (self.scheduler, self.work.timing());
         loop {

@@ -41,7 +41,7 @@ const SETTLERS: usize = 1;
 /// At the start, the maximum number of old grants that are closed at the same time.
 const RECOVERIES_AT_ONCE: usize = 64;
 
-/// Where the server keeps its stock, and where it decides about it.
+/// Where the server keeps its stock, and where it decides about the stock.
 pub enum StockLocation {
     /// In this process. Its data is in this directory.
     Directory(PathBuf),
@@ -50,7 +50,7 @@ pub enum StockLocation {
     CopiedDirectory(PathBuf, CommitBuffer),
     /// The slots are in the memory of each node. The store is PostgreSQL at this address.
     Postgres(SecretString),
-    /// Not in this process: it is an edge, which does not decide about stock.
+    /// Not in this process: the process is an edge, which does not decide about stock.
     Edge(Arc<EdgeNode>),
     /// The slots are in Redis. The store is PostgreSQL.
     Cluster {
@@ -64,8 +64,8 @@ pub enum StockLocation {
     },
 }
 
-/// The sources from which a node learns the newest history of its database. With it, the node
-/// detects that it is connected to an old primary.
+/// The sources from which a node learns the newest history of its database. With this history, the
+/// node detects that it is connected to an old primary.
 #[derive(Debug, Default)]
 pub struct DatabaseOptions {
     /// The newest history that is stored on this machine.
@@ -76,7 +76,7 @@ pub struct DatabaseOptions {
 
 /// The options of the engine.
 pub struct EngineOptions {
-    /// Where the server keeps its stock, and where it decides about it.
+    /// Where the server keeps its stock, and where it decides about the stock.
     pub location: StockLocation,
     /// The roles of this process.
     pub roles: Roles,
@@ -201,8 +201,8 @@ async fn recover(stock: &StockControl, roles: Roles) -> Result<(), EngineError> 
         closing.buffer_unordered(RECOVERIES_AT_ONCE).try_for_each(async |_| Ok(())).await?;
     }
     // The counts must be read before the requests that hold orders. The node then knows the request
-    // of every order that the counts include. In the reverse sequence, it could lack the newest
-    // requests.
+    // of every order that the counts include. In the reverse sequence, the node could lack the
+    // newest requests.
     let counts = node.store().counts(None).await?;
     let sales = node.store().sales().await?;
     let items = sales.iter().flat_map(|row| row.items.iter().map(|item| item.id)).collect();

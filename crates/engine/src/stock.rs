@@ -1,8 +1,8 @@
 //! Stock control: makes the slots of an item agree with the store's rows.
 //!
-//! Only stock control takes the lock of an item. To move units, the change of a spread and late
-//! payments get an [`ItemLock`] from stock control. Purchases and the settler use the slots without
-//! stock control.
+//! Only stock control takes the lock of an item. Changes of a spread and late payments also move
+//! units. For this, they get an [`ItemLock`] from stock control. Purchases and the settler use the
+//! slots without stock control.
 //!
 //! [`StockControl`] starts slots, moves units between pool and slots, drains slots, and deletes
 //! their data. It changes an item's total, shows an item's numbers, and stops the node. It owns no

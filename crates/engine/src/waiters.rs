@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 const SHARDS: usize = 64;
 
 /// What a node remembers about a ticket that it issued. If no request waits when the ticket is
-/// refused, the node needs this to publish the refusal.
+/// refused, the node needs this information to publish the refusal.
 #[derive(Clone, Debug)]
 pub struct TicketInfo {
     /// The item.

@@ -34,7 +34,7 @@ pub async fn create(
 /// # Errors
 ///
 /// If the store is unreachable. The caller may repeat the call: if the first call redeemed the code
-/// after all, the store does not count the buyer again.
+/// despite the error, the store does not count the buyer again.
 pub async fn spend(
     store: &Store,
     sale: &str,

@@ -31,8 +31,9 @@ pub(crate) const CHALLENGE_MS: i64 = 120_000;
 /// The maximum number of wrong answers of a buyer in a sale within [`MISSES_MS`]. At this number,
 /// the server refuses all further answers of this buyer in this sale.
 pub(crate) const MISSES_MAX: u32 = 10;
-/// The length of the period in which a buyer's wrong answers are counted, in milliseconds. It
-/// begins with the first wrong answer. At its end, the server forgets all of them.
+/// The length of the period in which a buyer's wrong answers are counted, in milliseconds. The
+/// period begins with the first wrong answer. When the period ends, the server forgets all wrong
+/// answers.
 pub(crate) const MISSES_MS: i64 = 300_000;
 /// How long before a sale starts the server begins to draw the sale's challenges, in milliseconds.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
@@ -103,7 +104,7 @@ pub struct Challenges {
 
 impl Challenges {
     /// Creates the challenges of this node. Every node with the same master keys can check answers
-    /// to them, even if its keys have another order.
+    /// to these challenges, even if it has the keys in another order.
     ///
     /// The store counts wrong answers under a pseudonym of the buyer. The pseudonym is derived from
     /// the id key and not from the master keys. So a change of the master keys does not reset the
@@ -124,7 +125,7 @@ impl Challenges {
         }
     }
 
-    /// Creates a challenge of this kind for this buyer. `effort` is the difficulty, if it is a work
+    /// Creates a challenge of this kind for this buyer. `effort` is the difficulty of a work
     /// challenge. Returns `None` if too many requests wait for a challenge of this kind.
     pub async fn issue(
         &self,
@@ -151,8 +152,8 @@ impl Challenges {
         })
     }
 
-    /// Checks an answer. Each challenge accepts only one answer, even if it is wrong. If several
-    /// answers arrive, perhaps on different nodes, only one of them counts.
+    /// Checks an answer. Each challenge accepts only one answer, even if that answer is wrong. If
+    /// several answers arrive, perhaps on different nodes, only one of them counts.
     ///
     /// # Errors
     ///

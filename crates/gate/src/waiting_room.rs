@@ -90,8 +90,8 @@ pub struct WaitingRoomCounts {
 #[derive(Debug)]
 pub struct WaitingRooms {
     states: Mutex<HashMap<RoomKey, Arc<WaitingRoomState>>>,
-    /// How often this node has checked the rooms. It decides which room of a sale comes first in a
-    /// check.
+    /// How often this node has checked the rooms. This number decides which room of a sale comes
+    /// first in a check.
     steps: AtomicUsize,
     batcher: PositionBatcher,
     key: [u8; 32],
@@ -160,8 +160,8 @@ impl WaitingRooms {
         ))
     }
 
-    /// Reads the buyer's position from the store. Returns `None` if there is none, or if it has
-    /// lapsed.
+    /// Reads the buyer's position from the store. Returns `None` if the buyer has no position, or
+    /// if the position has lapsed.
     async fn find(
         &self,
         node: &Node,
@@ -183,7 +183,8 @@ impl WaitingRooms {
         self.batcher.request(room_state.key(), buyer, PositionAction::Leave).await.map(drop)
     }
 
-    /// Returns the buyer's position. Returns `None` if the buyer has none, or if it has lapsed.
+    /// Returns the buyer's position. Returns `None` if the buyer has none, or if the position has
+    /// lapsed.
     ///
     /// # Errors
     ///
@@ -268,7 +269,7 @@ impl WaitingRooms {
         Ok(row)
     }
 
-    /// Returns whether a sale that has no waiting room now had one earlier.
+    /// Returns whether a sale without a waiting room had one earlier.
     ///
     /// # Errors
     ///

@@ -94,11 +94,11 @@ pub struct RoundReport {
     pub number: u64,
     /// The injected fault.
     pub fault: Fault,
-    /// The details of the fault.
+    /// What the fault did in this round, for example the server that was killed and for how long.
     pub fault_detail: String,
     /// The number of buyers in the load run.
     pub buyers: u32,
-    /// What the fault did in this round, for example the server that was killed and for how long.
+    /// The number of the item's partitions when the load run begins.
     pub partitions: u32,
     /// The number of final answers of the load run, for each kind of answer, for example
     /// `sold_out`.

@@ -31,8 +31,8 @@ pub enum Pace {
     /// Each connection sends its next request as soon as it has received the previous answer.
     Closed,
     /// The generator sends requests at random instants, on average this many per second. It does
-    /// not wait for earlier answers. If all connections wait for answers, the request waits. Its
-    /// latency counts from the time at which it was due.
+    /// not wait for earlier answers. If all connections wait for answers, a due request waits. The
+    /// latency of this request counts from the time at which it was due.
     Open(f64),
     /// The same as `Open`, with one difference: if all connections wait for answers, the generator
     /// drops the request and does not send it later.

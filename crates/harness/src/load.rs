@@ -75,8 +75,8 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
             .name(format!("storm-{index}"))
             .spawn(move || {
                 let _others = StopOnPanic(&shared);
-                // The send fails only if the run has already ended with an error. Then the
-                // result is not needed.
+                // The send fails only if the run has already ended with an error. In that case
+                // nobody needs the result.
                 let _ = done.send(worker::run(&shared, index));
             })
             .map_err(|error| LoadError::Generator(error.to_string()))?;
@@ -91,7 +91,8 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
     outcome
 }
 
-/// Stops the run if its worker panics. The run then fails, so the other workers need not finish.
+/// Stops the run if its worker panics. A panic makes the whole run fail, so the other workers need
+/// not finish.
 struct StopOnPanic<'a>(&'a Shared);
 
 impl Drop for StopOnPanic<'_> {

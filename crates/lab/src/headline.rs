@@ -30,8 +30,8 @@ const STOCK: i64 = 10_000;
 /// connection.
 pub const CONNECTIONS: usize = 128;
 /// The rate counts as reached if the server answered at least this part of the due requests before
-/// the end of the sale. Not all of them, because the last requests are always answered a little
-/// later.
+/// the end of the sale. The part is less than 1, because the last requests are always answered a
+/// little later.
 const REACHED: f64 = 0.98;
 
 /// The options of a run.
@@ -65,7 +65,7 @@ pub struct Audit {
 /// The result of the sale.
 #[derive(Debug, Clone, Serialize)]
 pub struct HeadlineReport {
-    /// Whether all checks passed. Then `findings` is empty.
+    /// Whether all checks passed. If they did, `findings` is empty.
     pub ok: bool,
     /// The checks that failed.
     pub findings: Vec<String>,

@@ -37,8 +37,8 @@ const STOCK: i64 = 100;
 const BUYERS: i64 = 300;
 /// The shop's servers. Each serves one buyer at a time.
 const ACTORS: [&str; 3] = ["server A", "server B", "server C"];
-/// The variant in which a timer renews the lock while its holder works. Only the incident has it;
-/// `lab run` does not.
+/// The variant in which a timer renews the lock while its holder works. Only the incident has this
+/// variant; `lab run` does not.
 const RENEWED: &str = "redis-lock-renewed";
 
 /// The variants in the sequence of the report. Each has an id, and a text that says what the

@@ -22,8 +22,9 @@ pub const ITEM: &str = "unit";
 const ORDERS: &str = "SELECT o.id, o.buyer, o.units FROM orders o JOIN item i ON i.id = o.item_id
     WHERE i.sale_id = ";
 
-/// A node opens this many connections to the database before it opens one that writes orders: for
-/// its lease, for notifications, and for the watch of the database.
+/// A node opens this many connections to the database before its first connection that writes
+/// orders. The earlier connections are for its lease, for notifications, and for the watch of the
+/// database.
 const OTHER_CONNECTIONS: usize = 3;
 
 /// An order in the store.
@@ -61,8 +62,8 @@ struct EmbeddedServer {
 }
 
 impl ProductInstallation {
-    /// Starts an installation, which ends when the calling thread ends. With `proxies`,
-    /// [`Self::slow_down`] has an effect.
+    /// Starts an installation, which ends when the calling thread ends. [`Self::slow_down`] has an
+    /// effect only with `proxies`.
     pub async fn start(program: &Path, shape: Shape, proxies: bool) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {

@@ -68,7 +68,7 @@ fn summary(run: &RunReport) -> String {
     let all = ids(&|_| true).len();
     let not_held = ids(&|result| result.verdict != Verdict::Held);
     let oversold = ids(&|result| result.verdict == Verdict::Oversold).len();
-    // Strategies that held in every run, but that had a run which ended before all buyers had
+    // Strategies that held in every run, although one of their runs ended before all buyers had
     // started.
     let mut unfinished = ids(&RunResult::is_unfinished);
     unfinished.retain(|id| !not_held.contains(id));

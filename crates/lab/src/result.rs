@@ -102,7 +102,7 @@ pub struct RunResult {
     pub started: u64,
     /// Whether the run's time ended before every buyer had started.
     pub stopped_early: bool,
-    /// How many buyers got their last answer in one second, on average.
+    /// How many buyers got their last answer per second, on average.
     pub throughput_per_second: f64,
     /// The time from a buyer's first request to the buyer's last answer.
     pub latency_ms: LatencyMs,
@@ -146,7 +146,8 @@ pub struct RunResult {
     /// Set for the embedded shape: the result of the same buyers when they buy without HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without_http: Option<DirectRunResult>,
-    /// If the run without HTTP failed: the reason. The report lists it among the failed runs.
+    /// The reason why the run without HTTP failed, if it failed. The report lists this run among
+    /// the failed runs.
     #[serde(skip)]
     pub without_http_error: Option<String>,
 }
@@ -154,7 +155,7 @@ pub struct RunResult {
 /// The result of a run without HTTP: the same buyers call the engine in its own process.
 #[derive(Debug, Clone, Serialize)]
 pub struct DirectRunResult {
-    /// How many buyers got their last answer in one second, on average.
+    /// How many buyers got their last answer per second, on average.
     pub throughput_per_second: f64,
     /// The time from a buyer's first call to the buyer's last answer.
     pub latency_ms: LatencyMs,
@@ -297,7 +298,8 @@ impl RunResult {
         // applies.
         let effective = if run.applies { run.fault } else { Fault::None };
         let stopped_early = (answers.records.len() as u64) < answers.buyers.unsigned_abs();
-        // Without a fault, every strategy must answer every buyer, unless its claim is `Unsafe`.
+        // Without a fault, every strategy must answer every buyer. Only a strategy with the claim
+        // `Unsafe` may fail to answer.
         let may_fail = entry.claim == Claim::Unsafe || effective != Fault::None || stopped_early;
         let is_complete = may_fail || counts["refused"] + counts["no_answer"] == 0;
         Self {

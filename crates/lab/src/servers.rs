@@ -75,12 +75,12 @@ impl Servers {
     }
 
     /// Starts a proxy between the workers and PostgreSQL that makes one connection in ten slow. The
-    /// seed determines which one.
+    /// seed determines which connection this is.
     ///
-    /// - With several buyers at a time, until this connection exists, the newest connection is slow
-    ///   instead. So a run that opens only one connection has a slow connection too.
-    /// - With one buyer at a time, no other connection is slow. If the only connection of the run
-    ///   were slow, very few units would be sold.
+    /// - With several buyers at a time, the newest connection is slow until the seed's connection
+    ///   exists. So a run that opens only one connection has a slow connection too.
+    /// - With one buyer at a time, only the seed's connection is slow. If the only connection of
+    ///   the run were slow, very few units would be sold.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;

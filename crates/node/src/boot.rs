@@ -64,8 +64,8 @@ pub async fn serve(
     let context = StartContext { settings: &settings, secrets: &secrets, node: &node };
     let run = run(context, engine, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_) | ServeError::JobEnded(_)) = &run {
-        // If the store failed, this process must write nothing more to it. If a job ended, such as
-        // the settler, the node cannot stop properly. The next start returns the units of all
+        // If the store failed, this process must write nothing more to it. If a job such as the
+        // settler ended, the node cannot stop properly. The next start returns the units of all
         // tickets without a confirmed order.
         return run;
     }
@@ -134,8 +134,8 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
         Shape::Edge { slots, .. } => keys::load(settings, &expose_urls(slots)).await?,
         _ => {
             let secrets = secrets::load_or_create_all(settings, &history).await?;
-            // Announce a new key now. Even if this start fails, the next start does not show the
-            // key again.
+            // Announce a new key now. The next start does not show the key again, even if this
+            // start fails.
             announce_key(settings, &secrets);
             (secrets, NodeSettings::default())
         }

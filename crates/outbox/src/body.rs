@@ -76,8 +76,8 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // The subject is the ticket or waitlist entry that ended without an order. If a buyer
-            // ended it, it is a waitlist entry that the buyer left.
+            // The subject is the ticket or waitlist entry that ended without an order. If the buyer
+            // ended the subject, the subject is a waitlist entry that the buyer left.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,

@@ -134,9 +134,9 @@ impl WebPush {
             return false;
         }
         let mut events = node.hub().subscribe_for_push(buyer.clone());
-        // Registers the subscription at the hub, so that `ready_queue` names it when it has an
-        // event. An event that was published in between is skipped, because an earlier event would
-        // not be sent either.
+        // Registers the subscription at the hub, so that `ready_queue` names the subscription when
+        // an event arrives. An event that was published in between is skipped, because an earlier
+        // event would not be sent either.
         while events.next_or_park(&self.ready_queue, id).is_some() {}
         let target = Arc::new(Target { endpoint, keys: BrowserKeys { public, auth } });
         let reader = PushReader { events, target, ends_at: until, sent: HashMap::new() };

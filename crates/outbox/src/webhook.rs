@@ -57,8 +57,8 @@ impl Webhooks {
         wall: Millis,
     ) -> Result<(), DeliveryError> {
         // The settings may have changed since the endpoint was added, so the URL is checked again.
-        // The client also does not resolve a URL with an IP address, so the guard's resolver would
-        // not check that address.
+        // This check is also needed for a URL with an IP address: the client does not resolve such
+        // a URL, so the guard's resolver would not check the address.
         let url = check(&endpoint.url, &self.guard).map_err(DeliveryError::new)?;
         let live =
             endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));

@@ -70,16 +70,16 @@ pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<E
             break;
         }
     }
-    // Ends the lease, so that another node can take it at once and need not wait for its end.
+    // Gives up the lease, so that another node can take the lease at once.
     drop(store.lease_endpoint(&id, outbox.node.id(), 0).await);
 }
 
 /// Reads all delivery rows of an endpoint. None may be missing: otherwise, the worker would deliver
 /// later events of an order before the event of the missing row.
 ///
-/// The store can have up to twice as many rows as the bound. A worker adds a row only while it
-/// knows fewer rows than the bound. An operator adds one only while the store has fewer. But the
-/// worker may not know the operators' newest rows.
+/// The store can have up to twice as many rows as the bound. An operator adds a row only while the
+/// store has fewer rows than the bound. A worker adds a row only while it knows fewer rows than the
+/// bound, but it may not know the operators' newest rows.
 async fn pending_rows(outbox: &Outbox, id: &str) -> Result<Vec<PendingDelivery>, StoreError> {
     outbox.node.store().pending_deliveries(id, 2 * outbox.bounds.pending).await
 }
@@ -223,8 +223,8 @@ impl<'o> Worker<'o> {
                     if to.wanted == self.wanted {
                         self.send(&to, self.outbox.node.now());
                     } else {
-                        // `deliver` must see the new event types too, and end this worker. This
-                        // mark wakes it.
+                        // `deliver` must also see the new event types, and then end this worker.
+                        // This mark wakes `deliver`.
                         endpoint.mark_changed();
                     }
                 }

@@ -58,8 +58,8 @@ const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
 /// message.
 const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
 
-/// What stays between two calls of `run_page`: the running requests, the provider's silence, and
-/// the rate limit.
+/// The values that are kept between two calls of `run_page`: the running requests, the provider's
+/// silence, and the rate limit.
 struct CheckoutQueries<'a> {
     payments: &'a Payments,
     asking: FuturesUnordered<BoxFuture<'a, (String, Result<ProbeResult, EngineError>)>>,

@@ -169,8 +169,8 @@ impl Payments {
     /// Applies payments until the store fails, and returns those that are not applied yet. Adds to
     /// `missing` the payments that the database lacked and that pay for orders.
     ///
-    /// If the store fails at a payment, this payment is added too. The store may have committed it,
-    /// and then the next attempt would see it as already applied.
+    /// If the store fails at a payment, this payment is also added to `missing`. The store may have
+    /// committed this payment, and the next attempt would then see it as already applied.
     async fn apply_some(&self, payments: Vec<Capture>, missing: &mut Vec<Capture>) -> Vec<Capture> {
         let (mut payments, mut later) = (payments.into_iter(), Vec::new());
         for capture in payments.by_ref() {

@@ -41,10 +41,10 @@ impl Payments {
                 let store = self.node.store();
                 let settled = store.settle_refund(provider, event, id, update).await?;
                 self.wake_refunds();
-                // A failed refund is logged once it is a dead letter. As long as it is not, the
+                // A failed refund is logged when it has become a dead letter. Before that, the
                 // server still asks about an earlier attempt. If the dead letter cannot be read,
-                // the failure is logged anyway. A repeated message logs it too: after the first
-                // message, the process may have ended before it logged the failure.
+                // the failure is logged anyway. A repeated message also logs the failure. After the
+                // first message, the process may have ended before it logged the failure.
                 if let Some((refund, why)) =
                     failed.filter(|_| settled != RefundMessageOutcome::NoRefund)
                     && store
@@ -187,7 +187,7 @@ impl Payments {
         Ok(self.node.store().order(id).await?.is_some())
     }
 
-    /// Applies a payment and its reversal that the provider reported in an answer, because its
+    /// Applies a payment and its reversal that the provider reported in an answer. The provider's
     /// messages about them may be lost.
     pub(super) async fn apply_found(&self, found: FoundPayment) -> Result<(), EngineError> {
         self.apply_capture(found.capture).await?;

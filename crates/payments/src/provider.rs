@@ -51,9 +51,9 @@ impl Provider {
                 Self::Sandbox(Sandbox::new(node.clone(), keys))
             }
             ProviderSettings::Stripe(stripe) => {
-                // The mark of this installation is a hash with its own key, made like the hash of a
-                // purchase. No buyer's id begins with a control character, so no purchase has the
-                // same hash.
+                // The mark of this installation is a hash with the installation's key, like the
+                // hash of a purchase. No buyer's id begins with a control character, so no purchase
+                // has the same hash.
                 let mark = node.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
                 Self::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
             }

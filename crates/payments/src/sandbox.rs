@@ -45,8 +45,8 @@ pub const NAME: &str = "sandbox";
 /// The maximum number of queries per second. It is high, because the sandbox answers from the store
 /// and makes no HTTP requests.
 pub(super) const QUERIES_PER_SEC: u32 = 2_000;
-/// How often the sandbox tries to change a document that other tasks change at the same time. After
-/// that, the caller gets an error.
+/// How many times the sandbox tries to change a document that other tasks change at the same time.
+/// After the last attempt, the caller gets an error.
 const TRIES_MAX: u32 = 16;
 const REFUND_TAKES_MS: i64 = 500;
 const REFUND_RECHECK_MS: i64 = 10_000;
@@ -279,7 +279,7 @@ impl Sandbox {
         Ok(found.as_deref().and_then(|text| serde_json::from_str(text).ok()))
     }
 
-    /// Changes a session and writes it if no other task has changed it meanwhile; otherwise, tries
+    /// Changes a session and writes it. If another task has changed the session meanwhile, tries
     /// again. Returns `None` if the session does not exist.
     async fn update_session<T>(
         &self,

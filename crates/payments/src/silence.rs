@@ -1,5 +1,5 @@
-//! Detects a provider that does not answer. Then the server sends it only a few requests at a time,
-//! and postpones all other checkouts.
+//! Detects a provider that does not answer. The server sends such a provider only a few requests at
+//! a time, and postpones all other checkouts.
 //!
 //! An order's grace period begins when a request about the order fails. Without this detection, the
 //! server would ask about thousands of due orders, a few at a time, and wait for each timeout. The

@@ -28,8 +28,8 @@ use event::read_capture;
 use refund_progress::{has_arrived, is_whole, live_refund_amount, refund_progress};
 use session_end::{MINUTE_MS, session_end};
 
-/// Currencies whose smallest unit at Stripe is not that of ISO 4217. For these currencies, Stripe
-/// would charge a hundred times too much or too little.
+/// Currencies whose smallest unit at Stripe differs from their smallest unit in ISO 4217. For these
+/// currencies, Stripe would charge a hundred times too much or too little.
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
 /// Currencies with three decimals. In these, Stripe accepts only amounts whose last digit is 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
@@ -214,8 +214,8 @@ impl Stripe {
         }
         // Stripe remembers its answer to a key, even an internal error, and repeats it. So each
         // further attempt has a new key. A new key could make a second refund, so the server first
-        // reads the refunds of the payment. If those that did not fail cover the payment, it
-        // requests nothing. Stripe itself never refunds more than was paid.
+        // reads the refunds of the payment. If the refunds that did not fail cover the payment, the
+        // server requests no further refund. Stripe itself never refunds more than was paid.
         if refund.error.is_some() {
             let all = self.refunds_of(&refund.payment).await?;
             let covers = live_refund_amount(&all) >= refund.money.minor;
@@ -230,8 +230,8 @@ impl Stripe {
         ];
         match self.api.post("/v1/refunds", &form, Some(&refund.request_key())).await {
             // This refund covers only a part of the payment, because a person refunded the other
-            // part at Stripe. So the sum of all refunds decides. They are read again, because
-            // Stripe may have repeated an old answer here.
+            // part at Stripe. So the sum of all refunds decides. The refunds are read again,
+            // because Stripe may have repeated an old answer here.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }
@@ -291,8 +291,8 @@ pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice
 }
 
 /// Returns the time of a reversal that the server found with a query. `wall` is the time at which
-/// the query began. It is rounded down to seconds, because the times of Stripe's events are in
-/// whole seconds.
+/// the query began. The returned time is rounded down to seconds, because the times of Stripe's
+/// events are in whole seconds.
 fn report_time(wall: Millis) -> Millis {
     Millis(wall.0.div_euclid(1_000) * 1_000)
 }

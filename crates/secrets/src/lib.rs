@@ -232,8 +232,8 @@ async fn load_or_create(
     Ok((check(settings, name, secret)?, is_new))
 }
 
-/// Checks the secret's format. Otherwise an empty or truncated file would be used as a key that
-/// anyone can guess.
+/// Checks the secret's format. Without this check, an empty or truncated file would be used as a
+/// key that anyone can guess.
 fn check(
     settings: &Settings,
     name: &'static str,

@@ -5,9 +5,9 @@
 //! - [`compare_rules`] runs the rules of `core` on SQLite's tables in memory, which is quick.
 //! - [`compare_store`] runs a whole [`doorbuster_store::Store`] through the methods that the server
 //!   calls. The store must be *fresh*: without sales, so that its items are numbered from 1.
-//! - [`compare_slots`] runs [`doorbuster_slots::Slots`]. It needs *fresh* slots, without data, for
-//!   each slot of the sale, and again when a slot loses all its data. In Redis, fresh slots have a
-//!   new prefix.
+//! - [`compare_slots`] runs [`doorbuster_slots::Slots`]. It needs a *fresh* slot, without data, for
+//!   each slot of the sale, and another one each time a slot loses all its data. In Redis, fresh
+//!   slots have a new prefix.
 //!
 //! `tests/it/lua.rs` runs the Lua scripts of Redis slots in an interpreter, without a server.
 #![forbid(unsafe_code)]

@@ -21,7 +21,7 @@ use doorbuster_store::{
 const TRANSACTIONS_BETWEEN_DUMPS: usize = 8;
 
 /// Runs the transactions of a recorded run with the rules of `core` on SQLite's tables in memory.
-/// Returns how often all rows were compared.
+/// Returns how many times all rows were compared.
 ///
 /// # Errors
 /// Describes the first difference from the model.

@@ -119,10 +119,10 @@ const PARTS: usize = 64;
 struct Search<'a> {
     sale: &'a SmallSale,
     seen: Vec<Mutex<HashSet<u128, FixedState>>>,
-    /// Unvisited states that any thread may take. A thread takes one if it has no state of its own
-    /// left.
+    /// Unvisited states that any thread may take. A thread that has no state of its own left takes
+    /// one of these.
     open: Mutex<Vec<State>>,
-    /// The number of threads that have no state left and wait for one.
+    /// The number of threads that have no state left and wait for further states.
     idle: AtomicUsize,
     threads: usize,
     is_over: AtomicBool,
@@ -176,8 +176,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the search of all threads if one thread panics. Each thread has a value of this type, which
-/// a panic drops.
+/// Ends the search of all threads if one thread panics. Each thread holds a value of this type. A
+/// panic of the thread drops the value.
 struct EndIfPanicking<'a>(&'a AtomicBool);
 
 impl Drop for EndIfPanicking<'_> {

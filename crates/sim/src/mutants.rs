@@ -1,5 +1,5 @@
-//! Removes each rule of the protocol in turn, and checks that the checker then has a finding. If it
-//! has none, the simulation does not test the rule, or the protocol does not need the rule.
+//! Removes each rule of the protocol in turn. The checker must then have a finding. If there is no
+//! finding, the simulation does not test the rule, or the protocol does not need the rule.
 use doorbuster_core::rules::{Rule, remove};
 
 use crate::checker::Finding;
@@ -58,14 +58,15 @@ pub fn directed_list(rule: Rule, broken: &FailingSeed) -> Reproduction {
 }
 
 /// Returns a short list of operations that breaks the same promise as the seed. If `without` is
-/// given, the list breaks the promise if this rule is removed, but not with all rules.
+/// given, the list breaks the promise without this rule, and keeps the promise with all rules.
 #[must_use]
 pub fn shortest(broken: &FailingSeed, without: Option<Rule>) -> Reproduction {
     let run = |case: &Case| {
         remove(without);
         let finding = run_case(case);
         remove(None);
-        // If the list has a finding also with all rules, the removal of the rule is not the cause.
+        // If the list has a finding with all rules in force, the removal of the rule is not the
+        // cause.
         finding.filter(|_| without.is_none() || run_case(case).is_none())
     };
     let (case, finding) = shrink(&profile::case(broken.seed), broken.finding.clone(), run);

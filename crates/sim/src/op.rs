@@ -33,7 +33,7 @@ pub enum Op {
     Cancel { order: u8 },
     /// A provider captures the price of an order, and a node handles the provider's message
     /// immediately. `order` is an index among all orders, and `event` is the number of the payment.
-    /// If this payment already exists, the provider repeats its message instead.
+    /// If this payment already exists, the provider repeats the payment's message instead.
     Pay { order: u8, event: u8 },
     /// An operator refunds a paid order. `order` is an index among all orders.
     Refund { order: u8 },
@@ -55,8 +55,8 @@ pub enum Op {
     Repeat { message: u8 },
     /// A settler takes at most this many tickets from a slot's queue.
     Take { slot: u8, at_most: u8 },
-    /// Another settler takes over a slot's queue. Tickets without an acknowledgement are delivered
-    /// to it again.
+    /// Another settler takes over a slot's queue. The new settler gets all tickets without an
+    /// acknowledgement again.
     Redeliver { slot: u8 },
     /// One ticket of a batch in flight cannot be settled, so it is returned. `message` is an index
     /// among the batches in flight.
@@ -137,15 +137,15 @@ pub enum Op {
     /// A buyer pays at a checkout whose URL a buyer received. If `how` is 0 or 1, the payment
     /// succeeds. If `how` is 2, the payment fails and then succeeds. If `how` is 3, it fails.
     PayAt { session: u8, how: u8 },
-    /// A provider captures money that was not paid at a checkout, and sends its message. `order` is
-    /// an index among all orders. The values of `how`:
+    /// A provider captures money that was not paid at a checkout, and sends a message about it.
+    /// `order` is an index among all orders. The values of `how`:
     ///
     /// - 0: the order's price; 1: another amount; 2: another currency
     /// - 3: for a valid id without an order; 4: for an invalid id
     /// - 5: the payment fails; 6: the payment fails and then succeeds
     Charge { order: u8, how: u8 },
     /// A provider repeats the message about a payment. If `how` is even and no node has answered
-    /// the message yet, the copy has the same message id. Otherwise it has another id.
+    /// the message yet, the copy has the same message id. Otherwise the copy has another id.
     TellAgain { payment: u8, how: u8 },
     /// A payment or a change of a total that waited for units continues.
     EndWait { action: u8 },

@@ -98,8 +98,8 @@ pub fn case(seed: u64) -> Case {
     let mut rng = SimRng::new(seed);
     let mut setup = setup::setup(profile, &mut rng);
     // This choice uses the seed itself and no random number, so it does not change the numbers for
-    // the later choices. Only a database that several processes share has a failover, so a node
-    // with a failover is not alone.
+    // the later choices. A setup with failovers never has only one process, because only a database
+    // that several processes share can fail over.
     let nth = seed / Profile::ALL.len() as u64;
     setup.alone = nth.is_multiple_of(2) && profile != Profile::Failover && setup.may_be_alone();
     let mut opening_rng = SimRng::new(mix(seed));

@@ -27,8 +27,8 @@ pub struct RecordedRun {
 }
 
 impl RecordedRun {
-    /// Runs a list of operations and records the run. Changes what real slots and stores cannot
-    /// repeat:
+    /// Runs a list of operations and records the run. Real slots and stores cannot repeat
+    /// everything, so the run differs from a normal run:
     ///
     /// - Slots have the bounds of the server's slots, and no saved copies.
     /// - All sales are open from the start, because a record does not contain the opening of a

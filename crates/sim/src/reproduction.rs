@@ -1,6 +1,6 @@
 //! Lists of operations that are stored as files. `regressions` has a shrunk list for each fault
-//! that the simulation found in an earlier version. `directed` has a list for each rule, which has
-//! a finding if this rule is removed.
+//! that the simulation found in an earlier version. `directed` has one list for each rule. This
+//! list has a finding if the rule is removed.
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 

@@ -1,4 +1,4 @@
-//! The simulated store. Every change of it is one [`Tx`] value with one [`TxResult`], so that the
+//! The simulated store. Every change of the store is one [`Tx`] value with one [`TxResult`]. So the
 //! same transactions can run against a real store for comparison.
 mod phases;
 pub mod rules;
@@ -67,7 +67,7 @@ pub enum Tx {
     RetryRefund(RefundId, Millis),
     /// Records a provider's report about a reversal ([`doorbuster_core::money::record_reversal`]).
     RecordReversal(ReversalReport, Millis),
-    /// Stores a new checkout, unless the order already has an open checkout
+    /// Stores a new checkout if the order has no open checkout
     /// ([`doorbuster_core::money::keep_checkout`]).
     KeepCheckout(Checkout),
     /// Records that a checkout is closed ([`doorbuster_core::money::close_checkout`]).
@@ -125,8 +125,8 @@ pub enum TxResult {
     Ended(ChangeOutcome),
     /// The result of [`Tx::Capture`].
     CaptureOutcome(CaptureOutcome),
-    /// Whether the transaction had an effect. It has none if, for example, a message was handled
-    /// before.
+    /// Whether the transaction had an effect. For example, a message that was handled before has no
+    /// effect.
     Taken(bool),
     /// The result of [`Tx::AnswerRefund`] and [`Tx::RetryRefund`].
     Refund(Option<Refund>),
@@ -189,7 +189,7 @@ fn unwrap_infallible<T>(result: Result<T, Infallible>) -> T {
 
 impl SimStore {
     /// Returns a store with these rows. If `starts_at` is given, all sales open at that time.
-    /// Otherwise, they are open.
+    /// Otherwise, all sales are already open.
     #[must_use]
     pub fn new(model: Model, key: IdKey, starts_at: Option<Millis>) -> Self {
         let shown = if starts_at.is_some() { Phase::Scheduled } else { Phase::Open };

@@ -214,7 +214,7 @@ pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
 }
 
 /// Even a credit without a request key makes the slot forget the request. The store issues such a
-/// credit if it decides a ticket when it has only the ticket's id.
+/// credit if it has only the ticket's id when it decides the ticket.
 pub async fn credits_without_keys_forget_their_requests(slots: Slots) {
     open_slot(&slots, 5).await;
     let names = ["a", "b", "c"];
@@ -223,7 +223,7 @@ pub async fn credits_without_keys_forget_their_requests(slots: Slots) {
     }
     let taken = take(&slots, 3).await;
     let row = |i: usize| FeedRow { key: None, ..returned(&taken[i].delivery.ticket, i as u64 + 1) };
-    // The first ticket is still in the queue. The others have left it.
+    // The first ticket is still in the queue. The other tickets have left the queue.
     let left = [taken[1].delivery_ref(), taken[2].delivery_ref()];
     slots.acknowledge(&left).await.expect("reachable");
     slots.apply(SLOT, EPOCH, &[row(0), row(1), row(2)]).await.expect("reachable");
@@ -299,8 +299,8 @@ pub async fn a_stopped_slot_issues_no_new_ticket(slots: Slots) {
     issue(&slots, "b", "k", 1).await;
 }
 
-/// If a slot's oldest queued ticket has waited too long, the slot issues no tickets. A new ticket
-/// would be settled too late.
+/// If a slot's oldest queued ticket has waited too long, the slot issues no tickets, because a new
+/// ticket would be settled too late.
 pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;
@@ -361,7 +361,8 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     assert_eq!((recalled, state().await), (RecallOutcome::Taken(3), ([0, 1], Counter::A, false)));
 }
 
-/// A slot is retired only after its queue is empty. Afterwards it has no epoch until a later grant.
+/// A slot is retired only after its queue is empty. After that, the slot has no epoch until a later
+/// grant.
 pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;

@@ -1,6 +1,6 @@
 //! The feed that keeps edges up to date, in the Redis that nodes share. One node at a time writes
-//! the feed. It begins a generation with the fencing number of its lock. After that, a node with a
-//! lower number cannot write. `doorbuster_core::edge` has the rules of the feed.
+//! the feed. This node begins a generation with the fencing number of its lock. After that, a node
+//! with a lower number cannot write. `doorbuster_core::edge` has the rules of the feed.
 use doorbuster_core::edge::FeedPosition;
 
 use crate::SlotError;
@@ -136,8 +136,8 @@ impl SharedRedis {
         Ok(reply.items().iter().filter_map(about).collect())
     }
 
-    /// Reads the next part of the feed after the position `at`, or the first part if the feed's
-    /// generation is not that of `at`. Returns `None` if this server has no feed.
+    /// Reads the next part of the feed, after the position `at`. If the feed has another generation
+    /// than `at`, reads the first part. Returns `None` if this server has no feed.
     ///
     /// # Errors
     /// Fails if no server can be reached, if the server does not answer in time, or if the feed is

@@ -85,7 +85,7 @@ pub struct ServerIdentity {
 }
 
 /// Evidence that slots may have lost their memory. The evidence is only a hint, and some losses
-/// leave none.
+/// leave no evidence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LossEvidence {
     /// How often a server changed its identity, appeared or disappeared. See
@@ -171,9 +171,9 @@ impl Slots {
         }
     }
 
-    /// Gives a slot a grant. The slot accepts the grant only if its epoch is higher than the slot's
-    /// epoch. After that, the slot has `available` units in counter A, and it remembers no
-    /// requests, buyers, recalls or feed rows. A repeated call changes nothing.
+    /// Gives a slot a grant. The slot accepts the grant only if the grant's epoch is higher than
+    /// the slot's epoch. After that, the slot has `available` units in counter A, and it remembers
+    /// no requests, buyers, recalls or feed rows. A repeated call changes nothing.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send `init` again.
@@ -185,7 +185,7 @@ impl Slots {
     }
 
     /// Issues a ticket in one atomic step. The slot checks the request key, the buyer's limit and
-    /// the units, deducts the units, and remembers and queues the ticket.
+    /// the units. Then the slot deducts the units, and remembers and queues the ticket.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may repeat the request under the same key,
@@ -218,8 +218,8 @@ impl Slots {
         }
     }
 
-    /// Takes at most `units` out of the slot, and returns how many were taken. If a recall with the
-    /// same id is repeated, it takes no more units, and returns the same number.
+    /// Takes at most `units` out of the slot, and returns how many were taken. A repeated recall
+    /// with the same id takes no more units, and returns the same number.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send the recall again.

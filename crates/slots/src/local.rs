@@ -40,8 +40,8 @@ struct LocalSlot {
     is_ready: AtomicBool,
 }
 
-/// Locks the mutex, also after a panic while it was locked. The slot's state may be wrong after a
-/// panic. This is acceptable, because settling checks every ticket again.
+/// Locks the mutex, even if an earlier holder of the mutex panicked. The slot's state may be wrong
+/// after a panic. This is acceptable, because settling checks every ticket again.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -49,7 +49,8 @@ struct Inner {
 
 impl Locks {
     /// Returns locks on a majority of these servers. If the number of servers is even, the last
-    /// server is not used. With it, the locks could not tolerate more failures.
+    /// server is not used. With this server, the locks could not tolerate more failures than
+    /// without it.
     ///
     /// # Errors
     /// Fails if there is no server.
@@ -196,7 +197,7 @@ impl Locks {
         servers > self.0.servers.len() / 2
     }
 
-    /// The time for which a holder may rely on its lock after it began to request or renew it.
+    /// How long a holder may rely on its lock, counted from the start of the request or renewal.
     fn valid_for(&self) -> Duration {
         self.0.lease.saturating_sub(self.0.lease / DRIFT_DIVISOR + DRIFT_MIN)
     }

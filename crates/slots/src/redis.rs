@@ -83,7 +83,7 @@ struct Shared {
     watch: Arc<ServerWatch>,
     readers: Mutex<HashMap<SlotKey, QueueReader>>,
     live: Arc<LiveConsumers>,
-    /// The watch task. It ends when the slots are dropped, as do the readers.
+    /// The watch task. This task and the readers end when the slots are dropped.
     _tasks: JoinSet<()>,
 }
 
@@ -219,8 +219,8 @@ impl Redis {
     }
 
     /// Applies rows of one grant in one call. The script may need the request of a ticket that is
-    /// no longer in the queue. Then this function searches the slot's memory for the requests of
-    /// all rows that have none, and calls the script again.
+    /// no longer in the queue. In this case, this function searches the slot's memory for all
+    /// missing requests, and calls the script again.
     async fn apply_some(
         &self,
         slot: SlotKey,

@@ -254,15 +254,15 @@ impl SharedRedis {
         let mut connection = connect(&client, CONNECT_MAX, Some(RESPONSE_MAX)).await?;
         if self.0.reads_replicas {
             // `READONLY` allows a cluster's replica to answer reads. A server outside of a cluster
-            // refuses it, but answers reads anyway.
+            // refuses this command, but answers reads anyway.
             drop(connection.send_packed_command(Cmd::new().arg("READONLY")).await);
         }
         Ok(ConnectedServer { connection, address: server.addr().to_string().into() })
     }
 
     async fn server(&self) -> Result<ConnectedServer, RedisFailure> {
-        // One caller at a time connects, and the other callers wait for it. The wait is bounded,
-        // because an attempt to connect has a time limit.
+        // One caller at a time connects, and the other callers wait for the connection. The wait is
+        // bounded, because an attempt to connect has a time limit.
         let mut at = self.0.at.lock().await;
         let now = Instant::now();
         if let Some(server) = &at.server

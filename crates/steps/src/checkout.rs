@@ -1,5 +1,5 @@
-//! Closes a checkout after its order has ended, or after the order's payment window is over. The
-//! checkout is recorded as closed after all payments that the provider reports are applied. It is
+//! Closes a checkout after its order has ended, or after the order's payment window is over. When
+//! all payments that the provider reported are applied, the checkout is recorded as closed. It is
 //! also recorded as closed if a payment has been undecided for too long.
 use doorbuster_core::rules::{Rule, enforces};
 
@@ -15,9 +15,9 @@ pub enum Effect {
     Record,
     /// The step has ended without closing the checkout. A later step asks the provider again.
     AskLater {
-        /// Whether the query counts as failed. It also counts as failed while a payment is
-        /// undecided. The first failed query after the order's `pay_by` starts the order's grace
-        /// period. After this period, the order's units return to the pool.
+        /// Whether the query counts as failed. The query also counts as failed if a payment is
+        /// still undecided. The first failed query after the order's `pay_by` starts the order's
+        /// grace period. After this period, the order's units return to the pool.
         starts_grace: bool,
     },
     /// The checkout is recorded as closed. The step has ended.

@@ -7,9 +7,10 @@ use doorbuster_core::rules::{Rule, enforces};
 pub enum Effect {
     /// Store the results of the tries that have ended.
     StoreResults,
-    /// Move the endpoint's position forward. It passes events that were delivered, are not wanted,
-    /// or failed, and events that wait behind a failed one. The same transaction stores the failed
-    /// and the waiting events as rows. The driver need not wait for the transaction's commit.
+    /// Move the endpoint's position forward. The position passes delivered events, unwanted events,
+    /// failed events, and events that wait behind a failed event. The same transaction stores the
+    /// failed and the waiting events as rows. The driver need not wait for the transaction's
+    /// commit.
     AdvancePosition,
     /// Read the events after the last event that this worker has read.
     ReadEvents,

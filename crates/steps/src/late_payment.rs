@@ -63,7 +63,7 @@ impl LatePayment {
         match input {
             Input::Captured(Some(units)) => Effect::Recall(units),
             Input::Captured(None) => Effect::Finish,
-            // If a slot does not answer, the payment does not wait for it.
+            // If a slot does not answer, the payment does not wait for this slot.
             Input::Recalled(None) => Effect::Capture { is_last: true },
             // Tickets in flight may return the missing units, or another node may move recalled
             // units to the pool.

@@ -22,7 +22,7 @@
 //!
 //! A step tells its *driver* the next effect, and the driver passes the effect's result to the
 //! step. The server is a driver with real slots and a real store. The simulator is a driver with
-//! simulated ones.
+//! simulated slots and a simulated store.
 #![forbid(unsafe_code)]
 
 pub mod applied_payments;

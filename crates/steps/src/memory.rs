@@ -78,10 +78,10 @@ pub enum DoorAnswer {
 
 /// Refuses a request from memory. Returns `None` if the request must go on to a slot.
 ///
-/// `door` returns the front door's answer. It is not called if the request may hold an order, or if
-/// the sale's phase refuses the request. The argument of `door` says when the front door counts the
-/// request in a shared limit. If the request is refused as sold out, it is counted after the
-/// answer. Any other request is counted before the answer.
+/// `door` returns the front door's answer. `door` is not called if the request may hold an order,
+/// or if the sale's phase refuses the request. The argument of `door` says when the front door
+/// counts the request in a shared limit. If the request is refused as sold out, it is counted after
+/// the answer. Any other request is counted before the answer.
 ///
 /// The counts are read before the memory of requests. So for each order in the counts, the memory
 /// has the order's request. A repeated request that has an order is therefore never answered "sold
@@ -110,7 +110,7 @@ pub fn refuse(
 }
 
 /// Returns whether the request may have an order or a queued ticket. If so, the node must look for
-/// it before it refuses the request.
+/// this order or ticket before it refuses the request.
 pub fn may_hold(memory: &impl NodeMemory) -> bool {
     memory.may_hold() && enforces(Rule::WinnersInSnapshot)
 }

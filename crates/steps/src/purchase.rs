@@ -25,15 +25,17 @@ use crate::memory::{NodeMemory, Queued, Refusal, may_hold};
 pub use effect::{Effect, Input, Outcome, Unserved};
 
 /// How long a request waits for a decision of the store without a signal, in milliseconds. After
-/// that, it tries again. There is no signal if the store decided before the request arrived.
+/// that, the request tries again. There is no signal if the store decided before the request
+/// arrived.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
 /// The pauses in the first waits of a parked request, in milliseconds. Later waits have the last
 /// pause. A commit wakes the request only after the pause, because a popular item has many commits.
 pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 /// The longest wait for the answer of each slot, in milliseconds, when a request asks all slots.
 pub const SLOT_QUERY_MAX_MS: u64 = 250;
-/// The longest wait for all slots together, in milliseconds. After it, the remaining slots are
-/// skipped. If a skipped slot may have a ticket of the request, the request gets no final answer.
+/// The longest wait for all slots together, in milliseconds. After this time, the remaining slots
+/// are skipped. If a skipped slot may have a ticket of the request, the request gets no final
+/// answer.
 pub const ALL_SLOTS_QUERY_MAX_MS: u64 = 1_000;
 /// The longest time for one confirmation by the store, in milliseconds, including the wait for a
 /// permit.
@@ -48,8 +50,8 @@ pub const GRANTS_READ_INTERVAL_MS: u64 = 200;
 pub trait NodeView: NodeMemory {
     /// Returns whether the node remembers that the request holds an order.
     fn holds(&self) -> bool;
-    /// Returns the queued ticket of an earlier copy of the request, if the node remembers it and
-    /// its `decide_by` has not passed.
+    /// Returns the queued ticket of an earlier copy of the request, if the node remembers the
+    /// ticket and the ticket's `decide_by` has not passed.
     fn queued(&self) -> Option<Queued>;
     /// Returns the store's time, according to this node's clock.
     fn store_now(&self) -> Millis;
@@ -68,8 +70,8 @@ pub trait NodeView: NodeMemory {
     fn reaches_all_slots(&self) -> bool;
     /// Returns whether the item's slots are in this node's memory.
     fn is_node_local(&self) -> bool;
-    /// Returns whether no other node changes the store. Such a node remembers each order from the
-    /// commit of the order on.
+    /// Returns whether no other node changes the store. Such a node remembers each order as soon as
+    /// the order is committed.
     fn is_only_node(&self) -> bool;
     /// Returns the request's own slot, which it tries first. Returns `None` if this node has no
     /// slot.
@@ -257,8 +259,8 @@ impl Attempt {
         self.emit()
     }
 
-    /// Returns whether the purchase is over. It is also over when the buyer has received a ticket's
-    /// id, because the buyer can read the verdict with it.
+    /// Returns whether the purchase is over. A purchase is also over when the buyer has received a
+    /// ticket's id, because the buyer can read the verdict with this id.
     #[must_use]
     pub fn is_over(&self) -> bool {
         match self.step {
@@ -297,8 +299,8 @@ impl Attempt {
         signals.then.take().unwrap_or(Effect::Answer(Outcome::Refused(Refusal::Unavailable)))
     }
 
-    /// Answers the request. If another ticket of the request may exist, that ticket may become the
-    /// order. So the client does not get the id of this ticket.
+    /// Answers the request. If the request may have two tickets, the other ticket may become the
+    /// order. In this case, the client gets no ticket id.
     ///
     /// Before the node answers with an order, it remembers the order. Otherwise, the buyer might
     /// repeat the request before a snapshot tells the node about the order.
@@ -356,8 +358,9 @@ impl Attempt {
         view: &mut impl NodeView,
     ) -> Effect {
         self.is_uncertain |= answer == TicketAnswer::NoEpoch;
-        // The answer of the first slot counts if the second slot could not serve the request. But
-        // a second slot with too few units counts, because the server may gather units for it.
+        // If the second slot could not serve the request, the first slot's answer counts.
+        // Exception: if the second slot has too few units, its answer counts, because the server
+        // may gather units for the request.
         match is_served(&answer) || matches!(answer, TicketAnswer::Short { .. }) {
             true => self.slot_answered(slot, answer, view),
             false => self.slot_answered(first.0, first.1, view),

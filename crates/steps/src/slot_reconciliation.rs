@@ -163,8 +163,8 @@ impl Round {
         }
     }
 
-    /// Leaves a slot that did not answer out of the rest of the round, as if this node did not
-    /// reach the slot. Its pending recalls stay pending.
+    /// For the rest of the round, ignores a slot that did not answer, as if this node did not reach
+    /// the slot. The slot's pending recalls stay pending.
     fn leave_out(&mut self, grant: GrantId) {
         self.slots.retain(|slot| slot.grant.id != grant);
         let is_for =
@@ -245,7 +245,8 @@ impl Round {
         self.queue.extend(recalls);
     }
 
-    /// Sends feed rows to each slot that may lack some. If units have moved, these are all slots.
+    /// Sends feed rows to each slot that may lack some. If units have moved, every slot may lack
+    /// rows.
     fn feed(&mut self) {
         let lacks_rows = |slot: &&OpenSlot| self.moved || slot.rows_on_their_way() > 0;
         let slots: Vec<OpenSlot> = self.slots.iter().filter(lacks_rows).cloned().collect();

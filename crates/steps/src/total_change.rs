@@ -14,9 +14,9 @@ pub enum Effect {
     /// Change the total in the store ([`doorbuster_core::stock::adjust`]). The result is
     /// [`Input::Adjusted`].
     Adjust,
-    /// Read from the store how many units are in the pool and in the slots. The node's memory is
-    /// not used for this, because it may not show units that other nodes returned. The result is
-    /// [`Input::Free`].
+    /// Read from the store how many units are in the pool and in the slots. The step does not use
+    /// the node's memory for this, because the memory may lack units that other nodes returned. The
+    /// result is [`Input::Free`].
     ReadFree,
     /// Recall this number of units to the pool ([`crate::pool_recall`]). The result is
     /// [`Input::Recalled`].

@@ -180,8 +180,8 @@ fn sale_view(sale: &SaleRow) -> Value {
 
 /// Adds the fields of the JSON document `page` to the view of a sale or of an item. A field of the
 /// document may have one text for each language. Such a field replaces the text in the view, which
-/// comes from a column. Exception: if no language has the column's text, an older program changed
-/// the column, but not the document. The column's text then stays.
+/// comes from a column. Exception: if no language has the column's text, this text stays. In this
+/// case, an older program changed the column but not the document.
 fn with_page(mut view: Value, page: &str) -> Value {
     let page: Map<String, Value> = serde_json::from_str(page).unwrap_or_default();
     for (name, value) in page {

@@ -125,7 +125,7 @@ impl CommitBuffer {
 
     /// Returns the number of the newest commit that a reader of the store can see now. Readers can
     /// see a commit shortly before the writer has added its pages and increased the number. So
-    /// while the writer commits, the call waits until it has done this.
+    /// during a commit, the call waits until the writer has done both.
     #[must_use]
     pub fn newest_visible(&self) -> u64 {
         let before = self.newest();

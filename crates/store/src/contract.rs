@@ -115,8 +115,8 @@ pub struct SaleRow {
     /// Further data of the sale's page, such as texts in other languages, as JSON. Empty if there
     /// is none.
     pub page: String,
-    /// The number of the sale's version. Every change of the sale increases it. The API returns it
-    /// in the header `ETag`.
+    /// The number of the sale's version. Every change of the sale increases this number. The API
+    /// returns the number in the header `ETag`.
     pub version: u64,
     /// When the sale was created.
     pub created_at: Millis,
@@ -317,8 +317,8 @@ pub struct ItemCounts {
     pub waiting: u64,
 }
 
-/// What one or more commits changed. A store publishes this value through its [`CommitSink`]. The
-/// orders of a commit are published before the calls that made the commit return.
+/// What one or more commits changed. A store publishes this value through its [`CommitSink`]. A
+/// call returns only after the orders of its commit are published.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
     /// The counts after the commit, for every item that the commit touched. With PostgreSQL, counts
@@ -343,9 +343,9 @@ pub struct Committed {
     pub events: bool,
 }
 
-/// A function that the store calls after each commit, in commit order, before the calls that made
-/// the commit return. The store calls it from its own thread, also for commits of other nodes. The
-/// function must be quick and must not call the store.
+/// A function that the store calls after each commit, in commit order. A method that makes a commit
+/// returns only after this call. The store calls the function from its own thread, and also for
+/// commits of other nodes. The function must be quick and must not call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
 /// A function that returns whether this node must read the orders of a buyer in full. The argument

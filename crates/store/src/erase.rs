@@ -32,9 +32,9 @@ macro_rules! of_grant {
     };
 }
 
-/// The condition for an event about a refused ticket of this buyer ($1). It searches the JSON text
-/// for the buyer's id, without parsing the text. This is correct, because buyer ids contain no
-/// character that JSON escapes.
+/// The condition for an event about a refused ticket of this buyer ($1). The condition searches the
+/// JSON text for the buyer's id, without parsing the text. This is correct, because buyer ids
+/// contain no character that JSON escapes.
 macro_rules! of_refused {
     () => {
         "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || \
@@ -43,8 +43,8 @@ macro_rules! of_refused {
 }
 
 /// The condition for a quota row of a buyer who has no order of the item. PostgreSQL can have such
-/// rows: a settle batch that runs again first inserts all missing quota rows. If the ticket is then
-/// returned, its quota row stays.
+/// rows: a settle batch that runs again first inserts all missing quota rows. If a ticket of the
+/// batch is then returned, the ticket's quota row stays.
 macro_rules! of_no_order {
     () => {
         "q.buyer = $1 AND q.used = 0
@@ -166,7 +166,7 @@ pub(crate) const INCREASE_QUOTA: Statement = statement(
 );
 /// Deletes a quota row of a buyer who has no order of the item. While the buyer has an order, even
 /// an ended order, the row must stay. A missing row means that the buyer never had an order of the
-/// item, so SQLite's ledger does not search for orders of a buyer without quota rows.
+/// item. So SQLite's ledger does not search for orders of a buyer without quota rows.
 pub(crate) const DELETE_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",
@@ -225,9 +225,9 @@ impl ErasedNames {
         Self { old: buyer.clone(), new: key.erased_buyer(buyer), key: key.clone() }
     }
 
-    /// Returns the key that replaces the order's request key. The new key depends on the order,
-    /// too. A buyer may use the same request key again after an erasure, and be erased again. The
-    /// keys of both orders must then differ.
+    /// Returns the key that replaces the order's request key. The new key also depends on the
+    /// order, because a buyer may use the same request key again after an erasure, and be erased
+    /// again. The keys of both orders must then differ.
     pub(crate) fn order_key(&self, order: &ErasableOrder) -> RequestKey {
         self.key(&format!("{}\0{}\0{}", order.key, order.grant, order.n))
     }

@@ -121,8 +121,9 @@ impl Failure {
         }
     }
 
-    /// Converts a failure that happened after COMMIT was sent into the failure for the caller. The
-    /// outcome is unknown, unless the database answered that it refused the commit.
+    /// Converts a failure that happened after COMMIT was sent into the failure for the caller. If
+    /// the database answered that it refused the commit, the outcome is known. In all other cases,
+    /// the outcome is unknown.
     pub(crate) fn after_commit(self) -> Self {
         match self.kind() {
             FailureKind::Unreachable

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use doorbuster_core::database_history::DatabaseHistory;
 
 /// A function that stores a deployment's history for the next start of this node. The store calls
-/// it before it uses a database that has a newer history.
+/// this function before it uses a database that has a newer history.
 pub type SaveHistory = Box<dyn Fn(&str, &DatabaseHistory) + Send + Sync>;
 /// A function that asks Redis and other nodes for the newest history that they remember.
 pub type AskPeersForHistory =
@@ -107,7 +107,7 @@ impl KnownHistories {
         tokio::task::spawn_blocking(move || memory.store_positions());
     }
 
-    /// Stores the newest history of this process's deployment. Repeats this until no newer one
+    /// Stores the newest history of this process's deployment. Repeats this until no newer history
     /// is known. Only one thread does this at a time. So a disk that does not answer blocks at most
     /// one thread.
     fn store_positions(&self) {
@@ -142,8 +142,9 @@ impl KnownHistories {
         self.state().deployment = Some(deployment.to_owned());
     }
 
-    /// Returns the newest known history of this process's deployment. Until this process knows its
-    /// deployment, returns the history of `deployment`, which is named by a database.
+    /// Returns the newest known history of this process's deployment. `deployment` is the
+    /// deployment that a database names. While this process does not know its own deployment,
+    /// returns the newest known history of `deployment`.
     #[must_use]
     pub fn known_history(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
         let state = self.state();
@@ -209,7 +210,8 @@ impl State {
         }
     }
 
-    /// Returns this process's deployment, and the newest history of it that this node has used.
+    /// Returns this process's deployment, and the newest history of this deployment that this node
+    /// has used.
     fn own(&self) -> Option<(String, DatabaseHistory)> {
         let deployment = self.deployment.clone()?;
         let known = self.known.get(&deployment)?.clone();

@@ -31,8 +31,8 @@ pub const CHECKPOINT_LAST_PART: i64 = 100;
 pub const LOG_PAGES_MAX: i64 = 256_000;
 /// The length of each pause of the writer during a checkpoint.
 pub const LOG_PAUSE: Duration = Duration::from_millis(5);
-/// After another program removed a file of the store, the writer tries this long to copy the log
-/// into the open store file.
+/// After another program removed a file of the store, the writer tries for this long to copy the
+/// log into the open store file.
 pub const CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
 /// The interval at which an idle writer checks that its files are still in place. A busy writer
 /// checks after each commit.
@@ -45,8 +45,8 @@ pub const COPY_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// The largest number of unused prepared statements that a connection keeps. At the bound, the
 /// statement that was not used for the longest time is dropped. The writer and the readers keep
-/// their statements in use until the connection closes. There are at most as many of these
-/// statements as constant SQL texts in this crate.
+/// their statements in use until the connection closes. The number of these statements is bounded
+/// by the number of constant SQL texts in this crate.
 pub const STATEMENTS_MAX: usize = 128;
 /// The size of the writer's page cache, in KiB. Pages that do not fit are read from the file again.
 pub const WRITER_CACHE_KIB: i64 = 65_536;
@@ -98,9 +98,9 @@ const _: () = assert!(
 
 /// The interval at which the log repeats that the database is still unavailable.
 pub const OUTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// A lease that ends more than this many milliseconds from now is void, because it was taken before
-/// the database's clock was set back. The limit is longer than any lease, so that small differences
-/// between clocks make no lease void.
+/// A lease that ends more than this many milliseconds from now is void. Such a lease was taken
+/// before the database's clock was set back. The limit is longer than any lease, so that small
+/// differences between clocks make no lease void.
 pub const LEASE_END_MAX_MS: i64 = 6_000;
 /// A commit check ([`crate::Store::commit_check`]) writes one small row. This is the largest number
 /// of these rows. Two nodes share a row if their node numbers are equal modulo this constant.
@@ -114,8 +114,9 @@ pub const ACKNOWLEDGED_MAX: usize = 100_000;
 /// The largest number of orders that one query compares. Further queries compare the remaining
 /// orders.
 pub const COMPARED_AT_ONCE: usize = 2_000;
-/// How long a report of lost orders is still shown, in milliseconds, after a sale that the failover
-/// paused is closed. If the failover paused no sale, the time starts at the failover.
+/// How long a report of lost orders stays visible, in milliseconds. The time starts when a sale
+/// that the failover paused is closed. If the failover paused no sale, the time starts at the
+/// failover.
 pub const LOSS_SHOWN_MS: i64 = 86_400_000;
 /// The largest number of ids of lost orders that a node records. The recorded count includes all
 /// lost orders.
@@ -130,9 +131,9 @@ pub const PG_WRITERS: usize = 6;
 pub const PG_READERS: usize = 4;
 /// The largest number of calls that wait for a session. At the bound, a call is refused at once.
 pub const PG_WAITING_MAX: usize = 1_024;
-/// The largest number of transactions that have a thread at the same time. It is higher than
-/// [`PG_WRITERS`], so that no session waits for a transaction. At the bound, an attempt of
-/// a transaction waits for up to [`PG_POOL_WAIT`]. A renewal of a lease does not wait.
+/// The largest number of transactions that have a thread at the same time. This number is higher
+/// than [`PG_WRITERS`], so that no session waits for a transaction. At the bound, an attempt of a
+/// transaction waits for up to [`PG_POOL_WAIT`]. A renewal of a lease does not wait.
 pub const PG_JOB_THREADS_MAX: usize = 12;
 /// How long a call waits for a session. After that time, the call is refused.
 pub const PG_POOL_WAIT: Duration = Duration::from_secs(3);
@@ -186,7 +187,7 @@ pub const DIGESTS_KEPT_MS: i64 = 2 * doorbuster_core::limits::DIGESTS_READ_WITHI
 /// callers of further commits wait until the queue has room.
 pub const PG_COMMITS_MAX: usize = 1_024;
 /// The longest permitted round trip of a sample of the database's clock. A sample with a longer
-/// round trip is too imprecise, and is discarded unless it is the first.
+/// round trip is too imprecise, and is discarded. Only the first sample is always kept.
 pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);
 /// The largest permitted difference between the database's clock and the monotonic clock. If the
 /// difference is larger, the node raises an alarm.

@@ -10,8 +10,8 @@ use crate::sql::{Statement, dialects, locking, statement};
 
 pub(crate) const ITEM: Statement =
     locking!(concat!("SELECT ", item_columns!(), " FROM item WHERE id = $1"), "FOR NO KEY UPDATE");
-/// The lock on the sale is shared, so other transactions can open grants too. A phase change waits
-/// for the lock.
+/// The lock on the sale is shared, so other transactions can open grants at the same time. A phase
+/// change waits for the lock.
 pub(crate) const ON_SALE: Statement = locking!(
     "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id
      WHERE i.id = $1",

@@ -75,9 +75,9 @@ macro_rules! refunded {
     };
 }
 
-/// The money. The columns are the item (NULL if there is no order), the currency, and five sums:
-/// payments ever captured, payments still captured, and settled, pending and failed refunds. Each
-/// sum has two columns (see [`sum`]).
+/// The money. The columns are the item (NULL if there is no order), the currency, and five sums.
+/// The sums are: payments ever captured, payments still captured, settled refunds, pending refunds,
+/// and failed refunds. Each sum has two columns (see [`sum`]).
 pub(crate) const MONEY: &str = concat!(
     "SELECT o.item_id, p.currency, ",
     sum_of!("p.amount_minor"),

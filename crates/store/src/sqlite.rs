@@ -264,10 +264,10 @@ impl Sqlite {
 /// Checkpoints the write-ahead log whenever the writer reports that the log has many pages, until
 /// the writer ends.
 ///
-/// SQLite syncs the file only after it has copied the last page of the log. The writer copies this
-/// page while its callers wait. This thread copies and syncs the other pages earlier, so that the
-/// writer's sync has almost nothing to do. If a reader with an old snapshot prevented all copying,
-/// this thread syncs nothing.
+/// SQLite syncs the store's file only after it has copied the last page of the log. The writer
+/// copies this page while its callers wait. This thread copies and syncs the other pages earlier,
+/// so that the writer's sync has almost nothing to do. If a reader with an old snapshot prevented
+/// all copying, this thread syncs nothing.
 fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
     let carried = |mode: &str| {
         conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2))

@@ -1,8 +1,8 @@
 //! The handle of a store: one method for each operation, for every backend.
 //!
 //! Each method that writes is one transaction. When the method returns, the transaction is durable,
-//! and every read sees its writes. A refusal is a value, not an error. After an error, nothing was
-//! done, unless the error says that the effect may have happened.
+//! and every read sees its writes. A refusal is a value, not an error. If an error says that the
+//! effect may have happened, the outcome is unknown. After any other error, nothing was done.
 //!
 //! The futures of PostgreSQL calls are large. They are boxed, so that a purchase with an embedded
 //! store needs no memory for them.

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 const READY_WITHIN: Duration = Duration::from_secs(300);
 
 /// A script that starts the broker and the helper. When the script reads a line or the end of its
-/// input, it ends both. The input ends at the latest when the test process ends.
-/// - After the line `stop`, the broker ends cleanly. Otherwise the script kills the broker.
+/// input, the script ends both programs. The input ends at the latest when the test process ends.
+/// - After the line `stop`, the broker ends cleanly. In all other cases, the script kills the
+///   broker.
 /// - At the end of the input, the script also removes the directory.
 const KEEPER: &str = r#"dir=$1; helper=; [ -z "$2" ] || { $2 >>"$dir/helper" 2>&1 </dev/null & helper=$!; }
 $3 >>"$dir/out" 2>&1 </dev/null & broker=$!

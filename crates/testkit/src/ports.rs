@@ -50,10 +50,10 @@ fn take(range: std::ops::Range<u16>, offsets: &[u16]) -> u16 {
     port
 }
 
-/// Reserves a port for this process. The system does not know that a port is in use while its
-/// server is stopped or does not listen yet. So the reservation is a socket whose abstract name
-/// contains the port. `doorbuster_harness::cluster` uses the same names. The kernel removes the
-/// socket when this process ends.
+/// Reserves a port for this process. While a server is stopped or does not listen yet, the system
+/// does not know that the server's port is in use. So the reservation is a socket whose abstract
+/// name contains the port. `doorbuster_harness::cluster` uses the same names. The kernel removes
+/// the socket when this process ends.
 fn reserve(port: u16) -> Option<UnixListener> {
     let name = SocketAddr::from_abstract_name(format!("doorbuster-port-{port}")).ok()?;
     let reservation = UnixListener::bind_addr(&name).ok()?;

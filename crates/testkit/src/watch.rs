@@ -2,8 +2,8 @@
 //! whole machine paused.
 //!
 //! On a shared machine, a test or its disk can stop for seconds. A background thread wakes up at a
-//! fixed interval, and sometimes syncs a byte to the disk. If it wakes up late, or if a sync is
-//! slow, the delay counts as a pause.
+//! fixed interval, and sometimes syncs a byte to the disk. If the thread wakes up late, or if a
+//! sync is slow, the delay counts as a pause.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};

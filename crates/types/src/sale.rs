@@ -103,8 +103,9 @@ words! {
         Served = "served",
         /// The buyer left the waitlist.
         Left = "left",
-        /// The entry ended without a new order. When a unit was available, the buyer had reached
-        /// the limit or the request already held an order; or the sale ended.
+        /// The entry ended without a new order. Either the sale ended, or the buyer could not get
+        /// the available unit: the buyer had reached the limit, or the request already held an
+        /// order.
         PassedOver = "passed_over",
     }
 }

@@ -115,7 +115,8 @@ impl Listener {
                 "connections did not finish in time; closing them"
             );
             cut.cancel();
-            // A task that hangs does not react to `cut`, so the server does not wait long for it.
+            // A task that hangs does not react to `cut`, so the server waits for it only for a
+            // short time.
             let _ = tokio::time::timeout(ACCEPT_PAUSE, open.wait()).await;
         }
     }

@@ -3,9 +3,9 @@
 //!
 //! The value of the cookie is the token itself. So every node accepts the cookie, and the store
 //! keeps no session. `HttpOnly` hides the cookie from scripts. With `SameSite=Lax`, browsers do not
-//! send the cookie with a request that another site starts, except a link to a page. A request that
-//! changes data must also have the header `X-Doorbuster-Page`. Other sites cannot make a browser
-//! send this header.
+//! send the cookie with a request that another site starts. The only exception is a link to a page.
+//! A request that changes data must also have the header `X-Doorbuster-Page`. Other sites cannot
+//! make a browser send this header.
 
 use std::sync::Arc;
 

@@ -8,9 +8,9 @@ use http::{HeaderMap, HeaderValue, Uri};
 use super::App;
 use super::reply::Reply;
 
-/// A page adds this suffix to the version in its first request for the status after the opening.
-/// The version is the last that the page read before the opening. The suffix makes a new address,
-/// so caches do not answer with the old status.
+/// After the opening, a page's first request for the status contains a version followed by this
+/// suffix. The version is the last that the page read before the opening. The suffix makes a new
+/// address, so caches do not answer with the old status.
 const AT_OPENING: &str = "-open";
 
 const INDEX_PAGE: &str = "limit=48";

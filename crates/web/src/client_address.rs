@@ -43,7 +43,8 @@ impl ClientAddress {
 /// Returns the client's address: from right to left, the first address in the headers that does not
 /// belong to a trusted proxy. `forwarded` and `x_forwarded_for` return the values of the two
 /// headers in the order of arrival. They are called only if the peer is a trusted proxy. If the
-/// headers give different addresses, returns the peer's address and both of these.
+/// headers give different addresses, returns the peer's address and both addresses from the
+/// headers.
 #[must_use]
 pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     peer: IpAddr,

@@ -71,7 +71,7 @@ impl StreamDeadline {
 pub(crate) struct StreamGuard(Arc<Connection>);
 
 impl StreamGuard {
-    /// Ends the connection when `overdue` completes, unless this guard is dropped before.
+    /// If this guard still exists when `overdue` completes, ends the connection.
     pub(crate) fn new(
         connection: Arc<Connection>,
         overdue: impl Future<Output = ()> + Send + 'static,

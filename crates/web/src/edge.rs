@@ -186,10 +186,9 @@ fn request_hash(
     Ok(terms.and_then(|terms| hash(terms.buyer)))
 }
 
-/// A purchase that the edge has passed on to a node. If the edge cannot be sure that the purchase
-/// has no order, dropping this value adds `request` to `holders`. This also happens if no node
-/// responded, or if the client disconnected. `request` is `None` if the purchase certainly has no
-/// order.
+/// A purchase that the edge has passed on to a node. Dropping this value adds `request` to
+/// `holders` if the purchase may have an order, for example because no node responded or the client
+/// disconnected. `request` is `None` if the purchase certainly has no order.
 struct MayHold<'a> {
     holders: &'a RequestsWithOrders,
     request: Option<RequestHash>,
@@ -301,8 +300,8 @@ fn knows_sales(app: &App, query: Option<&str>) -> bool {
         .is_ok_and(|sales| sales.iter().all(|sale| catalogue.sale(sale).is_some()))
 }
 
-/// Passes a request on to a node. If it opens a WebSocket, the edge then copies bytes in both
-/// directions.
+/// Passes a request on to a node. If the request opens a WebSocket, the edge then copies bytes in
+/// both directions.
 async fn pass_on(
     connection: &Arc<Connection>,
     node: &Arc<EdgeNode>,
@@ -328,7 +327,7 @@ async fn pass_on(
     reply
 }
 
-/// Ends the response when this program stops, if it is an event stream. Such a stream would not end
+/// If the response is an event stream, ends it when this program stops. Such a stream would not end
 /// by itself.
 fn end_streams_at_stop(app: &App, response: Response<Incoming>) -> Reply {
     let is_stream = response
@@ -375,8 +374,8 @@ impl App {
                 () = follow_feed(&self.node, &self.gate.blocks, node) => {}
             }
         };
-        // At the stop, `select!` drops its jobs. The reports run outside it, so that they can send
-        // a last report.
+        // At the stop, `select!` drops its jobs. The reports run outside `select!`, so that they
+        // can send a last report.
         tokio::join!(jobs, node.run_refusal_reports(&self.node, &self.stop));
     }
 }

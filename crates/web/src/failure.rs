@@ -12,7 +12,7 @@ use doorbuster_store::StoreError;
 use super::limits::RETRY_SECS;
 use super::reply::HandlerError;
 
-/// The log gets at most this many lines about failed requests in a second. Further lines are
+/// In each second, the log gets at most this many lines about failed requests. Further lines are
 /// dropped.
 const LINES_PER_SECOND_MAX: u64 = 50;
 

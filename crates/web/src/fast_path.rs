@@ -2,12 +2,13 @@
 //!
 //! Most requests at the opening of a sale are alike: `POST /v1/orders` with a few plain headers, on
 //! a connection that carries only purchases. This code reads such a request and writes its response
-//! in about one microsecond of work. The general server needs three to four. These times do not
-//! include the purchase itself.
+//! in about one microsecond of work. The general server needs three to four microseconds. These
+//! times do not include the purchase itself.
 //!
-//! After an unusual request, for example with a chunked body or a repeated header, the general
-//! server serves the connection from then on. It gets this request from its first byte on. The fast
-//! path and the general server call the same [`purchase_handler::start_purchase`].
+//! If a request is unusual, for example because it has a chunked body or a repeated header, the
+//! general server takes over the connection. The general server gets the unusual request from its
+//! first byte on. The fast path and the general server call the same
+//! [`purchase_handler::start_purchase`].
 
 mod bytes;
 mod parse;
@@ -202,8 +203,8 @@ fn render_reply(
     (out, !is_last)
 }
 
-/// Writes the bytes, which nearly always fit into the socket's buffer. Otherwise fails if the
-/// client does not read them within `stall`.
+/// Writes the bytes, which nearly always fit into the socket's buffer. If they do not fit and the
+/// client does not read them within `stall`, the write fails.
 async fn write_all_within(
     stream: &mut TcpStream,
     bytes: Vec<u8>,

@@ -36,7 +36,8 @@ impl FixedSettings {
     /// On an edge, adds the settings that the edge got from the nodes.
     pub(crate) fn with_nodes_of(mut self, edge: Option<&Arc<EdgeNode>>) -> Self {
         if let Some(edge) = edge {
-            // Without the setting, an edge has the default provider, which is the sandbox.
+            // If an edge's settings name no payment provider, the edge has the default provider,
+            // which is the sandbox.
             self.is_sandbox &= edge.nodes.is_sandbox != Some(false);
             self.nodes_sign_in_url.clone_from(&edge.nodes.sign_in_url);
         }

@@ -36,8 +36,8 @@ impl GuardedStream {
         Self { stream, before: before.into(), read: 0, ended: false, stall, stalled: None }
     }
 
-    /// Returns a stream that first returns `received`, bytes that were read from this stream, a
-    /// second time.
+    /// Returns a stream whose reads first return `received` a second time. These bytes were read
+    /// from this stream.
     pub(crate) fn replaying(self, received: &[u8]) -> Self {
         let before = [received, &self.before[..]].concat();
         Self::new(self.stream, before, self.stall)

@@ -31,8 +31,8 @@ const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub(crate) struct OperatorKeysRead {
     begun: Option<Instant>,
-    /// Whether the read succeeded. `None` while the read runs, and if it did not end because the
-    /// client disconnected.
+    /// Whether the read succeeded. `None` while the read runs, and after a read that stopped early
+    /// because the client disconnected.
     result: Option<bool>,
 }
 
@@ -124,7 +124,7 @@ impl App {
     }
 
     /// Returns the time of the wall clock in seconds since 1970. The issuers of tokens use the wall
-    /// clock, so the expiry of tokens is compared with it.
+    /// clock, so the expiry of tokens is compared with this time.
     pub(crate) fn token_time_secs(&self) -> i64 {
         self.node.clock().wall().0.div_euclid(1_000)
     }

@@ -83,8 +83,8 @@ impl App {
     #[cfg(not(feature = "otel"))]
     async fn run_otlp(&self) {}
 
-    /// Waits until running purchases and operators' changes have ended, also those whose clients
-    /// have disconnected. Then records the statistics of each sale's last second.
+    /// Waits until running purchases and operators' changes have ended, including those whose
+    /// clients have disconnected. Then records the statistics of each sale's last second.
     pub async fn finish(&self) {
         self.running_purchases.close();
         self.running_purchases.wait().await;

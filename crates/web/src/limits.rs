@@ -48,7 +48,7 @@ pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// While one request renders a sale's status, other requests get the previously rendered status. If
-/// that is older than this, they wait for the new one.
+/// the previous status is older than this time, the other requests wait for the new status.
 pub(crate) const STATUS_STALE_MAX: Duration = Duration::from_millis(700);
 
 /// `Retry-After` in seconds for a buyer who already has the maximum number of event streams.

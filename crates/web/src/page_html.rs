@@ -2,8 +2,8 @@
 //! without JavaScript. Every visitor gets the same page, so a rendered page is used again until the
 //! sale, its state or the settings change.
 //!
-//! The HTML files contain marks, which are comments, where these texts are inserted. Without these
-//! texts, the files are complete pages too.
+//! The HTML files contain marks, which are comments, where these texts are inserted. Even without
+//! these texts, the files are complete pages.
 
 mod calendar;
 mod item;

@@ -58,8 +58,8 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
     routes
 }
 
-/// Serves the page with the list of sales. Renders it again if it is at least a second old. The
-/// rendering reads only memory.
+/// Serves the page with the list of sales. If the rendered page is at least a second old, renders
+/// it again. The rendering reads only memory.
 async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some((made_at, page)) = lock(&app).as_mut() {
         if made_at.elapsed() < INDEX_INTERVAL {
@@ -133,9 +133,10 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
 }
 
 /// Serves the calendar entry of a sale. Links in the entry need the server's address. If the
-/// settings do not contain it, the server takes it from the request's `Host`. In this case, shared
-/// caches must not keep the response, because a visitor could send a false host name. They must
-/// also not keep a response that depends on `Accept-Language`, which can have any number of values.
+/// settings do not contain this address, the server takes it from the request's `Host`. In this
+/// case, shared caches must not keep the response, because a visitor could send a false host name.
+/// Shared caches must also not keep a response that depends on `Accept-Language`, which can have
+/// any number of values.
 async fn calendar(
     State(app): State<Arc<App>>,
     names: PathResult,
@@ -199,8 +200,8 @@ async fn order(
 
 /// Answers a request for an address that no route serves:
 /// - If the address is a page's address with a slash at the end, redirects to the page.
-/// - If the address begins with `/v1/`, the client gets a problem. Otherwise, a browser gets a
-///   page, and any other client gets a problem.
+/// - If the address begins with `/v1/`, the client gets a problem. For any other address, a browser
+///   gets a page, and all other clients get a problem.
 pub(crate) async fn fallback(
     State(app): State<Arc<App>>,
     uri: Uri,

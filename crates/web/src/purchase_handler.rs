@@ -243,8 +243,8 @@ fn check_purchase(
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
     // This node's memory says whether the request may already have an order. If so, the request is
-    // probably a repetition, and is not counted against the rate limits. If it does have an order,
-    // the front door's refusal is ignored.
+    // probably a repetition, and is not counted against the rate limits. If the request does have
+    // an order, the front door's refusal is ignored.
     let DoorState { refusal: door, limit_status, pending } =
         door_state.unwrap_or_else(|| match app.node.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
@@ -375,7 +375,7 @@ fn find_item<'a>(
 }
 
 /// Waits for the verdict of a purchase. If the client disconnects, this future is dropped. But if
-/// the purchase already has a ticket, the server still settles it.
+/// the purchase already has a ticket, the server still settles this ticket.
 async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     if app.running_purchases.len() >= PURCHASES_MAX {
         return PurchaseOutcome::Refused(Refusal::Overloaded);

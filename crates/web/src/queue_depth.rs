@@ -9,8 +9,8 @@ use futures_util::stream;
 use crate::App;
 use crate::limits::{METRICS_READ_MAX, QUEUES_READ_MAX};
 
-/// Returns the number of waiting tickets of these items. It is too low if the slots do not answer
-/// in time.
+/// Returns the number of waiting tickets of these items. If the slots do not answer in time, the
+/// returned number is too low.
 pub(crate) async fn queue_depth(app: &App, items: &[Arc<ItemState>]) -> u64 {
     let reads: Vec<_> = items.iter().map(|item| app.stock.queued(item)).collect();
     let mut depth = 0;

@@ -92,8 +92,8 @@ static DEFAULT_RULES: LazyLock<[LimitRules; 3]> = LazyLock::new(|| {
 });
 
 impl App {
-    /// Adds the caller's rate-limit status to the headers of a response, unless they already have
-    /// one. If the buyer is not known, the status shows the buyer's limit as unused.
+    /// If the headers of a response have no rate-limit status yet, adds the caller's status to
+    /// them. If the buyer is not known, the status shows the buyer's limit as unused.
     pub(super) fn add_rate_limit_status(
         &self,
         route: Route,

@@ -1,4 +1,4 @@
-//! Renders the responses to refused purchases. Frequent ones are rendered only once.
+//! Renders the responses to refused purchases. Frequent responses are rendered only once.
 
 use std::io::Write;
 use std::sync::Arc;

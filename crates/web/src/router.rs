@@ -27,7 +27,7 @@ use super::routes::{self, Route};
 use super::{App, pages};
 
 /// Builds the router. `dispatch` passes purchases directly to their handler. The router contains
-/// the path of purchases only to refuse other methods than `POST`.
+/// the path of purchases for one reason: it refuses all methods except `POST`.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for (endpoint, Route { handler, checks_caller }) in routes::handlers().rows() {

@@ -42,7 +42,7 @@ pub(crate) struct SaleView {
     shown: Mutex<Option<RenderedSale>>,
     page: Mutex<Option<RenderedPage>>,
     /// Locked while a request renders the sale and its status. Meanwhile, other requests get the
-    /// previous ones; if these are too old, they wait.
+    /// previous renderings. If these are too old, the requests wait.
     making: tokio::sync::Mutex<()>,
     /// The latencies of the sale's purchases.
     pub latencies: Histogram,
@@ -68,8 +68,8 @@ impl SaleViews {
         self.by_sale.load().get(sale).map(|view| use_it(view))
     }
 
-    /// Returns the sale's view. Adds one if there is none, and then also removes the views of
-    /// deleted sales.
+    /// Returns the sale's view. If there is none, adds a view, and removes the views of deleted
+    /// sales.
     pub(crate) fn sale_view(&self, sale: &SaleState) -> Arc<SaleView> {
         if let Some(view) = self.by_sale.load().get(sale.row.id.as_str()) {
             return view.clone();

@@ -43,8 +43,8 @@ const MINUTES_SUMMED: i64 = 20;
 /// The time that a new leader adds up first, because there may have been no leader for some time.
 /// The store keeps the rows of seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
-/// The longest period that one query reads. [`App::sum_minutes`] also treats a minute as old if it
-/// began longer ago than this.
+/// The longest period that one query reads. [`App::sum_minutes`] uses the same time as a bound: a
+/// minute that began longer ago is old.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
 /// If the present second is earlier than the last recorded second by more than this, a node assumes
 /// that the clock was set back.
@@ -307,7 +307,7 @@ fn until_next_second(now: Millis) -> Duration {
 }
 
 /// Returns whether `second` must be recorded after `last`. A clock that is being adjusted can show
-/// one second twice, and then it is recorded only once. If the clock was set back further, the
+/// one second twice. This second is then recorded only once. If the clock was set back further, the
 /// recording continues at once.
 fn is_next(last: Millis, second: Millis) -> bool {
     second > last || last.0 - second.0 > STEP_BACK_MS

@@ -32,8 +32,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // This timeout also limits how long the connection may be idle, because it starts when the
-        // previous request ends.
+        // This timeout also limits how long the connection may be idle, because the timeout starts
+        // when the previous request ends.
         .header_read_timeout(this.idle)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)

@@ -73,7 +73,8 @@ async fn finish(
             }
         }
         // This browser has not begun a sign-in. Another site could make the browser send this
-        // request, and it causes no request to the issuer. So it is neither counted nor logged.
+        // request. The server sends nothing to the issuer because of it, so it is neither counted
+        // nor logged.
         None => redirect(FAILED),
     };
     set_attempt(&app, &headers, &mut reply, "", 0);

@@ -23,7 +23,7 @@ const ADDRESSES_MAX: usize = 10_000;
 const STORED_MAX: u32 = 600;
 const MINUTE_MS: i64 = 60_000;
 /// After the store has refused a key because of its address, this node refuses all keys from this
-/// address for this time. It does not ask the store. So one address cannot use up [`STORED_MAX`].
+/// address for this time, without asking the store. So one address cannot use up [`STORED_MAX`].
 const REFUSED_MS: i64 = 1_000;
 
 /// Counts a key as wrong before it is checked. Otherwise concurrent requests could exceed the

@@ -126,7 +126,7 @@ fn verify_unit(unit: &str, program: &Path, scratch: &Path) -> Result<()> {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr);
             ensure!(output.status.success(), "systemd refuses the unit: {text}");
-            // About a line that it does not know, systemd prints only a warning. This check treats
+            // If systemd does not know a line, it prints a warning and no error. This check treats
             // a warning as an error.
             ensure!(!text.contains("doorbuster.service:"), "systemd warns about the unit: {text}");
             Ok(())

@@ -133,7 +133,8 @@ impl StoreServer {
 
     /// Sets the ends of the holds. The first hold ends at the time that `at` returns. With
     /// [`HoldExpiry::AtOnce`], all others end at the same time; with [`HoldExpiry::AsSold`], they
-    /// end later, at the intervals at which they were sold. Returns the end of the first hold.
+    /// follow at the intervals at which their orders were created. Returns the end of the first
+    /// hold.
     pub fn expire_holds_from(
         &self,
         at: impl Fn() -> SystemTime,

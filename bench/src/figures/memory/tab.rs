@@ -23,8 +23,8 @@ const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":n
 /// bench opens tabs one after another, and leaves them idle.
 pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
-    // Only a few connections send these orders. When they close, they leave little free memory that
-    // the tabs could use.
+    // Only a few connections send these orders, because each connection that closes leaves free
+    // memory that the tabs could use.
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
     order(&mut sale_server, "warm", &sale_server::buyers("warm", warm), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;

@@ -18,7 +18,7 @@ const SALE: &str = "drawn";
 /// the sale.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
-/// The bench reads one of this many entries after the opening.
+/// After the opening, the bench reads one out of this many entries.
 const LOOKS_PART: u32 = 5;
 
 pub(super) fn places(config: &BenchConfig) -> Result<Figure> {

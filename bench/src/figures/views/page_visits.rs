@@ -10,8 +10,8 @@ use rand::{RngExt, SeedableRng};
 use doorbuster_harness::generator::http::AnswerReader;
 use doorbuster_harness::generator::{AnswerKind, RequestScript};
 
-/// A visitor who waits for the opening stays this long after it. Any other visitor stays this long
-/// after the page has loaded.
+/// A visitor who waits for the opening stays this long after the opening. Any other visitor stays
+/// this long after the page has loaded.
 const STAYS: Duration = Duration::from_secs(30);
 /// A visitor who comes at most this long before the opening waits for the opening. The page of such
 /// a visitor sets its clock with a request that no cache can answer.

@@ -39,7 +39,7 @@ impl NewCodes {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"codes": ["7K2M-Q0XA-93TN-ZE5H", "0QW4-VV1T-8MNC-2H6R"]})))]
 pub struct CreatedCodes {
-    /// The codes. The server stores only their hashes, so it cannot show them again.
+    /// The codes. The server stores only their hashes, so it cannot show the codes again.
     pub codes: Vec<String>,
 }
 

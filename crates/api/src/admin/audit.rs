@@ -66,7 +66,7 @@ pub struct Audit {
     /// When the numbers were read.
     pub checked_at: Time,
     /// The number of repairs since the store was created. In a repair, the server closes a grant
-    /// because its slot failed.
+    /// because the grant's slot failed.
     pub repairs: u64,
     /// The violated invariants.
     pub findings: Vec<Finding>,

@@ -210,8 +210,8 @@ pub struct BuyerHistory {
     pub waitlist: Vec<WaitingOrder>,
     /// Recent refusals of the buyer's requests, newest first.
     pub refusals: Vec<BuyerRefusal>,
-    /// `false` if the list `refusals` may be incomplete. For example, it may lack the refusals of
-    /// an edge, or of a node that did not answer.
+    /// `false` if the list `refusals` may be incomplete. For example, the list may lack the
+    /// refusals of an edge, or of a node that did not answer.
     pub refusals_complete: bool,
     /// Whether an operator blocks the buyer.
     pub blocked: bool,

@@ -70,7 +70,7 @@ pub struct HeldBack {
     "held_back": [{"sale": "autumn", "reason": "not_closed", "orders": 1, "other": 0}], "blocked": false
 })))]
 pub struct Erasure {
-    /// The name that replaces the buyer's id. It is the same in every erasure of this buyer.
+    /// The name that replaces the buyer's id. The name is the same in every erasure of this buyer.
     pub erased_as: String,
     /// Whether the rows were only counted.
     pub dry_run: bool,

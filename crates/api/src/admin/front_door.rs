@@ -102,8 +102,8 @@ pub struct Limit {
 }
 
 impl FrontDoor {
-    /// A front door that refuses every purchase, for a sale whose stored front door this version
-    /// cannot read.
+    /// A front door that refuses every purchase. A sale gets this front door if this version of the
+    /// program cannot read the stored front door.
     pub const CLOSED_DOOR: Self = Self {
         pass: RequirementMode::Required,
         challenge: ChallengeKind::Off,

@@ -23,7 +23,7 @@ impl<T> MemberPatch<T> {
     }
 
     /// Returns the new value of the member. Returns `cleared` if the member is `null`, and `None`
-    /// if it is absent.
+    /// if the member is absent.
     pub(crate) fn or_cleared(self, cleared: T) -> Option<T> {
         match self {
             Self::Keep => None,

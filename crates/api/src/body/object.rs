@@ -42,8 +42,8 @@ impl Faults {
     }
 }
 
-/// An object whose members are read one by one. After a fault, the caller reads the other members
-/// too, so that all faults are found.
+/// An object whose members are read one by one. After a fault, the caller still reads the other
+/// members, so that all faults are found.
 pub(crate) struct Object<'a, 'f> {
     pointer: String,
     members: Vec<(&'static str, &'a RawValue)>,

@@ -74,7 +74,8 @@ impl<'a> Purchase<'a> {
         })
     }
 
-    /// Returns the results of the fast path and of the strict path. Tests check that they agree.
+    /// Returns the results of the fast path and of the strict path. Tests check that both results
+    /// agree.
     #[cfg(test)]
     pub(super) fn parse_both_ways(bytes: &'a [u8]) -> (Option<Self>, Result<Self, Problem>) {
         (Self::parse_unescaped(bytes), Self::parse_strictly(bytes))

@@ -24,8 +24,8 @@ endpoints!(
         description: "The first check that fails decides the response. The server makes the checks \
             in this order: body and headers, identity, sale and item, the key, the sale's phase, \
             blocks, eligibility and pass, rate limits, stock and the buyer's limit. The server \
-            stores the keys of orders, but not of refused requests. So after a refusal, a request \
-            with the same key is a new attempt.",
+            stores the key of each order, but not the key of a refused request. So after a \
+            refusal, a request with the same key is a new attempt.",
         params: &[Param::IdempotencyKey, Param::Prefer, Param::PurchasePass],
         body: json_body::<Purchase<'static>>(),
         responses: &[
@@ -116,7 +116,7 @@ endpoints!(
         auth: Auth::Public,
         summary: "List the sales that a buyer may see",
         description: "Lists every sale except drafts, with its status. Caches may keep the \
-            response for a second, but only if the address has no query or only `?limit=48`.",
+            response for a second, if the address has no query or exactly the query `?limit=48`.",
         params: &[Param::Search, Param::Cursor, Param::Limit, Param::IfNoneMatch],
         responses: &[
             ok::<SaleList>("A page of sales.")

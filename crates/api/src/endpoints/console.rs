@@ -18,8 +18,9 @@ endpoints!(
         summary: "Sign in at the console",
         description: "Exchanges an operator's key for a cookie that is valid for 8 hours. With the \
             cookie, every request except `GET` and `HEAD` needs the header \
-            `X-Doorbuster-Console: 1`. If one address sends 10 wrong keys in a minute, to all \
-            nodes together, every node refuses sign-ins from that address until the minute ends.",
+            `X-Doorbuster-Console: 1`. If one address sends 10 wrong keys in a minute, every \
+            node refuses sign-ins from that address until the minute ends. The wrong keys at all \
+            nodes count together.",
         body: json_body::<NewSession>(),
         responses: &[no_content("A cookie is set.")],
         codes: &[Code::Unauthenticated, Code::Forbidden, Code::RateLimited],
@@ -100,9 +101,9 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/waiting-room/admissions",
         summary: "Admit visitors of a waiting room now",
-        description: "Admits the next visitors at once, even if fewer units are left. The sale \
-            must be open. An admission cannot be undone, and each request admits further visitors. \
-            If the sale has no waiting room, the response is `404`.",
+        description: "Admits the next visitors at once, even if more visitors than units are left. \
+            The sale must be open. An admission cannot be undone, and each request admits further \
+            visitors. If the sale has no waiting room, the response is `404`.",
         body: json_body::<NewAdmissions>(),
         responses: &[ok::<Admissions>("The numbers of visitors.")],
         codes: &[Code::WrongState],

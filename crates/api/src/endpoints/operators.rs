@@ -197,9 +197,9 @@ endpoints!(
     get_any_order = Endpoint {
         path: "/v1/admin/orders/{order}",
         summary: "Read an order with its history and payments",
-        description: "Until the verdict, only the node that queued a request finds it. Another \
-            node needs the buyer's id to verify the id of the request. A refused request has an \
-            empty `buyer`.",
+        description: "A queued request can be read only at the node that queued it. Another node \
+            needs the buyer's id to verify the id of the request. A refused request has an empty \
+            `buyer`.",
         responses: &[ok::<AnyOrderDetail>("The object that the id refers to now.")],
         ..VIEWER_ENDPOINT
     },

@@ -17,11 +17,11 @@ endpoints!(
             within the item's own payment window if that is shorter. A buyer who let such an order \
             expire, or cancelled it, cannot join that waitlist again. The response is then \
             `wrong_state`. A waitlist has at most as many entries as there are held and kept \
-            units. If it is full, the response is `waitlist_full`. The front door has the \
-            same requirements as for a purchase. For the rate limits, the request counts as one \
-            purchase. The first check that fails decides the response. The server makes the checks \
-            in this order: identity, the key, sale and item, the phase, eligibility and pass, rate \
-            limits, stock, the buyer's limit, the waitlist.",
+            units. If the waitlist is full, the response is `waitlist_full`. The front door has \
+            the same requirements as for a purchase. For the rate limits, the request counts as \
+            one purchase. The first check that fails decides the response. The server makes the \
+            checks in this order: identity, the key, sale and item, the phase, eligibility and \
+            pass, rate limits, stock, the buyer's limit, the waitlist.",
         params: &[Param::IdempotencyKey, Param::PurchasePass],
         responses: &[
             ok::<AnyOrder>("The buyer's existing entry, or the order with this request key.")

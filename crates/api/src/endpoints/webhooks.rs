@@ -65,9 +65,10 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints/{endpoint}/rotate-secret",
         summary: "Give an endpoint a new secret",
-        description: "The server signs with the new secret at once, and signs with the earlier \
-            secrets for some time. Only this response shows the new secret. The server signs with \
-            at most five secrets, and removes the oldest secret first. A broker has no secret.",
+        description: "The server signs with the new secret at once. For some time, it continues \
+            to sign with the earlier secrets. Only this response shows the new secret. The server \
+            signs with at most five secrets, and removes the oldest secret first. A broker has no \
+            secret.",
         body: json_body::<SecretRotation>(),
         may_lack_body: true,
         responses: &[ok::<CreatedWebhookEndpoint>("The endpoint, with its new secret.")],
@@ -87,8 +88,8 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
         summary: "Deliver one event to an endpoint again",
-        description: "The event must have had its first attempt; it may already have been \
-            delivered. Later events about the same order wait for this event.",
+        description: "The first attempt to deliver the event must be over. The event may \
+            already have been delivered. Later events about the same order wait for this event.",
         body: json_body::<Redelivery>(),
         responses: &[SuccessResponse::new(
             202,

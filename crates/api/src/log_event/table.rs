@@ -1,4 +1,4 @@
-//! The table of log events. `cargo xtask tidy` compares it with the log lines in the code.
+//! The table of log events. `cargo xtask tidy` compares this table with the log lines in the code.
 
 use super::{LogEvent, error, info, warn};
 

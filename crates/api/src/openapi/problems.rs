@@ -107,7 +107,7 @@ fn headers(code: Code) -> &'static [ResponseHeader] {
 
 fn example(code: Code) -> Value {
     serde_json::to_value(sample_problem(code).body())
-        .expect("strings, numbers and lists serialise into memory")
+        .expect("a problem must always serialise without an error")
 }
 
 /// The example has all members of the code.

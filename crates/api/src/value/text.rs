@@ -8,7 +8,7 @@ use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// If a text is missing in the reader's own language, the reader gets it in this language.
+/// If a text is missing in the reader's own language, the reader gets the text in this language.
 const FALLBACK_LANGUAGE: &str = "en";
 /// Pattern of a language tag, as a regular expression for the OpenAPI document.
 pub(crate) const LANGUAGE_PATTERN: &str = "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$";
@@ -36,8 +36,8 @@ impl Text {
         self.in_languages().first().map_or("", |(_, text)| text)
     }
 
-    /// Returns the text in `language`, or else the text in a variant, such as `zh-CN` for `zh`, or
-    /// else the fallback text.
+    /// Returns the text in `language`. If there is none, returns the text in a variant, such as
+    /// `zh-CN` for `zh`. If there is no variant, returns the fallback text.
     #[must_use]
     pub fn for_language(&self, language: &str) -> &str {
         let Self::Languages(texts) = self else { return self.fallback() };

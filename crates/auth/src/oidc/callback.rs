@@ -21,7 +21,7 @@ impl Callback {
                 _ => continue,
             };
             // A repeated parameter has no clear meaning, so the whole query string is treated as
-            // empty. The caller then rejects it.
+            // empty. The caller then rejects the empty query string.
             *place = if place.is_empty() { value.into_owned() } else { return Self::default() };
         }
         found

@@ -29,11 +29,11 @@ const LIGHT_GROUNDS: [&str; 2] = ["#f4f1ea", "#fffdf8"];
 const DARK_GROUND: &str = "#1c1912";
 /// The background of the small pictures of a product; see `look-product.css`.
 const GALLERY_GROUND: &str = "#17120b";
-/// In the dark scheme, the background of accented text is a mixture. This percentage of it is the
-/// accent colour, and the rest is the dark background.
+/// In the dark scheme, the background of accented text is a mixture. This percentage of the mixture
+/// is the accent colour, and the rest is the dark background.
 pub const DARK_WASH_PERCENT: u8 = 14;
-/// The colour of a button under the mouse is a mixture. This percentage of it is the accent colour,
-/// and the rest is white.
+/// The colour of a button under the mouse is a mixture. This percentage of the mixture is the
+/// accent colour, and the rest is white.
 const HOVER_PERCENT: u8 = 78;
 
 const COLORS: [&str; 4] = [

@@ -129,14 +129,14 @@ impl DigestFollower {
     }
 
     /// Returns the position at which the next poll begins. If [`SnapshotPosition::is_beginning`] is
-    /// true for it, the node must read all orders.
+    /// true for this position, the node must read all orders.
     #[must_use]
     pub fn since(&self) -> &SnapshotPosition {
         &self.since
     }
 
-    /// Returns the orders that the node must still read. `None` unless it is reading all orders
-    /// again.
+    /// Returns the orders that the node must still read. `None` if the node is not reading all
+    /// orders again.
     #[must_use]
     pub fn backlog(&self) -> Option<&Backlog> {
         self.backlog.as_ref()

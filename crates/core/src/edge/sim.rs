@@ -239,8 +239,8 @@ impl World {
         }
     }
 
-    /// Sends a request of a buyer to the edge. If the edge refuses it, checks that the edge was
-    /// right.
+    /// Sends a request of a buyer to the edge. If the edge refuses the request, checks that the
+    /// edge was right.
     fn ask(&mut self) -> Result<(), String> {
         let request = self.rng.below(self.commits.len() as u64 + 3);
         let known = self.commits.iter().find(|commit| commit.request == Some(request));

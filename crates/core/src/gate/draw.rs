@@ -10,7 +10,7 @@
 //! The seed is fixed before the participants are known, and secret until the sale opens. Anyone
 //! with the seed and the list of participants can repeat the draw. So the draw proves that the seed
 //! was not changed. It does not prove that the seed stayed secret: the server's operator can read
-//! it early.
+//! the seed before the opening.
 use std::fmt::{self, Write as _};
 
 use hmac::{Hmac, KeyInit, Mac};

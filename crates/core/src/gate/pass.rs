@@ -14,7 +14,7 @@
 //! - tag (16): the first bytes of a keyed hash of the other fields, the sale and the item
 //!
 //! The pass contains neither the sale nor the item, because a request to purchase names both. If
-//! they are not the sale and the item of the pass, the tag does not match.
+//! the request names another sale or item than the pass was issued for, the tag does not match.
 //!
 //! Each period of [`PERIOD_MS`] has its own key, derived from a master key. So one key signs only
 //! for some hours. A deployment may have several master keys: the first key signs, and all of them
@@ -99,8 +99,8 @@ impl PassKey {
     }
 
     /// Returns this key's id, which is in each pass that the key signs. If a pass has another id,
-    /// this key did not sign it, so its tag need not be computed. If the ids are equal, the tag
-    /// must still be checked, because two keys may have the same id.
+    /// this key did not sign the pass, so the tag need not be computed. If the ids are equal, the
+    /// tag must still be checked, because two keys may have the same id.
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id
@@ -180,8 +180,8 @@ impl<'a> UnverifiedPass<'a> {
         Some(Self { signed, tag, terms })
     }
 
-    /// Returns the contents of the pass. They may be forged, unless [`Self::is_signed_by`] returns
-    /// true.
+    /// Returns the contents of the pass. The contents may be forged: only [`Self::is_signed_by`]
+    /// proves that they are genuine.
     #[must_use]
     pub const fn terms(&self) -> PassTerms<'a> {
         self.terms

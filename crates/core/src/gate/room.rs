@@ -3,8 +3,8 @@
 //!
 //! - Ranks start at 1. Visitors who came before the sale opened get their ranks from the draw.
 //!   Later visitors get the next ranks, in the order of their arrival.
-//! - Ranks are admitted in ascending order, each once. So one number says which ranks were
-//!   admitted.
+//! - Ranks are admitted in ascending order, each once. So the number of the last admitted rank says
+//!   which ranks were admitted.
 //! - A visitor who leaves keeps the rank. When the room admits that rank, it stores an admission
 //!   that has already ended.
 //! - If an admission has lapsed and its visitor comes again, the visitor gets the last rank.
@@ -18,14 +18,14 @@ use crate::value::Millis;
 
 /// The largest number of visitors of one room. If the room is full, it refuses new visitors.
 pub const VISITORS_MAX: u64 = 4_000_000;
-/// The largest number of a sale's admissions that are neither used nor lapsed. If there are so
-/// many, no visitor is admitted until some of these admissions are used or lapse.
+/// The largest number of a sale's open admissions: those that are neither used nor lapsed. At this
+/// number, no visitor is admitted until some of these admissions are used or lapse.
 pub const OPEN_ADMISSIONS_MAX: u64 = 5_000;
 /// At first, the room does not know how many units a buyer takes. It expects as many as the buyer's
 /// limit allows, but at most the free units divided by this constant, and at least 1 unit.
 const FIRST_BUYERS_MIN: u64 = 8;
 /// After this many buyers have used their admissions, the room computes how many units these buyers
-/// hold on average. It expects the next buyer to take this number.
+/// hold on average. It expects the next buyer to take that average.
 const USED_SAMPLE_MIN: u64 = 8;
 /// The value of [`QueuePosition::until`] for a visitor who left before the admission.
 pub const LEFT: Millis = Millis(0);
@@ -199,9 +199,9 @@ pub enum VisitorStatus {
 }
 
 impl QueuePosition {
-    /// Returns what to store when the visitor leaves: an admission ends now, and a waiting visitor
-    /// gets [`LEFT`]. Returns `None` if there is nothing to change, because the visitor's admission
-    /// has ended or the visitor has already left.
+    /// Returns what to store when the visitor leaves: an admission gets the present time as its
+    /// end, and a waiting visitor gets [`LEFT`]. Returns `None` if there is nothing to change,
+    /// because the visitor's admission has ended or the visitor has already left.
     #[must_use]
     pub fn leave(&self, now: Millis) -> Option<Self> {
         let until = match self.until {

@@ -26,8 +26,8 @@ const FREE_PART: u64 = 16;
 /// the free part is divided by the number of nodes instead.
 const FREE_NODES: u64 = 16;
 
-/// A call to the shared storage for one key. Amounts of a limit are given as times: the time in
-/// which the limit's rate pays the amount back, in microseconds (`us`) or nanoseconds (`ns`).
+/// A call to the shared storage for one key. Each amount of a limit is given as the time in which
+/// the limit's rate pays the amount back. The unit is microseconds (`us`) or nanoseconds (`ns`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
     /// The cost of the requests that the node has already allowed without a share. The shared
@@ -109,8 +109,8 @@ pub struct SharingTerms {
     pub unreported_part: u32,
 }
 
-/// What a node knows about a shared limit, and the node's share. Amounts of a limit are given as
-/// times: the time in which the limit's rate pays the amount back, in nanoseconds.
+/// What a node knows about a shared limit, and the node's share. Each amount of a limit is given as
+/// the time in which the limit's rate pays the amount back, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeShare {
     /// The state of the limit as this node knows it, by the node's clock. It includes the node's
@@ -197,14 +197,14 @@ impl NodeShare {
         }
         let spent = self.unreported + cost;
         let is_free = match counting {
-            // The node may use the free part only if the limit has fully recovered: all of the
-            // state then comes from this node's unreported requests.
+            // The node may use the free part only if the limit has fully recovered. In this case,
+            // the whole state comes from this node's unreported requests.
             Counting::BeforeAnswer => {
                 let is_unknown = !holds(LimitRule::FreePartOnce) || ahead <= self.unreported;
                 is_unknown && spent <= terms.free_nanos(limit)
             }
-            // The request needs no share if the limit is kept even when every other node has the
-            // same cost of unreported requests as this node.
+            // Assume that every other node has the same cost of unreported requests as this node.
+            // If the limit is kept nevertheless, the request needs no share.
             Counting::AfterAnswer => {
                 let others = u64::from(terms.nodes.saturating_sub(1)).saturating_mul(spent);
                 ahead == 0 || (ahead + cost).saturating_add(others) <= burst
@@ -338,9 +338,9 @@ impl NodeShare {
     }
 
     /// Caps the state at the burst, and returns how many nanoseconds the state is then ahead of the
-    /// present. Also reduces the unspent share, so that the share plus the unreported requests is
-    /// at most this time. The unreported requests are not reduced, because other nodes may have
-    /// used the limit's full rate.
+    /// present. If the unspent share plus the unreported requests is longer than this time, reduces
+    /// the share to fit. The unreported requests are not reduced, because other nodes may have used
+    /// the limit's full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;

@@ -1,5 +1,5 @@
 //! Checkouts: an order has at most one open checkout. A checkout is recorded as closed only after
-//! its provider has confirmed that it accepts no more money for it.
+//! its provider has confirmed that the checkout accepts no more money.
 pub use super::rows::Checkout;
 use crate::id::TicketId;
 use crate::ledger::Ledger;
@@ -43,8 +43,8 @@ pub fn keep_checkout<L: Ledger + ?Sized>(
     Ok(CheckoutOutcome::Kept(new.clone()))
 }
 
-/// Records that the provider took no money for this session and accepts none from now on. Returns
-/// false if the order has no checkout with this session.
+/// Records that the provider took no money for this session and will take none. Returns false if
+/// the order has no checkout with this session.
 pub fn close_checkout<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,
@@ -83,7 +83,7 @@ pub fn record_unanswered_check<L: Ledger + ?Sized>(
 }
 
 /// Deletes the record of a failed query to the provider, because the order's payment window was
-/// extended. So after the new `pay_by`, the grace period starts with the next failed query.
+/// extended. The first failed query after the new `pay_by` then starts the grace period.
 pub(crate) fn reset_unanswered_check<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,

@@ -11,8 +11,8 @@ use crate::value::Millis;
 /// the refund again.
 const CAME_BACK_PREFIX: &str = "came back: ";
 /// The prefix of a refund's error after the money came back and the provider then accepted the
-/// refund again. It shows that a late webhook may be about the earlier attempt. When the money
-/// arrives at the buyer, the server deletes the error.
+/// refund again. The prefix shows that a late webhook may be about the earlier attempt. When the
+/// money arrives at the buyer, the server deletes the error.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
 /// Creates the refund of a payment, or returns the refund that the payment already has.
@@ -75,12 +75,12 @@ pub enum RefundUpdate {
     },
     /// The money arrived.
     Settled,
-    /// This amount arrived, in minor units. If it is less than the amount of the refund, a person
-    /// refunded the rest by hand. Then the server must query the provider to learn the refund's
-    /// state.
+    /// This amount arrived, in minor units. If this amount is less than the amount of the refund, a
+    /// person refunded the rest by hand. Then the server must query the provider to learn the
+    /// refund's state.
     Arrived(i64),
-    /// The provider refused the request, or did not answer. If a message reports this, the refund
-    /// has failed.
+    /// The provider refused the request, or did not answer. If a webhook reports the failure, the
+    /// refund has failed.
     Failed(String),
     /// The provider had accepted the request, but then the money came back or was never sent. The
     /// provider does not try again by itself. This report can come even after a report that the
@@ -128,7 +128,7 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Failed => came_back,
     };
     // A settled refund changes only if a report says that money came back, which may be the money
-    // of this refund. A failed refund whose money came back waits for an operator.
+    // of this refund. A refund that failed because its money came back waits for an operator.
     let undoes = match update {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -139,8 +139,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     }
     match update {
         RefundUpdate::CheckAgain { .. } => {
-            // A refund in a final state is not requested again, only queried. The tries start at 0,
-            // so that one failed query does not make the refund fail.
+            // For a refund in a final state, the server sends no further request, but only queries.
+            // The tries start at 0, so that one failed query does not make the refund fail.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -184,9 +184,9 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
 
 /// Applies the provider's answer to a request or query about a refund. `requested` is the refund as
 /// it was when the server contacted the provider. If the refund has changed since then, the answer
-/// may be outdated. Then a failure is still recorded; any other answer is ignored, or the server
-/// queries the provider again. Returns the new state of the refund, or `None` if no such refund
-/// exists.
+/// may be outdated. In this case, a failure is still recorded. Any other answer is ignored, or the
+/// server queries the provider again. Returns the new state of the refund, or `None` if no such
+/// refund exists.
 pub fn apply_refund_answer<L: Ledger + ?Sized>(
     ledger: &mut L,
     requested: &Refund,
@@ -201,8 +201,8 @@ pub fn apply_refund_answer<L: Ledger + ?Sized>(
         RefundUpdate::Failed(_) => update,
         // A message reported the failure after the provider had accepted the request.
         RefundUpdate::Accepted { .. } if has_failed_by_message(&refund) => return Ok(Some(refund)),
-        // Both reports say that the provider accepted the request. But the answer may be outdated,
-        // so the server queries the provider about the progress.
+        // Both `Accepted` and `Settled` say that the provider accepted the request. But the answer
+        // may be outdated, so the server queries the provider about the progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
             &RefundUpdate::Accepted { again_ms: 0 }
         }
@@ -226,7 +226,7 @@ fn has_come_back(refund: &Refund) -> bool {
     error_prefix(refund) == CAME_BACK_PREFIX
 }
 
-/// Returns whether a message made the refund fail, and not the last of the server's tries.
+/// Returns true if a message made the refund fail, and false if the last of the server's tries did.
 fn has_failed_by_message(refund: &Refund) -> bool {
     refund.state == RefundState::Failed && refund.tries < REFUND_TRIES_MAX
 }

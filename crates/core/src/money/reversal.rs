@@ -26,13 +26,14 @@ pub struct ReversalKey {
 pub struct Reversal {
     /// Which reversal this is.
     pub key: ReversalKey,
-    /// The reversed amount. For refunds by hand: the largest reported amount, which may be the
-    /// amount of one refund or of all of them.
+    /// The reversed amount. For refunds by hand: the largest reported amount. A report may give the
+    /// amount of one refund, or the total of all refunds by hand.
     pub money: Money,
     /// False if the reversal failed or was withdrawn, so that the shop has the money again.
     pub stands: bool,
-    /// When the report that counts was made, even if it only confirmed the stored state. If reports
-    /// about several refunds by hand count, one millisecond after the newest.
+    /// When the report that counts was made, even if the report only confirmed the stored state. If
+    /// reports about several refunds by hand count: one millisecond after the newest of these
+    /// reports.
     pub reported_at: Millis,
     /// For a dispute: when it was first recorded (store time). For a refund by hand: `reported_at`.
     pub at: Millis,

@@ -1,6 +1,6 @@
 //! The circuit breaker of one endpoint. After several failed events in a row, the endpoint counts
-//! as down: the server sends it one event at a time, until it accepts one. An endpoint can also ask
-//! for a pause, during which it gets no events.
+//! as down: the server sends the endpoint one event at a time, until the endpoint accepts an event.
+//! An endpoint can also ask for a pause, during which it gets no events.
 use std::collections::BTreeSet;
 
 use crate::backoff::{backoff_ms, with_jitter};
@@ -15,8 +15,8 @@ pub(super) struct Breaker {
     /// The positions of the events that failed since the endpoint last accepted an event. At
     /// [`BREAKER_FAILURES`] positions, the endpoint counts as down, and no more are added.
     failed: BTreeSet<i64>,
-    /// The number of failures since the endpoint began to count as down, including the failure that
-    /// caused it.
+    /// The number of failures since the endpoint began to count as down, including the failure
+    /// after which it counted as down.
     probes: u32,
     probe_at: Option<Millis>,
     /// The end of a pause that the endpoint asked for.
@@ -63,8 +63,8 @@ impl Breaker {
     }
 
     /// Records that the endpoint did not accept this event. If `pause_ms` is above 0, the endpoint
-    /// asked for a pause. If it is already in a pause, the pause lasts until the later of the two
-    /// ends.
+    /// asked for a pause. If the endpoint already has a pause, the pause lasts until the later of
+    /// the two ends.
     pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32, pause_ms: i64) {
         if self.failed.len() < BREAKER_FAILURES {
             self.failed.insert(position);

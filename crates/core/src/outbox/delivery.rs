@@ -67,7 +67,7 @@ pub enum SendOutcome {
     },
     /// This server could not send the event: it does not know the event's type or item, or could
     /// not read the event. The attempt does not count as a try. The server tries again later,
-    /// because by then it may run a newer version that knows the type.
+    /// because an operator may install a newer version that knows the type.
     Deferred {
         /// The reason why the server could not send the event.
         error: String,

@@ -9,7 +9,8 @@ use crate::limits::{
 pub struct DeliveryBounds {
     /// The number of failed tries after which an event is dead.
     pub tries: u32,
-    /// After this many consecutive refusals, an event is dead if `refused_ms` has also passed.
+    /// An event is dead if it was refused this many times in a row, and `refused_ms` has passed
+    /// since the first refusal.
     pub refusals: u32,
     /// The shortest time from the first refusal of an event until the event is dead, in
     /// milliseconds. If the number of refused events is at least half of `pending`, this time does

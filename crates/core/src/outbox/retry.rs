@@ -111,9 +111,10 @@ impl DeliveryQueue {
         }
     }
 
-    /// Decides when an event is retried, and whether it is given up. Returns `None` if the outcome
-    /// changes nothing: it says nothing about the event, or an early try failed. An early refusal
-    /// does not count as a try, but makes the event wait for the short pause of refused events.
+    /// Decides when an event is retried, and whether it is given up. Returns `None` if the event's
+    /// tries and `next_at` stay the same. Either the outcome says nothing about the event, or an
+    /// early try failed. An early refusal does not count as a try, but makes the event wait for the
+    /// short pause of refused events.
     fn decide_retry(
         &mut self,
         position: i64,
@@ -138,8 +139,8 @@ impl DeliveryQueue {
                 refused.times += 1;
                 refused.counted += u32::from(counts);
                 let refused = *refused;
-                // The endpoint is up, so the pause is short. A new version of the shop may accept
-                // the event, and then the event must not wait long.
+                // The endpoint is up, so the pause is short. The shop may soon install a version
+                // that accepts the event, and the event must not wait long after that.
                 let wait_ms = with_jitter(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
                 Some(RetryDecision {
                     error,
@@ -171,8 +172,8 @@ impl DeliveryQueue {
     }
 
     /// Returns whether the refusal is final: the event was refused often enough and for long
-    /// enough. If the number of refused events is at least half of `pending`, the time does not
-    /// matter.
+    /// enough. If the number of refused events is at least half of `pending`, the time since the
+    /// first refusal does not matter.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals

@@ -1,5 +1,5 @@
 //! The requests that a slot remembers, with only a few bytes for each request. When a ticket is
-//! returned, the slot forgets its request.
+//! returned, the slot forgets the ticket's request.
 use super::{IssuedTicket, SlotMemory};
 use crate::id::IdKey;
 use crate::queue::Queue;

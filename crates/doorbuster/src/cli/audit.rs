@@ -12,7 +12,8 @@ use super::settings::SettingsArgs;
 ///
 /// The audit reads the rows by SQL, in one snapshot, and changes nothing. The server may be running
 /// or stopped. The audit shares no code with the server. The command exits with 1 if the audit
-/// finds a fault. With --server, the running server makes its own audit instead.
+/// finds a fault. With --server, this command makes no audit: the running server makes its own
+/// audit.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster audit\n  doorbuster audit --store /var/lib/doorbuster --answers answers.jsonl\n  doorbuster audit --store postgres://doorbuster@db/doorbuster\n  doorbuster audit --server"

@@ -56,7 +56,7 @@ fn shown_sales() -> Vec<AdminSale> {
 fn sale_word(words: &[String]) -> Option<&str> {
     words.iter().enumerate().find_map(|(at, word)| match word.as_str() {
         "--sale" | "adjust" | "admit" | "spread" | "list" => {
-            // Bash passes the `=` of an option such as `--sale=spring` as a word.
+            // Bash passes the `=` of an option such as `--sale=spring` as a separate word.
             let mut rest = words.iter().skip(at + 1).map(String::as_str);
             rest.find(|word| *word != "=").filter(|word| !word.starts_with('-'))
         }

@@ -9,7 +9,7 @@ use super::storm;
 /// Run a complete flash sale on this machine, and check the result.
 ///
 /// Starts a server with a scratch directory, on a free port, and creates a sale. Each buyer asks
-/// for the number of units in --units. This number is also the limit for each buyer. Another
+/// for the number of units in --units. This number is also the limit for each buyer. A second
 /// process sends all buyers' requests over HTTP at full speed and waits for every verdict. Then the
 /// server stops, and the independent auditor checks the store and every answer. Exits with 0 only
 /// if the buyers' answers, the server's stock and the audit agree, and the auditor finds no fault.

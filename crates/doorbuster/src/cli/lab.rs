@@ -98,8 +98,8 @@ pub struct LabRunArgs {
     pub json: bool,
 }
 
-/// Reproduce an incident in which a lock expired before its holder had finished, and compare safer
-/// variants.
+/// Reproduce an incident in which a lock expired before its holder had finished. Compare this lock
+/// with safer variants.
 ///
 /// Three servers sell 100 bottles under a lock that lasts 60 ms. A call under the lock sometimes
 /// takes 90 ms. Exits with 1 if a safe variant does not hold, or if the unsafe lock does not

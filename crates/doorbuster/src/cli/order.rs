@@ -104,10 +104,10 @@ pub struct OrderSelection {
 
 /// Erase a buyer: replace the buyer's id with a keyed hash in every closed sale.
 ///
-/// Two kinds of orders are not erased now: orders in sales that are not closed, and orders with a
-/// pending payment or refund. If there are such orders, the command lists them and exits with 1. In
-/// this case, repeat the command later. If the buyer is blocked, the command reports the block. The
-/// block stays until you remove it with `block remove`. A block does not change the exit status.
+/// The command skips orders in sales that are not closed, and orders with a pending payment or
+/// refund. If there are such orders, the command lists them and exits with 1. In this case, repeat
+/// the command later. If the buyer is blocked, the command reports the block. The block stays until
+/// you remove it with `block remove`. A block does not change the exit status.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
 pub struct EraseArgs {

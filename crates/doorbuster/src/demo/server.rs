@@ -100,7 +100,7 @@ impl DemoServer {
             .map_err(|_| anyhow!("the server was not ready within {} s", READY_TIMEOUT.as_secs()))?
             .context("cannot read the server's output")?
             .context("the server ended before it was ready")?;
-        // The pipe stays open, because otherwise the server could not write to its standard output.
+        // The pipe must stay open, so that the server can write to its standard output.
         self.output = Some(lines.into_inner().into_inner());
         let url: Url = line
             .strip_prefix(READY_PREFIX)

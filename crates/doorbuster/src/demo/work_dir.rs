@@ -1,4 +1,5 @@
-//! The demo's working directory. With `--keep` it stays; otherwise the demo removes it at the end.
+//! The demo's working directory. With `--keep`, the directory stays. Without `--keep`, the demo
+//! removes the directory at the end.
 
 use std::fs::DirBuilder;
 use std::io::Write;

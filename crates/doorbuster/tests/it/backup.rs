@@ -219,7 +219,7 @@ fn check_restored_times(passphrase: Option<&str>) {
     });
 }
 
-/// Damages the newest segments, and then all segments. `check` restores the state of a time.
+/// Damages the newest segments, and then all segments. `check` restores the state at a given time.
 fn check_damaged_segments(
     (temp_dir, target): (&TempDir, &Path),
     options: &[&str],

@@ -114,13 +114,13 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
         let audit = admin(&cluster, "GET", "/v1/admin/audit", &Value::Null);
         let findings = audit["findings"].as_array()?;
         let lost = findings.iter().filter(|finding| finding["rule"] == "lost_orders");
-        // The finding's text is like "…: 5 are missing or in an earlier state, among them …".
+        // The finding's text is like "…: of these orders, 5 are missing or in an earlier state, …".
         let number = |finding: &Value| {
             let (before, _) = finding["detail"].as_str()?.split_once(" are missing")?;
             before.rsplit(' ').next()?.parse::<u32>().ok()
         };
-        // The ten orders are missing. The paid order is in an earlier state, and also counts until
-        // a node applies the payment again.
+        // The finding counts the ten missing orders. The paid order is in an earlier state, so the
+        // finding counts this order too until a node applies the payment again.
         let lost = lost.filter_map(number).sum::<u32>();
         ((lost == 10 || lost == 11) && audit["ok"] == json!(false)).then_some(())
     });

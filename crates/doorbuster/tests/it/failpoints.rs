@@ -42,8 +42,9 @@ const SHARED_AT_ONCE: usize = 5;
 /// The webhook secret of the sandbox provider. Tests sign messages of the provider with it.
 const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// The largest number of sales for one failpoint. If no server is killed, the test starts another
-/// sale. With PostgreSQL, only the second node, which has no failpoint, may pass the point. On a
-/// busy machine, no sale may need the step: enough units for a late payment may be free already.
+/// sale. With PostgreSQL, perhaps only the second node passes the point, and this node has no
+/// failpoint. On a busy machine, perhaps the sale does not need the step. For example, enough units
+/// for a late payment are free already.
 const SALES: u32 = 6;
 /// Longest time for a sale whose server is killed and started again, even on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(480);

@@ -46,8 +46,8 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     let mut judge = Judge::new();
     for round in 0..rounds + MORE_ROUNDS {
-        // On a slow machine, the rounds are short of answers. So the test adds rounds until it has
-        // enough.
+        // On a slow machine, the rounds give too few answers. So the test adds rounds until it has
+        // enough answers.
         if round >= rounds && judge.has_enough_answers() {
             break;
         }
@@ -61,8 +61,8 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
             expire: hold_secs < LONG,
         };
         let plan = RandomLoad::new(fixture.address, &sale, seed + round, 16, allowed);
-        // The disk is slow in two of three rounds. Then more requests are undecided or unanswered
-        // when the server is killed.
+        // The disk is slow in two out of three rounds. In these rounds, more requests are undecided
+        // or unanswered when the server is killed.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
         let storm = tokio::spawn(random_load::run(plan.clone()));
         tokio::time::sleep(Duration::from_micros(dice.random_range(500..500_000))).await;
@@ -125,8 +125,8 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         fixture.kill();
         assert!(connection.reply().await.is_err(), "the server must not answer before the kill");
         faults.linger(Duration::ZERO);
-        // The sync may belong to another commit, such as the start of a slot. Then the buyer has no
-        // order.
+        // The sync may belong to another commit, such as the start of a slot. In this case, the
+        // buyer has no order.
         let is_committed = is_on_disk(&fixture, &buyer);
         fixture.restart();
         if !is_committed {

@@ -1,4 +1,4 @@
-//! Tests the command `lab`. It runs every strategy at a small size, on real servers. The tests
+//! Tests the command `lab`: runs every strategy at a small size, on real servers. The tests
 //! calculate the expected sums themselves.
 
 use std::process::Stdio;
@@ -313,7 +313,7 @@ fn every_strategy_keeps_its_claim_with_each_fault() {
 #[test]
 fn a_restart_of_redis_breaks_a_script_in_redis() {
     // In the run with seed 1, Redis has the data of a snapshot after its restart. In the run with
-    // seed 2, it is empty.
+    // seed 2, Redis is empty after its restart.
     let size = ["--buyers", "120", "--stock", "60", "--levels", "16"];
     let seeded = ["--faults", "restart", "--seed", "1", "--seeds", "2"];
     let (code, report) = lab(&[&["run", "--strategies", "redis-lua"], &size[..], &seeded].concat());

@@ -1,6 +1,6 @@
 //! A private NATS server with one stream, to which the program publishes events. NATS drops a
-//! repeated message that arrives soon after the first one. Here, this time is so short that the
-//! tests can count repetitions.
+//! repeated message that arrives within a certain time after the first one. Here, that time is so
+//! short that the tests can count repetitions.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -14,8 +14,8 @@ const WITHIN: Duration = Duration::from_secs(90);
 /// The page of metrics must be complete within this time. During an outage, one read of the store
 /// takes longer than this, so the page must not wait for a read.
 const METRICS_WITHIN: Duration = Duration::from_millis(3_500);
-/// The largest number of log lines that a node may write during an outage. They report the outage,
-/// one failed request, and that the leases of both nodes have ended.
+/// The largest number of log lines that a node may write during an outage. These lines report the
+/// outage, one failed request, and the end of the leases of both nodes.
 const LINES_MAX: usize = 12;
 
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -212,7 +212,8 @@ async fn trouble(shop: &mut Shop) {
     )
     .await;
     shop.ask(&spec(5).bytes(), "403 forbidden").await;
-    // With these triggers, a ticket of three units cannot be settled, nor an action recorded.
+    // With these triggers, a ticket of three units cannot be settled, and no action can be
+    // recorded.
     let poison =
         "CREATE TRIGGER poison BEFORE INSERT ON orders WHEN NEW.units = 3 BEGIN SELECT raise(ABORT, 'poison'); END;
                   CREATE TRIGGER no_note BEFORE INSERT ON action BEGIN SELECT raise(ABORT, 'no note'); END;";

@@ -17,7 +17,7 @@ pub fn cluster(temp_dir: &TempDir, words: &[&str]) -> CommandRun {
     run(program(temp_dir).arg("cluster").args(words).args(["--dir", &dir]))
 }
 
-/// Stops the nodes when the test ends, also if the test fails.
+/// Stops the nodes when the test ends, even if the test fails.
 pub struct Down<'a>(pub &'a TempDir);
 
 impl Drop for Down<'_> {

@@ -1,9 +1,9 @@
-//! Tests upgrades from version 0.1.0, and from a build before this version. The stores of both are
-//! in `tests/stores`. This version and every later one must migrate these stores and continue their
-//! sale.
+//! Tests upgrades from version 0.1.0, and from a build before 0.1.0. The stores of both are in
+//! `tests/stores`. The present version and every later version must migrate these stores and
+//! continue their sale.
 //!
 //! The test `a_store_of_this_version` made these stores. To keep the stores of another version, run
-//! this test by hand with `--ignored`.
+//! that test by hand with `--ignored`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -28,7 +28,8 @@ use crate::test_server::{KEY, TempDir, program, run};
 
 use listener::Listener;
 
-/// The longest wait after the last start until all events are delivered. Some attempts fail.
+/// The longest wait after the last start until all events are delivered. The wait is long because
+/// some attempts fail.
 const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// The accepted events (order id, event id, type) in sequence of arrival, with repetitions.

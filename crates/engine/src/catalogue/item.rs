@@ -42,7 +42,7 @@ pub struct ItemWork {
     /// `StockControl::lock_item` takes this lock.
     pub(crate) reconciling: tokio::sync::Mutex<()>,
     /// Whether a task already waits for the lock `reconciling`. When that task gets the lock, it
-    /// handles all commits until then. So no second task has to wait.
+    /// handles all commits made before that moment. So no second task has to wait.
     pub awaits_reconcile: AtomicBool,
     /// Locked while a task checks whether the item's slots need units of the pool.
     pub pool_check: tokio::sync::Mutex<()>,

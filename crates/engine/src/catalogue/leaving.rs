@@ -34,7 +34,7 @@ impl LeavingSlots {
         });
     }
 
-    /// Sets the list to `open`, which has every slot outside the spread with an open grant.
+    /// Sets the list to `open`: all slots that are outside the spread and have an open grant.
     pub fn observe(&self, open: &[SlotKey]) {
         if open.is_empty() && self.is_empty() {
             return;

@@ -26,8 +26,8 @@ const PACE: Duration = Duration::from_millis(10);
 const HEARTBEAT: Duration = Duration::from_millis(200);
 const BLOCK_CHECK_INTERVAL: Duration = Duration::from_millis(400);
 /// The lease of the feed's lock. If the writer crashes, another node must take over before the
-/// edges' copies become too old. So three times together must be less than `FEED_AGE_MAX_MS`: the
-/// lease, one attempt to take the lock, and writing a new generation.
+/// edges' copies become too old. So the sum of these durations must be less than `FEED_AGE_MAX_MS`:
+/// the lease, one attempt to take the lock, and writing a new generation.
 const LOCK_LEASE: Duration = Duration::from_millis(1_500);
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// The pause before the next attempt to take the lock, after a failed write or a lost lock.
@@ -57,8 +57,8 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// While this node has the lock, writes one generation of the feed after another. Also returns if
-/// this node cannot read the store, so that another node can write the feed.
+/// Writes one generation of the feed after another. Returns when this node has lost the lock or
+/// cannot read the store, so that another node can write the feed.
 async fn write_while_held(
     node: &Node,
     shared: &SharedRedis,

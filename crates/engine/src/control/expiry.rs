@@ -1,5 +1,5 @@
-//! Expires orders that were not paid within their payment window. A single node decides by the
-//! machine's clock, so this job pauses there while that clock is not trusted.
+//! Expires orders that were not paid within their payment window. On a single node, the machine's
+//! clock decides. There, this job pauses while that clock is not trusted.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

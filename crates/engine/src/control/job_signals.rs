@@ -131,8 +131,8 @@ impl JobSignals {
         self.drains_changed.notify_one();
     }
 
-    /// Replaces the slots of ended sales that may still have tickets. If they changed, wakes the
-    /// job that selects the queues.
+    /// Replaces the set of slots of ended sales that may still have tickets. If the set changed,
+    /// wakes the job that selects the queues.
     pub(crate) fn set_unretired(&self, slots: BTreeSet<SlotKey>) {
         let mut known = self.unretired.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != slots {

@@ -178,8 +178,8 @@ fn live_nodes(rows: &[NodeRow]) -> Vec<NodeId> {
     rows.iter().map(|row| row.node).collect()
 }
 
-/// Reads the leases to learn which nodes are live. A lease's row also contains that node's
-/// questions about refusals, and this function answers the questions to this node.
+/// Reads the leases to learn which nodes are live. A node's row also contains the node's questions
+/// to other nodes, about refusals. This function answers the questions to this node.
 async fn read_nodes(node: &Node, slots: &Slots) -> Result<(), EngineError> {
     let nodes = node.store().nodes().await?;
     let live = live_nodes(&nodes);

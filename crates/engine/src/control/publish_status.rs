@@ -13,8 +13,8 @@ use crate::notify::EventKind;
 
 /// The shortest time between two status events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// While only counts change, all connected clients together get at most this many status events per
-/// second. Otherwise the events would slow down purchases.
+/// The maximum number of status events per second for all connected clients together, while nothing
+/// but counts changes. More events would slow down purchases.
 const READERS_PER_SEC: u32 = 5_000;
 
 /// Publishes changed statuses of sales until the program stops.

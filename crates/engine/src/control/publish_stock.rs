@@ -43,8 +43,8 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     }
 }
 
-/// Publishes the numbers while this node has the lock. Also returns if this node cannot read the
-/// store, so that another node can publish the numbers.
+/// Publishes the numbers. Returns when this node has lost the lock or cannot read the store, so
+/// that another node can publish the numbers.
 async fn publish(
     stock: &StockControl,
     shared: &SharedRedis,

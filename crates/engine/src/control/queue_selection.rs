@@ -2,8 +2,8 @@
 //! their verdicts.
 //!
 //! A node reads a limited number of queues. The queues of open and paused sales are selected first.
-//! The last are the queues of slots without a grant that still have tickets. Their sale has ended,
-//! or their item's spread no longer uses them. Only the leader knows and reads these last queues.
+//! The queues of slots that have tickets but no grant come last. The sale of such a slot has ended,
+//! or the item's spread no longer uses the slot. Only the leader knows and reads these last queues.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! Wakes jobs early in two cases: other nodes recall units from this node, or the set of servers
-//! that hold slots changes. If a signal is missed, the jobs only run later.
+//! that hold slots changes. If a signal is missed, the only effect is that the jobs run later.
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -59,8 +59,8 @@ impl Check {
     }
 
     /// Returns how long the commit took. While the commit runs, returns how long it has run, but at
-    /// least the duration of the previous check. Otherwise the alarm for slow commits would stop
-    /// whenever a new check begins.
+    /// least the duration of the previous check. Without this minimum, the alarm for slow commits
+    /// would stop whenever a new check begins.
     fn duration(&self) -> Duration {
         match &*self.result.borrow() {
             Some(result) => result.took,

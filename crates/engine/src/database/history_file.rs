@@ -109,7 +109,7 @@ fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<
     let part = dir.join(format!("{NAME}.{:016x}.part", rand::random::<u64>()));
     let text = serde_json::to_vec_pretty(&rows)?;
     if let Err(error) = write_new(&part, &text).and_then(|()| fs::rename(&part, &path)) {
-        // If the removal fails too, its error is ignored, because the first error already says why.
+        // An error of the removal is ignored, because the returned error already names the cause.
         let _ = fs::remove_file(&part);
         return Err(error);
     }

@@ -170,8 +170,8 @@ impl StandbyLog {
         }
     }
 
-    /// Logs if commits stall or return again. The log line about a stall also has the standbys'
-    /// names, because a standby may be the cause.
+    /// Logs when commits stall, and when they return in time again. The log line about a stall also
+    /// has the standbys' names, because a standby may be the cause.
     fn note_commit(&mut self, progress: CommitProgress, found: Option<&Replication>) {
         match progress {
             CommitProgress::Running(running) if running >= STALL_LOGGED_AFTER => {
@@ -188,7 +188,7 @@ impl StandbyLog {
                     );
                 }
             }
-            // A commit that returns late does not end the stall. Otherwise, slow commits would
+            // A commit that returns late does not end the stall. If it did, slow commits would
             // cause two log lines every few seconds.
             CommitProgress::Succeeded(took) if took >= STALL_LOGGED_AFTER => {}
             CommitProgress::Running(_) | CommitProgress::Failed => {}
@@ -204,8 +204,8 @@ impl StandbyLog {
     }
 }
 
-/// Returns whether the log line is due: it was not logged within [`LOG_REPEAT_INTERVAL`]. If so,
-/// records that it is logged now.
+/// Returns whether the log line is due, because it was not logged within [`LOG_REPEAT_INTERVAL`].
+/// If so, records that it is logged now.
 fn is_due(at: &mut Option<Instant>) -> bool {
     let is_due = at.is_none_or(|at| at.elapsed() >= LOG_REPEAT_INTERVAL);
     if is_due {

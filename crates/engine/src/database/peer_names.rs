@@ -108,7 +108,7 @@ mod tests {
         let late = async { answer.send(vec![second]).expect("the resolver exists") };
         let (known, ()) = tokio::join!(names.look_up("node-2"), late);
         assert_eq!(known, [second]);
-        assert!(begun.try_recv().is_err(), "only one look-up must run without an answer");
+        assert!(begun.try_recv().is_err(), "while a look-up has no answer, no other must begin");
     }
 
     #[tokio::test]

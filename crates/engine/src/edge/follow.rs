@@ -22,9 +22,9 @@ use crate::stock::drain::is_drain_running;
 const POLL_INTERVAL: Duration = Duration::from_millis(15);
 /// If no read of the feed was usable for this long, the edge tries the next Redis server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
-/// The set of requests only grows. For example, it gets each request to which no node responded. If
-/// the set has this many more requests than the feed, the edge empties the set and reads the whole
-/// feed again.
+/// Requests are added to the edge's set, but not removed. For example, the set gets each request to
+/// which no node responded. If the set has this many more requests than the feed, the edge empties
+/// the set and reads the whole feed again.
 const SURPLUS_MAX: u64 = 2_000_000;
 
 /// Follows the edge feed until the future is dropped.

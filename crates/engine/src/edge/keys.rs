@@ -77,8 +77,8 @@ pub async fn publish(shared: &SharedRedis, secrets: &Secrets, settings: impl Fn(
     }
 }
 
-/// Encrypts the keys and settings with the operators' key. If buyers' tokens have a secret, also
-/// encrypts them a second time with this secret. Returns each text with its name in Redis.
+/// Encrypts the keys and settings with the operators' key. If buyers' tokens have a secret, makes a
+/// second text that is encrypted with this secret. Returns each text with its name in Redis.
 fn sealed_keys(secrets: &Secrets, settings: NodeSettings) -> Vec<(String, Vec<u8>)> {
     let record = KeysRecord {
         id_key: hex(secrets.id_key.to_bytes()),

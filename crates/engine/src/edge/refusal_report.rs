@@ -61,8 +61,8 @@ impl EdgeNode {
         }
     }
 
-    /// Sends the new refusals to a node. If a report could not be sent, its refusals are sent again
-    /// one second later.
+    /// Sends the new refusals to a node. If a report could not be sent, the edge tries to send its
+    /// refusals one second later.
     async fn report_refusals(&self, node: &Node) {
         for sales in take_refusals(node) {
             if self.report(node, &sales).await == Err(PassFailure::Unsent) {

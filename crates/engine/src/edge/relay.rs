@@ -44,8 +44,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(6);
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 /// If the connected node is not ready for this long, the edge connects to another node.
 const UNREADY_MAX: Duration = Duration::from_secs(2);
-/// If the relay has no connection, or the edge's copy is too old, for this long, the edge begins to
-/// end its streams.
+/// The edge begins to end its streams after this time without a connection of the relay, or with a
+/// copy that is too old.
 const USELESS_MAX: Duration = Duration::from_secs(20);
 /// When the edge ends its streams, all of them end within about this many seconds.
 const ENDED_WITHIN_SECS: usize = 60;
@@ -148,8 +148,8 @@ impl Relay {
             waiting: Vec::new(),
         });
         followed.streams += 1;
-        // A new stream with sales needs the buyer's positions in their waiting rooms. The node
-        // sends the positions after each `Follow`, so the edge sends another one.
+        // A new stream with sales needs the buyer's positions in the sales' waiting rooms. The node
+        // sends the positions after each `Follow`, so the edge sends another `Follow`.
         let is_new = followed.streams == 1 || !sales.is_empty();
         for sale in &sales {
             *followed.sales.entry(sale.clone()).or_default() += 1;
@@ -300,7 +300,7 @@ impl Relay {
             None if self.note_followed(&buyer) => hello(own),
             None => return,
         };
-        // For buyers who reconnect, the hub keeps only relayed events about orders.
+        // The hub keeps relayed events for buyers who reconnect, but only those about orders.
         let is_order = json.starts_with(r#"{"type":"order""#);
         own.hub().publish(EventKind::Relayed { buyer, json: json.into(), is_order });
     }

@@ -1,9 +1,9 @@
 //! The nodes behind an edge: their connections, their checks, and the requests to them.
 //!
 //! If a node fails to answer a request, the edge tries another node only if the request cannot take
-//! effect twice. This is so if the request only reads, or if no part of it was sent. If a node is
-//! slow to answer a buyer's read, the edge also sends the read to a second node. It uses the
-//! response that comes first.
+//! effect twice. A request cannot take effect twice if it only reads, or if no part of it was sent.
+//! If a node is slow to answer a buyer's read, the edge also sends the read to a second node. It
+//! uses the response that comes first.
 mod hedging;
 #[cfg(test)]
 mod tests;
@@ -113,8 +113,8 @@ impl Upstreams {
         Some(known.iter().filter(is_removed).cloned().collect())
     }
 
-    /// Uses these nodes from now on. Returns false if the addresses stay the same. Otherwise, ends
-    /// the checks of the earlier nodes.
+    /// Uses these nodes from now on. Returns false if the addresses stay the same. If they change,
+    /// ends the checks of the earlier nodes.
     async fn change_addresses(&self, names: &[NamedNodes], checks: &mut JoinSet<()>) -> bool {
         let Some(removed) = self.set_addresses(names) else { return false };
         // A check that is still running could overwrite the state of a removed node.
@@ -295,7 +295,8 @@ fn answer_max(request: &Request<Body>) -> Duration {
     wait + AFTER_WAIT_MAX
 }
 
-/// Returns whether the edge may also send this read to a second node. It may not for these reads:
+/// Returns whether the edge may also send this read to a second node. It must not do so for these
+/// reads:
 /// - an operator's read, because it can be expensive
 /// - an event stream, because the edge would at once close the second stream
 /// - the start of a sign-in, because the browser can use the cookie of only one response

@@ -1,7 +1,7 @@
 //! Limits the reads of the store for repeated requests. If a repeated request holds an order, the
-//! server may not refuse it, but must read and return the order. So the number of these reads must
-//! be limited. Each buyer has only one read at a time. If a client repeats a request many times
-//! during a read, one further read serves all these repeats.
+//! server must not refuse the request. It must read and return the order. So the number of these
+//! reads must be limited. Each buyer has only one read at a time. If a client repeats a request
+//! many times during a read, one further read serves all these repeats.
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,8 @@ const READS_MAX: usize = 3;
 const READ_BURST: u32 = 200;
 /// A buyer gets one more read each time this interval has passed.
 const READ_INTERVAL: Duration = Duration::from_millis(10);
-/// How long a request waits at most for its read. After that, the server asks the client to retry.
+/// The longest time that a request waits for its read. After that, the server asks the client to
+/// retry.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Limits a node's reads of the store for repeated requests.
@@ -61,8 +62,8 @@ struct BuyerReads {
 struct ReadTurn {
     /// When the buyer will again have the full [`READ_BURST`].
     idle_at: Option<Instant>,
-    /// The last read: how many of the buyer's requests had arrived when it began, the request that
-    /// it looked up, and the order found.
+    /// The last read: how many of the buyer's requests had arrived when the read began, the request
+    /// that was looked up, and the order that was found.
     last: Option<(u64, RequestHash, Option<Order>)>,
 }
 

@@ -35,9 +35,9 @@ pub(crate) struct NodeMemory {
 }
 
 impl NodeMemory {
-    /// Adds a commit to the memory, in the sequence of [`publication::parts`]. The commit may be of
-    /// any node. The events for browsers come last, so that a browser that gets an event can read
-    /// the new state. An order may be published twice.
+    /// Adds a commit to the memory, in the sequence of [`publication::parts`]. Any node may have
+    /// made the commit. The events for browsers come last, so that a browser that gets an event can
+    /// read the new state. An order may be published twice.
     pub(crate) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::reach(Failpoint::Committed);
@@ -64,9 +64,9 @@ impl NodeMemory {
     }
 
     fn publish_requests(&self, catalogue: &Catalogue, committed: &Committed) {
-        // A lost order no longer counts against its buyer's limit. So if orders may be lost, this
-        // counts as the end of an order of each item. The node then no longer uses its remembered
-        // counts of buyers' units.
+        // A lost order no longer counts against its buyer's limit. So if orders may be lost, the
+        // node acts as if an order of each item had ended. The node then no longer uses its
+        // remembered counts of buyers' units.
         if committed.may_lose_orders {
             let items = catalogue.sales().flat_map(|sale| &sale.items);
             items.for_each(|item| self.record_ended_order(catalogue, item.row.id));

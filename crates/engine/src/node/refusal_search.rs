@@ -169,7 +169,7 @@ impl Node {
     }
 
     /// Writes this node's row at once, so that the other nodes can read its notes. Returns `false`
-    /// if the node is stopping and so has released its lease.
+    /// if the node has released its lease because it is stopping.
     async fn write_notes(&self) -> StoreResult<bool> {
         let released = self.this_node.lock_leases().await;
         if *released {

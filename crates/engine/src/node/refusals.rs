@@ -116,8 +116,9 @@ impl Refusals {
     }
 
     /// Notes the verdict of a ticket, and removes the note that the ticket's request is queued.
-    /// `refused` is the problem code of a refusal that no request waits for. Otherwise it is
-    /// `None`: if a request waits, its handler notes the refusal itself.
+    /// `refused` is the problem code if the verdict is a refusal and no request waits for it. In
+    /// all other cases, `refused` is `None`. If a request waits, its handler notes the refusal
+    /// itself.
     pub(super) fn note_verdict(&self, ticket: Token, info: &TicketInfo, refused: Option<Code>) {
         let buyer = self.memory.hash(info.buyer.as_str());
         self.memory.forget_queued(buyer, ticket);

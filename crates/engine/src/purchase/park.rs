@@ -16,8 +16,8 @@ use crate::unit_demand::UnitDemand;
 impl Driver<'_> {
     /// Waits until the request should try again. `why` says why the request got no ticket. With
     /// `Short`, the slots have too few units, so the request's units are added to the item's
-    /// demand. With `Undecided`, a slot refused the request but the store has not confirmed this,
-    /// so the units are removed from the demand.
+    /// demand. With `Undecided`, a slot refused the request but the store has not confirmed the
+    /// refusal, so the units are removed from the demand.
     pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
         let (purchases, item) = (self.purchases, &*self.purchase.item);
         let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));

@@ -71,9 +71,9 @@ impl Driver<'_> {
     }
 
     /// Looks up the order of a request. Returns the result for the client, or `None` if the request
-    /// holds no order. If the node's memory has the request, or if it forgot the sale's requests
-    /// because the sale ended long ago, the lookup waits for its turn in the retry limiter. All
-    /// other lookups need one of a few permits.
+    /// holds no order. If the node's memory has the request, or if the memory forgot the sale's
+    /// requests because the sale ended long ago, the lookup waits for its turn in the retry
+    /// limiter. All other lookups need one of a few permits.
     pub(super) async fn look_up_order(&mut self) -> Option<Outcome> {
         let (node, request) = (&self.purchases.node, self.request.request);
         let (holders, Purchase { item, buyer, key, .. }) = (node.holders(), self.purchase);

@@ -28,8 +28,8 @@ impl SaleWideLimit {
         result
     }
 
-    /// Tries to decide without the lock whether the limit refuses the request. If it does, returns
-    /// the nanoseconds to wait and the limit's state.
+    /// Tries to decide without the lock whether the limit refuses the request. If the limit does,
+    /// returns the nanoseconds to wait and the limit's state.
     ///
     /// Returns `None` if the caller must take the lock. Either the limit may allow the request, or
     /// the state is above the burst because of an earlier setting of the limit.

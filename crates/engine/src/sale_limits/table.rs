@@ -2,9 +2,10 @@
 //! buyers or addresses cannot fill the memory.
 //!
 //! Each key belongs to a set of eight cells. A keyed hash selects the set, so a caller cannot
-//! choose it. A limit is in use until it has fully recovered. A new key takes the cell of the set
-//! whose limit recovers first. If all eight limits are in use, this evicts the one that is used
-//! least, and the eviction is counted. So a caller who has reached a limit is evicted last.
+//! choose it. A limit is in use until it has fully recovered. In its set, a new key takes the cell
+//! whose limit recovers first. If all eight limits are in use, the new key evicts the key whose
+//! limit is used least, and the eviction is counted. So a caller who has reached a limit is evicted
+//! last.
 //!
 //! The count of the buyers at an address also needs a cell. For some seconds, a large count is kept
 //! like a limit that is in use. A small count is evicted like a limit that has recovered.
@@ -182,8 +183,8 @@ mod tests {
         for &key in &limited {
             table.with_cell(key, 0, |cell| cell.state = 1_000_000);
         }
-        // The table gets twice as many keys as it has cells. All their limits are in use, but they
-        // are used less than those of the 500 callers at a limit.
+        // The table gets twice as many keys as it has cells. All these keys use their limits, but
+        // less than the 500 callers at a limit do.
         for n in 0..2 * CELLS as u64 {
             table.with_cell(random(n), 0, |cell| cell.state = 1_000 + n % 7);
         }

@@ -158,10 +158,10 @@ impl SaleControl {
         if used + items * wanted as usize > SLOTS_FOR_WIDE_STARTS { 1 } else { wanted }
     }
 
-    /// Chooses again how many partitions the draft's items with an automatic spread have, when the
-    /// draft is about to enter the phase `next`. The first choice counted the slots of all sales
-    /// that had not ended. This choice counts only the slots of sales that may run at the same time
-    /// as this sale.
+    /// Called when the draft is about to enter the phase `next`. Chooses again how many partitions
+    /// each item with an automatic spread has. The first choice counted the slots of all sales that
+    /// had not ended. This choice counts only the slots of sales that may run at the same time as
+    /// this sale.
     ///
     /// # Errors
     /// If the store is unreachable.

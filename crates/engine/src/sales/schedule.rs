@@ -41,7 +41,7 @@ pub(super) async fn run(sale_control: Arc<SaleControl>) {
     }
 }
 
-/// Removes the sales whose steps have ended, also those whose steps panicked.
+/// Removes the sales whose steps have ended or panicked.
 fn remove_ended(under_way: &mut HashMap<String, Id>, steps: &mut JoinSet<String>) {
     while let Some(ended) = steps.try_join_next() {
         match ended {

@@ -21,8 +21,8 @@ use crate::node::Node;
 use crate::outage_log;
 use crate::sale_rows::{SaleLock, update_in_catalogue};
 
-/// After this time, other nodes end a drain if the node that began it has not ended it. It is a
-/// little longer than that node waits.
+/// After this time, other nodes end a drain if the node that began it has not ended it. This time
+/// is a little longer than [`DRAIN_MAX`], for which that node waits.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
 /// The longest time until the end of a running drain. A drain with a later end is over, because it
 /// was announced before the database's clock was set back. The limit is longer than any drain, so

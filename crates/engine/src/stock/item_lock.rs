@@ -40,8 +40,8 @@ impl<'a> ItemLock<'a> {
     }
 
     /// Returns a future that ends when the item's counts change. A task must call this function
-    /// before it reads the store. Otherwise, it could miss units that a commit returns between its
-    /// read and its wait.
+    /// before it reads the store. Otherwise, the task could miss units that a commit returns
+    /// between the read and the wait.
     pub(crate) fn listen(&self) -> Pin<Box<Notified<'a>>> {
         listen(self.item)
     }

@@ -8,8 +8,7 @@ use doorbuster_slots::SlotError;
 use super::StockControl;
 use crate::catalogue::ItemState;
 
-/// How long to wait at most for an item's slots. It is short, because the numbers are only
-/// displayed.
+/// The longest wait for an item's slots. The wait is short, because the numbers are only displayed.
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 
 /// The published numbers of an item.
@@ -31,7 +30,7 @@ pub struct ItemNumbers {
 impl StockControl {
     /// Returns for how many units an item's slots can issue tickets now. If a slot does not answer
     /// in time, or if this node does not reach all slots, the exact number is unknown. In this
-    /// case, returns all units of the slots' grants that are not settled.
+    /// case, returns all unsettled units of the slots' grants.
     pub async fn available_units(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
         if in_slots == 0 || !self.node.layout().reaches_all_slots() {

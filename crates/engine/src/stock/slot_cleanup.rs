@@ -31,8 +31,8 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     loop {
         let turn = turns.wait(NextRun::Idle).await;
         // If the slots are in the memory of nodes, the slots of an ended sale need no cleanup: they
-        // end with the process. But a slot that left its item's spread may still have tickets in
-        // every layout.
+        // end with the process. But in every layout, a slot that left its item's spread may still
+        // have tickets.
         if !node.layout().is_node_local() {
             cleanup.run(&node, &slots).await;
         }
@@ -97,7 +97,7 @@ async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
             items.extend(sale.items.iter().cloned());
         }
     }
-    // `take_removed` also resets the item's flag, so it must be called for every item, also at the
+    // `take_removed` also resets the item's flag, so it must be called for every item, even at the
     // first turn.
     items.retain(|item| item.work.leaving.take_removed() || turn == Turn::First);
     let mut found = Vec::new();
@@ -105,7 +105,7 @@ async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
         match node.store().grants(item.row.id).await {
             Ok(mut grants) => {
                 // The grants are sorted by slot, and each slot's newest grant comes first. Only
-                // this one stays.
+                // this newest grant stays.
                 grants.dedup_by_key(|grant| grant.slot);
                 let spread = &item.row.spread;
                 let has_left = |grant: &&Grant| {

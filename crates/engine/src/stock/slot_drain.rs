@@ -1,5 +1,5 @@
 //! Drains the slots that left an item's spread while the item's sale is open. If another node
-//! becomes the leader during a drain, it continues the drain from the store's rows.
+//! becomes the leader during a drain, the new leader continues the drain from the store's rows.
 use doorbuster_core::{CloseCause, Grant, RecallTarget};
 use doorbuster_steps::slot_drain::{Effect, Input, SlotDrain};
 

@@ -24,7 +24,7 @@ use crate::outage_log;
 /// The maximum number of items that are reconciled at the same time.
 const RECONCILED_AT_ONCE: usize = 64;
 const RETRY_DELAY: Duration = Duration::from_millis(50);
-/// How often a slot is checked that leaves its item's spread and still has tickets.
+/// How often the node checks a slot that leaves its item's spread and still has tickets.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
 /// After a node gave units to another node, it waits for this time before it recalls units. During
 /// this time, the other node can sell some of its units. The real wait is random, between this time

@@ -19,8 +19,8 @@ use crate::node::Node;
 use crate::outage_log;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The shortest pause between two checks on a node that watches slots. It matters if many signals
-/// arrive.
+/// The shortest pause between two checks on a node that watches slots. The pause matters if many
+/// signals arrive.
 const PACE: Duration = Duration::from_millis(20);
 const WATCHED_AT_ONCE: usize = 64;
 
@@ -129,7 +129,7 @@ async fn watch_one(
 }
 
 /// Closes the grant of a slot that is not in the item's spread, without a drain. The sale must be
-/// neither scheduled nor open: in such a sale, the slot must be drained first.
+/// neither scheduled nor open: in a scheduled or open sale, the slot must be drained first.
 async fn close_leftover(
     stock: &StockControl,
     item: &ItemState,
@@ -192,7 +192,7 @@ async fn is_healthy(stock: &StockControl, item: &ItemState, grants: &[Grant]) ->
                 .zip(view)
                 .is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped),
             // Reconciliation cannot help an unreachable slot. The node that watches the slot logs
-            // that it is unreachable.
+            // that the slot is unreachable.
             None => true,
         }
     });

@@ -10,11 +10,11 @@ use crate::control::LEASE_RENEWAL;
 use crate::error::{DRAIN_MAX, EngineError};
 use crate::node::Node;
 
-/// How long a stopping node waits for the verdicts of tickets that other nodes settle. It is so
-/// short that this wait and the later steps fit into the program's time limit for a stop.
+/// How long a stopping node waits for the verdicts of tickets that other nodes settle. This time is
+/// so short that this wait and the later steps fit into the program's time limit for a stop.
 const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long a stopping node tries to return tickets that it has not settled to their queues. If
-/// this fails, other nodes claim these tickets some seconds later.
+/// How long a stopping node tries to return its unsettled tickets to their queues. If this fails,
+/// other nodes claim these tickets some seconds later.
 const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
 /// A stopping node still settles tickets for this long after it has released its lease. The time is
 /// a little longer than the interval at which other nodes check the leases.

@@ -21,8 +21,8 @@ pub(super) async fn spread_sale(engine: &EngineParts, stock: u64, limit: u32, sp
     step(engine, PhaseStep::Open).await;
 }
 
-/// Checks until `stop` is set that the units in all states add up to `stock`. Returns the number of
-/// checks.
+/// Until `stop` is set, checks that the units in all states add up to `stock`. Returns the number
+/// of checks.
 async fn add_up(engine: Arc<EngineParts>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
     let mut checks = 0;
     while !stop.load(Ordering::Acquire) {
@@ -360,8 +360,8 @@ async fn the_stored_quota_does_not_refuse_a_request_with_an_undecided_ticket_in_
     spread_sale(&selling, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     bought(&selling, "anna", "held", 1).await;
     selling.stock.stop_node().await;
-    // After the restart, the slots have new epochs and no record of Anna's order. The order counts
-    // only in the stored quota.
+    // After the restart, the slots have new epochs and no record of Anna's order. Only the stored
+    // quota includes the order.
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     for &slot in &item.slots {

@@ -1,6 +1,6 @@
 //! The check of one request against the limits of its sale: the limits for the buyer, for the
 //! address, and for all buyers together. If this node has no share of one of the limits, the check
-//! waits until it gets one.
+//! waits until the node gets a share.
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::{self, RateDecision};

@@ -10,9 +10,9 @@ use doorbuster_engine::sale_limits::LimitCell;
 
 use super::{Caller, RateLimiter, Route};
 
-/// The limit of an IP address depends on the number of known buyers at the address. For each group
-/// of this many buyers, the address gets the configured limit once, and at least once in all. This
-/// multiple is the number of the address's budgets.
+/// The limit of an IP address depends on the number of known buyers at the address. The address has
+/// one budget for each group of this many buyers, and at least one budget. Each budget is as large
+/// as the configured limit.
 const BUYERS_PER_BUDGET: u64 = 250;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// The length of one period in which the buyers of an address are counted.
@@ -67,9 +67,9 @@ impl RateLimiter {
                 .unwrap_or(u32::MAX)
                 .max(1);
             // The state decides how long the table keeps this count. Many addresses have only a few
-            // buyers. The table may evict their counts at once, so that they do not evict limits in
-            // use. A large count is kept for some seconds, because it takes hundreds of requests to
-            // count its buyers again.
+            // buyers. The table may evict their counts at once, so that these counts do not evict
+            // limits in use. A large count is kept for some seconds, because it takes hundreds of
+            // requests to count its buyers again.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })

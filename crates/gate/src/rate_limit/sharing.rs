@@ -302,8 +302,8 @@ impl RateLimiter {
     }
 
     /// Answers as many requests of the group as this node's present share allows. Then prepares the
-    /// group for the next call to the other nodes: the call reports the counted requests, and asks
-    /// for a share for the remaining requests. Returns `false` if the call needs neither.
+    /// group for the next call to the shared storage: the call reports the counted requests, and
+    /// asks for a share for the remaining requests. Returns `false` if the call needs neither.
     fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
         let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();

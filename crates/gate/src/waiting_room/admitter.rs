@@ -127,9 +127,9 @@ async fn follow_room(
     Ok(())
 }
 
-/// For a sale with several rooms, computes how many visitors each room admits in one check at most.
-/// The waiting times that visitors see are estimated from this number. The leader's result may be
-/// lower by one than this node's, so this node subtracts one.
+/// For a sale with several rooms, computes the maximum number of visitors that each room admits in
+/// one check. The waiting times that visitors see are estimated from this number. The leader's
+/// result may be lower by one than this node's, so this node subtracts one.
 fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
     let states: Vec<_> = sale.rooms().map(|room| rooms.room_state(room)).collect();
     if states.len() < 2 {

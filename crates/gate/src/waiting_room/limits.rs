@@ -19,14 +19,14 @@ pub(super) const TICK: Duration = Duration::from_millis(250);
 /// How long the state of a room counts as fresh after it was read. Until then, the next check has
 /// normally ended and has read the state again.
 pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
-/// While no sale with a waiting room is open, the node skips checks, and makes only one of this
-/// many.
+/// While no sale with a waiting room is open, the node makes only one out of this many checks, and
+/// skips the others.
 pub(super) const IDLE_TICKS: u32 = 4;
 /// The maximum number of rows in one read of admissions or of lots.
 pub(super) const ROWS_MAX: usize = 5_000;
 /// The time in which an admitted buyer must fetch a pass. If a pass is valid for a shorter time
-/// than this, that time applies. An admission lasts for this time plus the time for which a pass is
-/// valid.
+/// than this, the shorter time applies. An admission lasts for this time plus the time for which a
+/// pass is valid.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
 /// If the position that a request has read is older than the room's state in memory, the request
 /// reads it again. After this many reads that were too old, the client gets `503`.
@@ -40,8 +40,8 @@ pub(super) const fn admissions_max(per_sec: u64) -> u64 {
     per_sec / TICKS_PER_SEC
 }
 
-/// How long an automatic waiting room stays open at most after it was last needed. It is needed
-/// while visitors wait, or while more buyers arrive than it admits.
+/// The longest time that an automatic waiting room stays open after it was last needed. A room is
+/// needed while visitors wait, or while more buyers arrive than the room admits.
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// The shortest time between two notifications about the positions of one room.
 pub(super) const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);

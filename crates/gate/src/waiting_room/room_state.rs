@@ -29,7 +29,7 @@ struct RoomMemory {
     /// This node knows all admissions up to this rank.
     known_to: Option<u64>,
     pace: PaceEstimator,
-    /// Whether the store had no row of this room when this node last read it.
+    /// Whether this node's last read found no row of this room in the store.
     has_none: bool,
     read: Option<Instant>,
     counted: Option<Instant>,
@@ -168,9 +168,9 @@ impl WaitingRoomState {
         self.lock().positions.remove(buyer);
     }
 
-    /// Records that these visitors were admitted. Keeps the positions only of visitors who are
-    /// already in memory, or for whom `reads` returns `true`. Returns the visitors whose positions
-    /// were kept.
+    /// Records that these visitors were admitted. Keeps a position only if the visitor is already
+    /// in memory, or if `reads` returns `true` for the visitor. Returns the visitors whose
+    /// positions were kept.
     pub(super) fn apply_admitted(
         &self,
         admitted: &[RoomVisitor],
@@ -250,8 +250,8 @@ impl WaitingRoomState {
         }
     }
 
-    /// Sets how many visitors the room admits in one check at most. The waiting times that visitors
-    /// see are estimated from this number.
+    /// Sets the maximum number of visitors that the room admits in one check. The waiting times
+    /// that visitors see are estimated from this number.
     pub(super) fn set_admissions_max(&self, admissions_max: u64) {
         self.lock().pace.set_admissions_max(admissions_max);
     }
@@ -298,8 +298,8 @@ impl WaitingRoomState {
     ///   the draw was closed. The first call also returns `true`.
     /// - Other changes are notified only if enough time has passed since the last notification.
     ///
-    /// This time grows with `readers`, the number of notifications that all rooms of the sale send
-    /// together.
+    /// The required time grows with `readers`, the number of notifications that all rooms of the
+    /// sale send together.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };

@@ -56,10 +56,10 @@ impl WaitingRooms {
 
     /// If the database's history has changed since the last call, empties the states of all rooms.
     /// The history changes with a failover, after which the database may lack its newest commits.
-    /// Its rows would then seem older than the states in memory, and would be ignored.
+    /// The database's rows would then seem older than the states in memory, and would be ignored.
     ///
-    /// The states are emptied and not removed: requests in progress use them. The batcher could not
-    /// create them again either, because it does not know a room's item and admissions.
+    /// The states are emptied but not removed, because requests in progress use them. Also, the
+    /// batcher could not create them again, because it does not know a room's item and admissions.
     pub(super) fn forget_after_failover(&self, history: Option<&mut watch::Receiver<i64>>) {
         if let Some(history) = history
             && history.has_changed().unwrap_or(false)

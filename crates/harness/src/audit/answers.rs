@@ -1,5 +1,5 @@
-//! Compares an answers file, which has the responses that buyers received, with the store. Each
-//! order that a buyer was promised must exist (rule I3), and the result of a ticket must never
+//! Compares the responses that buyers received with the store. An answers file has these responses.
+//! Each order that a buyer was promised must exist (rule I3), and the result of a ticket must never
 //! change (rule I8).
 
 use std::collections::{HashMap, HashSet};

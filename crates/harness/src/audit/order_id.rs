@@ -1,5 +1,5 @@
-//! Reads the ticket's data from an order's id. This needs no secret; the secret is necessary only
-//! to check the id's MAC, which the auditor does not do.
+//! Reads the ticket's data from an order's id. This needs no secret, because the auditor does not
+//! check the id's MAC.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

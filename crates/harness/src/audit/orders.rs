@@ -60,8 +60,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Signs in the store that a clock went back. They explain orders whose time is outside of their
-/// sale.
+/// Signs in the store that a clock went back. These signs explain orders whose time is outside of
+/// their sale.
 struct ClockSteps<'a> {
     /// For each sale, the event number of its opening.
     opened: HashMap<&'a str, i64>,
@@ -142,8 +142,8 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
-    // If that event is missing, the stored end is the first end only if the window was never
-    // extended.
+    // If the reservation's event is missing, the stored end is the first end only if the window was
+    // never extended.
     let is_known = first("order.reserved").is_some() || first("order.extended").is_none();
     let window = if snapshot.is_waitlist(order.grant) {
         known.hold_ms.min(WAITLIST_HOLD_MS_MAX)

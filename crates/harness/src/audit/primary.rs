@@ -6,8 +6,8 @@ use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config};
 
-/// The name of the store in an error if its address cannot be parsed. The error does not show the
-/// address, because any part of it may be a password.
+/// The name of the store in an error if the store's address cannot be parsed. The error does not
+/// show the address, because any part of it may be a password.
 pub(super) const UNKNOWN_ADDRESS: &str = "in PostgreSQL";
 const DEFAULT_PORT: u16 = 5432;
 /// Selects three values: whether the server is a standby; whether the store has the table

@@ -101,8 +101,9 @@ fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, Cluste
     }
     std::thread::sleep(pause);
     if postgres.disk_full_reports() == before {
-        // PostgreSQL reported no error: on a slow machine, buyers may write too little in this
-        // time. This statement needs more space and makes PostgreSQL report the full disk.
+        // PostgreSQL has reported no error yet, because on a slow machine buyers may write too
+        // little in this time. This statement needs more space and makes PostgreSQL report the full
+        // disk.
         let _ = postgres.sql("CREATE TABLE needs_space AS SELECT generate_series(1, 100000)");
     }
     postgres.set_disk_full(false)?;
@@ -115,7 +116,7 @@ fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, Cluste
     Ok(format!("the disk was full for {} ms and caused {reports} errors{how}", pause.as_millis()))
 }
 
-/// Fails over from PostgreSQL to its standby. With `postgres-old-primary-returns`, also starts the
+/// Fails over to the standby of PostgreSQL. With `postgres-old-primary-returns`, also starts the
 /// old primary with its old data and restarts every node. Fails if a node then writes to the old
 /// primary.
 fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<String, ClusterError> {
@@ -127,11 +128,11 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
         return Ok(how);
     }
     let Some(old) = &mut cluster.standby else { return Ok(how) };
-    // Until a node has registered the new primary in the store's history, a node could use either
-    // server if both run. So the old primary must not run yet.
+    // Until some node has registered the new primary in the store's history, every node could use
+    // either server if both run. So the old primary must not run yet.
     wait_until_used(&cluster.postgres)?;
-    // With its usual settings, each commit of the old primary would wait for a standby. It has none
-    // now.
+    // With its usual settings, each commit of the old primary would wait for a standby. The old
+    // primary has none now.
     old.start_without_standby()?;
     let count = "SELECT count(*) FROM orders";
     let before = old.sql(count)?;
@@ -145,7 +146,7 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
     old.stop()?;
     if before != after {
         let what = format!(
-            "a node wrote to the old primary: it had {before} orders when it was started again, \
+            "a node wrote to the old primary, which had {before} orders at its restart, \
              and {after} orders after the nodes' restart"
         );
         return Err(ClusterError::failed("the return of the old primary", what));

@@ -51,5 +51,5 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The report of one round shows at most this many findings, and the number of further findings.
 pub(super) const FINDINGS_SHOWN: usize = 12;
 /// A row that one node wrote may be unknown to another node for at most this long. An operator's
-/// request that still gets status 404 then fails.
+/// request that still gets status 404 after this time fails.
 pub(super) const PROPAGATED_WITHIN: Duration = Duration::from_secs(5);

@@ -23,8 +23,8 @@ use crate::audit;
 use crate::cluster::{Cluster, ClusterError, Shape, http};
 use crate::load::{self, LoadPlan, LoadReport};
 
-/// Runs one round. An error means that the harness could not continue; what was wrong with the
-/// product is in the report's findings.
+/// Runs one round. An error means that the harness could not continue. If the product did something
+/// wrong, the report has a finding.
 pub(super) fn run_round(
     cluster: &mut Cluster,
     number: u64,
@@ -101,8 +101,8 @@ impl RoundRunner<'_> {
         let length = f64::from(self.buyers) / rate;
         let fault_after = Duration::from_secs_f64(length * rng.random_range(FAULT_PART));
         // The system ends a server when the thread that started the server ends. A fault may
-        // restart servers, so the fault runs on this thread, which continues, and the load runs on
-        // another thread.
+        // restart servers. So the fault runs on this thread, which does not end, and the load runs
+        // on another thread.
         let load_thread = std::thread::spawn(move || load::run(plan, |_| {}));
         std::thread::sleep(fault_after);
         let fault_detail = inject(self.cluster, self.round.fault, rng);

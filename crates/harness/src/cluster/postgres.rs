@@ -232,7 +232,8 @@ impl Postgres {
     }
 
     /// Writes all files of the database to the disk. The database was created without such writes,
-    /// so its recovery after a crash would begin with them, and they can take seconds or longer.
+    /// so its recovery after a crash would begin with these writes. They can take seconds or
+    /// longer.
     pub fn sync(&self) -> Result<(), ClusterError> {
         initdb(&self.bin_dir, self.start.user.as_deref(), &self.data, &["--sync-only"])
     }

@@ -32,9 +32,8 @@ pub enum NetworkCondition {
         by: Duration,
         /// A connection is slow if the last digit of its number is this digit.
         slow: usize,
-        /// Without this field, no connection is slow while fewer than `slow + 1` connections exist.
-        /// From connection `from` on, the newest connection is slow instead, until connection
-        /// `slow` exists.
+        /// Until connection `slow` exists, no connection has the digit `slow`. In this time, the
+        /// newest connection is slow, if its number is at least `from`.
         from: usize,
     },
     /// No data arrives, but no connection breaks. When the condition changes, the proxy delivers

@@ -261,8 +261,8 @@ impl Redis {
         self.wait_until_healthy()
     }
 
-    /// Introduces the servers to each other, again if necessary: a new server that is silent for a
-    /// second is forgotten by the others.
+    /// Introduces the servers to each other. Repeats this if necessary, because the others forget a
+    /// new server that is silent for a second.
     fn introduce_servers(&self) -> Result<(), ClusterError> {
         let known = format!("cluster_known_nodes:{}\r", self.servers.len());
         let knows = |server: &RedisServer| {

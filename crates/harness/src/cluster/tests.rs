@@ -91,8 +91,8 @@ fn a_process_is_found_and_stopped_by_its_process_id_file() {
     let mut found =
         Process::from_pid_files(&cluster_dir).expect("the process-id files can be read");
     assert_eq!((found.len(), found[0].pid(), found[0].is_running()), (1, started.pid(), true));
-    // The test is the parent of the process, so it must wait for its end. Otherwise, the ended
-    // process would stay as a zombie.
+    // The test is the parent of the process, so it must wait until the process has ended.
+    // Otherwise, the ended process would stay as a zombie.
     let waiter = std::thread::spawn(move || started.has_ended_within(Duration::from_secs(20)));
     assert_eq!(shut_down(Path::new(&temp_dir.0)).expect("the process stops"), ["sleeper"]);
     assert!(waiter.join().expect("the thread does not panic"), "the process must end");

@@ -11,12 +11,12 @@ use super::event_loop::{EventLoop, Fault, LoopOptions, Next, Progress, Source};
 use super::tally::AnswerTime;
 use super::{Load, Pace, RequestScript, RunResult, cores};
 
-/// How long the generator waits for answers after the end of the measured time. A request without
-/// an answer then counts as lost.
+/// How long the generator waits for answers after the end of the measured time. A request that has
+/// no answer by then counts as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// After the measured time, the generator continues for at most this time to send requests that
 /// were due but still wait for a free connection. This time is shorter than [`DRAIN_WITHIN`], so
-/// that their answers can arrive in time.
+/// that the answers to these requests can arrive in time.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// The seed of the arrival times. It is constant, so every run has the same arrival times.
 const SEED: u64 = 0x00d0_04b5;
@@ -106,8 +106,8 @@ impl<S: RequestScript> Measurement<'_, S> {
         self.due += Duration::from_secs_f64(-chance.ln() / rate);
     }
 
-    /// Counts, as given up, the requests that were due before the end of the measured time but were
-    /// not sent.
+    /// Counts the requests that were due before the end of the measured time but were not sent.
+    /// They count as given up.
     fn give_up_the_rest(&mut self) {
         let (Pace::Open(rate) | Pace::Crowd(rate)) = self.pace else { return };
         while !self.ended && self.due < self.closes_at {
@@ -184,7 +184,7 @@ impl<S: RequestScript> Source for Measurement<'_, S> {
 
     fn failed(&mut self, request: Option<Instant>, fault: Fault) {
         match fault {
-            // Only `EventLoop::open` can report this fault. After it, `run` checks that all
+            // Only `EventLoop::open` can report this fault. After that call, `run` checks that all
             // connections are open.
             Fault::Connect => {}
             Fault::Broken | Fault::TimedOut => {

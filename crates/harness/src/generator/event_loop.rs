@@ -142,8 +142,8 @@ pub struct EventLoop<R> {
     epoll: OwnedFd,
     connections: Vec<Connection<R>>,
     free: Vec<u32>,
-    /// For each closed connection: the earliest time at which the loop may open it again, and its
-    /// number.
+    /// For each closed connection: the earliest time at which the loop may open it again, and the
+    /// connection's number.
     closed: VecDeque<(Instant, u32)>,
     connecting: usize,
     under_way: usize,

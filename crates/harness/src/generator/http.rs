@@ -63,8 +63,8 @@ fn number(digits: &[u8]) -> Option<usize> {
 }
 
 /// Classifies answers by their status and code. Most answers are "sold out" with the same body, so
-/// the reader first compares the body with the last such body. Only if they differ, it searches the
-/// code.
+/// the reader first compares the body with the last such body. Only if the two bodies differ, the
+/// reader searches the new body for the code.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     sold_out: Vec<u8>,

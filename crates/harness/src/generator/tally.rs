@@ -51,9 +51,9 @@ pub struct RunResult {
     /// The number of connections that broke or that the server closed.
     pub closed: u64,
     /// The latencies in microseconds: the arrival time of an answer minus the time at which its
-    /// request was due. Has all answers since the beginning of the measured time, including late
-    /// answers. The late answers matter, because a server that is too slow sends its slowest
-    /// answers last.
+    /// request was due. Contains the latencies of all answers since the beginning of the measured
+    /// time, including late answers. Late answers matter, because a server that is too slow sends
+    /// its slowest answers last.
     pub latency: Histogram<u64>,
     /// The fraction of the time during which the generator's thread ran on a core.
     pub generator_busy: f64,
@@ -178,7 +178,7 @@ mod tests {
         assert!(run.expect_only(&[AnswerKind::Accepted]).is_ok());
         assert!(
             (run.per_sec(AnswerKind::Accepted) - 0.5).abs() < 1e-9,
-            "only answers within the measured time must count"
+            "the rate must count only the answers within the measured time"
         );
         run.answer(AnswerKind::Overloaded, Duration::from_millis(1), AnswerTime::Measured);
         assert!(run.expect_only(&[AnswerKind::Accepted]).is_err());

@@ -192,7 +192,8 @@ pub(super) fn verdict_from_event<'a>(
 /// still queued, and `None` if the order violates the contract.
 fn verdict<'a>(order: OrderView<'a>, id: &str) -> Option<Option<FinalAnswer<'a>>> {
     // If one request has two tickets, both resolve to one order. The order's id may be the id of
-    // the request's other ticket. A queued purchase or a refusal must have the id of the ticket.
+    // the request's other ticket. But a queued purchase or a refusal must have the id of this
+    // ticket.
     let other_id = order.id != id;
     match &*order.state {
         "queued" if other_id => None,

@@ -21,7 +21,7 @@ pub(super) struct AnswersFile {
 #[derive(Debug)]
 struct FileState {
     file: File,
-    /// The error of the first write that failed. After it, the workers write nothing more.
+    /// The error of the first write that failed. After this error, the workers write nothing more.
     failed: Option<io::Error>,
 }
 

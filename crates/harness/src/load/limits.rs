@@ -28,15 +28,15 @@ pub const ANSWER_GRACE: Duration = Duration::from_secs(10);
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// The largest number of headers of one answer. An answer with more headers counts as malformed.
 pub const HEADERS_MAX: usize = 48;
-/// How often one buyer's request is repeated after 429 or 5xx, if the plan gives no number. After
-/// that many repeats, the buyer counts as lost.
+/// How many times one buyer's request is repeated after 429 or 5xx, if the plan gives no number.
+/// After that many repeats, the buyer counts as lost.
 pub const OVERLOAD_TRIES_MAX: u16 = 60;
-/// How often one buyer's request is repeated after a broken connection, if the plan gives no
+/// How many times one buyer's request is repeated after a broken connection, if the plan gives no
 /// number. After that many repeats, the buyer counts as lost. The pauses before these repeats add
 /// up to 12 to 16 seconds.
 pub const CONNECTION_TRIES_MAX: u16 = 16;
-/// How often a patient buyer's request is repeated. Nearly all pauses before these repeats are one
-/// second long, so the repeats take about two minutes.
+/// How many times a patient buyer's request is repeated. Nearly all pauses before these repeats are
+/// one second long, so the repeats take about two minutes.
 pub const PATIENT_TRIES_MAX: u16 = 120;
 /// How long after `decide_by` a patient buyer waits for a verdict. After that time the buyer counts
 /// as lost.
@@ -61,8 +61,8 @@ pub const POLL_MAX: Duration = Duration::from_secs(1);
 pub const VERDICT_GRACE: Duration = Duration::from_secs(3);
 /// The longest time that a buyer waits for a verdict, even if `decide_by` is later.
 pub const VERDICT_WAIT_MAX: Duration = Duration::from_secs(60);
-/// How many queued buyers, at most, open an event stream and also poll for their verdict. The
-/// further queued buyers only poll.
+/// The largest number of queued buyers that open an event stream. These buyers also poll for their
+/// verdict. All other queued buyers only poll.
 pub const LISTENERS_MAX: usize = 64;
 /// The largest size of the text of an incomplete event that a listener stores, in bytes. If the
 /// text is larger, the listener stops, and the buyer only polls.

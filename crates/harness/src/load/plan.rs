@@ -45,11 +45,11 @@ pub struct LoadPlan {
     /// The longest pause after `429` or `5xx`. This is also the pause if the answer has no
     /// `Retry-After`.
     pub retry_after_cap: Duration,
-    /// How often a buyer's request is repeated after 429 or 5xx. After that, the buyer counts as
-    /// lost.
+    /// How many times a buyer's request is repeated after 429 or 5xx. After that, the buyer counts
+    /// as lost.
     pub overload_tries: u16,
-    /// How often a buyer's request is repeated after a broken connection. After that, the buyer
-    /// counts as lost.
+    /// How many times a buyer's request is repeated after a broken connection. After that, the
+    /// buyer counts as lost.
     pub connection_tries: u16,
     /// How long after `decide_by` the run waits for a verdict. After that time the buyer counts as
     /// lost.
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn too_few_file_handles_are_reported_before_the_run() {
         let soft = rlimit::Resource::NOFILE.get_soft().expect("this system has the limit");
-        // The number of listeners has no limit of its own, so this plan is too large for any limit.
+        // Each listener needs a file handle, so this plan exceeds the limit on open files.
         let text = refusal(|plan| plan.listeners = soft as usize);
         assert!(text.contains("file handles") && text.contains(&soft.to_string()), "{text}");
     }

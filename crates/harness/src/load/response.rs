@@ -167,7 +167,7 @@ impl ChunkDecoder {
     }
 
     /// Appends the data of the chunks in `raw` to `out`. Returns how many bytes of `raw` belong to
-    /// the body: fewer than all bytes only if the body has ended.
+    /// the body. If the body has not ended, these are all bytes.
     pub fn feed(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<usize, &'static str> {
         let mut at = 0;
         while at < raw.len() && self.state != ChunkState::Ended {

@@ -14,8 +14,8 @@ use super::plan::{LoadPlan, Target};
 use super::tally::Counts;
 use crate::generator::buyers::{Buyers, RequestOptions, Template};
 
-/// How many bytes of a hash the prefix of the request keys contains. Not more, because a request
-/// key has at most 64 characters.
+/// How many bytes of a hash the prefix of the request keys contains. The hash is cut to this
+/// length, because a request key has at most 64 characters.
 const HASH_BYTES: usize = 8;
 
 #[derive(Debug)]
@@ -34,8 +34,8 @@ pub(super) struct Shared {
     /// The workers wait here until all of them have opened their connections, so that they start
     /// together.
     pub ready: Barrier,
-    /// How many buyers have been queued so far. The first of them, at most the plan's `listeners`,
-    /// also listen to events.
+    /// How many buyers have been queued so far. The first of these buyers also listen to events;
+    /// the plan's `listeners` limits their number.
     pub listeners: AtomicUsize,
     /// The prefix of every request key.
     keys: String,

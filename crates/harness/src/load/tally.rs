@@ -1,5 +1,5 @@
-//! The counters and latencies of one worker. At the end of the run, those of all workers are added
-//! up.
+//! The counters and latencies of one worker. At the end of the run, the values of all workers are
+//! added up.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -271,9 +271,9 @@ impl<'a> Worker<'a> {
         self.schedule_again(pending);
     }
 
-    /// Schedules the buyer's next request after a broken connection or a malformed answer: a poll
-    /// for a queued buyer, otherwise the purchase again. After too many repeats of the purchase,
-    /// gives the buyer up.
+    /// Schedules the buyer's next request after a broken connection or a malformed answer. A queued
+    /// buyer polls, and any other buyer repeats the purchase. After too many repeats of the
+    /// purchase, gives the buyer up.
     fn schedule_again(&mut self, mut pending: PendingBuyer) {
         if pending.queued.is_some() {
             self.poll_later(pending);
@@ -289,8 +289,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause);
     }
 
-    /// Schedules the polls of a queued buyer. The first queued buyers, at most the plan's
-    /// `listeners`, also open an event stream.
+    /// Schedules the polls of a queued buyer. The first queued buyers also open an event stream;
+    /// the plan's `listeners` limits their number.
     fn await_verdict(&mut self, mut pending: PendingBuyer, id: String, decide_by: Timestamp) {
         self.tally.counts.queued += 1;
         let due = decide_by.duration_since(Timestamp::now());

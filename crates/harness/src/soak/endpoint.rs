@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// The endpoint accepts one event of this many, and refuses the others.
+/// The endpoint accepts one event out of this many, and refuses the others.
 const ACCEPTED_OF: u64 = 4;
 const TIMEOUT: Duration = Duration::from_secs(30);
 

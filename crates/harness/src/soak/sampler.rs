@@ -18,12 +18,12 @@ const MIB: f64 = 1_048_576.0;
 /// The largest allowed growth of a node's memory, in MiB per hour. [`MEMORY_NOISE`] is added to
 /// this limit.
 const MEMORY_MOST: f64 = 16.0;
-/// How much the memory may also grow by chance during the judged part of a run, in MiB.
+/// How much more the memory may grow by chance during the judged part of a run, in MiB.
 const MEMORY_NOISE: f64 = 12.0;
 /// The largest allowed growth of the number of open files, in files per hour. [`FILES_NOISE`] is
 /// added to this limit.
 const FILES_MOST: f64 = 2.0;
-/// How much the number of open files may also grow by chance during the judged part of a run.
+/// How much more the number of open files may grow by chance during the judged part of a run.
 const FILES_NOISE: f64 = 40.0;
 /// The largest number of bytes that one order may add to the database, including the order's events
 /// and index entries.

@@ -66,8 +66,8 @@ impl Target {
             return Ok(Requests::Workers(crowd.units));
         };
         let units = u32::try_from(crowd.units).context("too many units")?;
-        // The lab's buyers have the numbers from 1, but tokens have the numbers from 0. So one more
-        // token is signed, and token 0 is not used.
+        // The lab's buyers are numbered from 1, but tokens are numbered from 0. So one token more
+        // than needed is signed, and token 0 is not used.
         let count = u32::try_from(crowd.buyers + 1).context("too many buyers")?;
         let buyers = Buyers::new(secret, SERIES, count);
         let options = RequestOptions {

@@ -196,8 +196,8 @@ impl Journal {
         self.note(|| format!("reads the stock: {available} bottles"));
     }
 
-    /// Takes the time of a call to the payment company, and records the call if it is slow. Does
-    /// nothing outside of `lab incident`.
+    /// Waits as long as a call to the payment company takes, and records the call if it is slow.
+    /// Does nothing outside of `lab incident`.
     pub async fn simulate_payment_call(&self) {
         let Some(actor) = &self.0 else { return };
         let count = actor.works.fetch_add(1, Ordering::Relaxed);

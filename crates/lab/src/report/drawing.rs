@@ -1,5 +1,5 @@
 //! Draws the timeline of the incident. Each actor has a lane, in which a bar shows each piece of
-//! work under the lock. If the lock ends before the work, the rest of the bar is red.
+//! work under the lock. If the lock ends before the work ends, the rest of the bar is red.
 
 use std::fmt::Write;
 

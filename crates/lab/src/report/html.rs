@@ -57,7 +57,7 @@ pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String 
 /// Returns the page of `lab incident`.
 pub fn render_incident(incident: &IncidentReport) -> String {
     let text =
-        "A lock can end before the work has ended. The page shows this, and safer strategies.";
+        "A lock can end before the work ends. The page shows such a case, and safer strategies.";
     let main =
         verdict(incident.is_as_expected(), incident.heading(), text) + &incident_section(incident);
     page("Lab incident", &main, "")

@@ -58,8 +58,8 @@ impl Estimate {
         let expected = |(&(level, fault), runs): (&(usize, Fault), &Runs)| {
             let each = match (runs.done, fault) {
                 (1.., _) => runs.took / runs.done,
-                // No such run has ended yet. A run with one buyer at a time takes nearly
-                // `RUN_WITHIN`; a run with more buyers takes less.
+                // No run with this level and this fault has ended yet. A run with one buyer at a
+                // time takes nearly `RUN_WITHIN`; a run with more buyers takes less.
                 (0, Fault::None) => OVERHEAD + RUN_WITHIN / (level as u32).clamp(1, 8),
                 (0, _) => OVERHEAD + ARRIVALS_WITH_FAULT,
             };

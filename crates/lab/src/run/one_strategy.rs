@@ -236,7 +236,8 @@ impl OneStrategy<'_> {
     ) -> Result<RunResult> {
         let target = product.open_sale(self.options.stock, self.options.units).await?;
         if self.fault == Fault::Slow {
-            // The start and the opening are not slow: with a slow connection, they could time out.
+            // The start of the servers and the opening of the sale are over. With a slow
+            // connection, they could have timed out.
             product.slow_down(slow_connection(run.1));
         }
         let addrs = product.addrs();

@@ -45,8 +45,8 @@ impl SingleConsumerQueue {
     async fn decide(&self, requests: &[Order]) -> anyhow::Result<()> {
         let mut db = self.0.db().await?;
         let transaction = db.transaction().await?;
-        // The last commit of a killed consumer may not have ended yet. The lock of the row waits
-        // for it.
+        // The last commit of a killed consumer may not have ended yet. This statement locks the
+        // row, so it waits for that commit.
         let mut available: i64 = query_one(&transaction, LOCK, &[]).await?.get(0);
         let buyers: Vec<i64> = requests.iter().map(|request| request.buyer).collect();
         let known = query(&transaction, BOUGHT, &[&buyers]).await?;

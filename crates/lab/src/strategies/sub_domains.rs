@@ -104,7 +104,7 @@ impl Strategy for SubDomains {
             let details: Vec<String> =
                 self.0.redis().run(cmd("LRANGE").arg("details").arg(0).arg(DETAILS - 1)).await?;
             // If the process dies before `LTRIM`, these records are written again after its
-            // restart. The SQL statement then skips the records that the table has.
+            // restart. The SQL statement then skips the records that the table already has.
             let db = self.0.db().await?;
             execute(&db, include_str!("sub_domains_write.sql"), &[&details]).await?;
             let written = details.len();

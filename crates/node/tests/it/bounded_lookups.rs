@@ -15,8 +15,8 @@ use crate::several_servers::address;
 use crate::watch::Stopwatch;
 
 /// The number of refusals in a burst, whose allocations are counted together. Other work of the
-/// server adds allocations to most bursts, and none has fewer than its refusals need. So the test
-/// checks one of the bursts with the fewest allocations.
+/// server adds allocations to most bursts. No burst has fewer allocations than its refusals need.
+/// So the test checks one of the bursts with the fewest allocations.
 const BURST: u64 = 50;
 const BURSTS: usize = 41;
 /// The maximum number of allocations for one refusal: a read buffer and a write buffer.

@@ -106,7 +106,7 @@ impl BrokerConsumer {
         }
     }
 
-    /// Returns the types of each order's events in the order of their first arrivals.
+    /// Returns the types of each order's events, in the sequence in which they first arrived.
     fn received(&self) -> BTreeMap<String, Vec<String>> {
         let mut seen = HashSet::new();
         let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -339,7 +339,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
 }
 
 /// A pause empties the memory of the sale's slot. So only the buyer's first purchase after the
-/// pause asks the store how many units the buyer has. Then the node knows.
+/// pause asks the store how many units the buyer has. After this read, the node knows the number.
 #[tokio::test]
 async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_request() {
     let app = TestApp::start().await;

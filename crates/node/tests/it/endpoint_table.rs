@@ -1,5 +1,5 @@
-//! Tests that the router serves every endpoint as the table of endpoints says. Tests its
-//! authorization, `HEAD` wherever `GET` works, and `405` with `Allow` for other methods.
+//! Tests that the router serves every endpoint as the table of endpoints says. For each endpoint,
+//! tests the authorization, `HEAD` if `GET` works, and `405` with `Allow` for other methods.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method};
 use doorbuster_api::header::BodyType;

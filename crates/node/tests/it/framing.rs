@@ -1,5 +1,5 @@
 //! Tests protection against request smuggling: HTTP messages that a proxy and the server may read
-//! differently. Also tests which answers caches may keep.
+//! differently. Also tests which answers a cache may keep.
 
 use doorbuster_api::endpoints::{self, Method};
 

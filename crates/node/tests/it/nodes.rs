@@ -203,8 +203,8 @@ async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
     second.stop().await;
 }
 
-/// Pauses a sale while buyers purchase at both nodes. During the pause, only units of tickets from
-/// before the pause are sold.
+/// Pauses a sale while buyers purchase at both nodes. During the pause, units are sold only for
+/// tickets from before the pause.
 async fn pauses_under_load(home: Deployment, spread: Spread) {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(10_000, 10, spread).await;

@@ -307,8 +307,8 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check(&format!("/v1/sales/a:b/status?v={version}"), false).await;
     check("/sale/spring?lang=zh&x", false).await;
     check(&format!("{asset}?x"), false).await;
-    // After a change, all pages that do not know of it yet still request the previous version. So a
-    // shared cache may store the answer to this version.
+    // After a change of the sale, pages that do not know of this change still request the previous
+    // version. So a shared cache may store the answer to this version.
     app.step("spring", "pause").await;
     assert_ne!(status().await["version"], version.as_str());
     check(&format!("/v1/sales/spring/status?v={version}"), true).await;

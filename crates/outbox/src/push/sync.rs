@@ -17,9 +17,9 @@ use super::WebPush;
 use super::text::PushText;
 
 const SYNC_INTERVAL: Duration = Duration::from_secs(3);
-/// The maximum number of subscriptions that one comparison takes over, and that it loads. If more
-/// are left, the next comparison starts at once, provided that the queue has room for this many
-/// messages.
+/// The maximum number of subscriptions that one comparison takes over. Also the maximum number that
+/// it loads. If more subscriptions are left, the next comparison starts at once, provided that the
+/// queue has room for this many messages.
 const PAGE_SIZE: usize = 500;
 
 impl WebPush {

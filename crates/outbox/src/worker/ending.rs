@@ -24,8 +24,8 @@ impl Worker<'_> {
     /// Stops the running attempts, and stores the results that are known.
     ///
     /// Also deletes the delivery rows of event types that an operator removed from the endpoint
-    /// while this worker ran. [`super::start`] deletes such rows too, but for a disabled endpoint
-    /// it is not called.
+    /// while this worker ran. [`super::start`] also deletes such rows, but `start` is not called
+    /// for a disabled endpoint.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
         self.sending.abort_all();
         self.write_notes().await?;

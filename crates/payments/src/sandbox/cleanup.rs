@@ -133,7 +133,7 @@ mod tests {
                 sandbox.forget_page(&mut round, Millis(many)).await.expect("reads and writes");
             assert!(
                 forgotten <= 3 * PAGE_SIZE,
-                "more than one page of each kind was deleted: {forgotten}"
+                "a round deleted more documents than one page of each kind: {forgotten}"
             );
             (rounds, deleted) = (rounds + 1, deleted + forgotten);
         }

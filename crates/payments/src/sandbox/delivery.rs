@@ -25,8 +25,9 @@ const PAGE_SIZE: usize = 200;
 const SENDS_MAX: u32 = 30;
 /// The longest pause between two attempts to send one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
-/// How long an announcement may exist without its message, in milliseconds. After this time, the
-/// node must have stopped before it stored the message, so the announcement is ignored.
+/// How long an announcement may exist without its message, in milliseconds. If the message is still
+/// missing after this time, the node stopped before it stored the message. So the announcement is
+/// ignored.
 const ORPHAN_MS: i64 = 30_000;
 /// The value of an announcement whose message needs no further attempt.
 const SENT: &str = "done";
@@ -77,7 +78,7 @@ impl Sandbox {
                 }
                 all_done &= value == SENT || self.send_announced(&key, due, session, now).await?;
                 // `from` moves only past announcements that are older than [`ORPHAN_MS`], because
-                // another node may still write one whose time has just passed.
+                // another node may still write an announcement whose time has just passed.
                 if all_done && now.0 - due > ORPHAN_MS {
                     from.clone_from(&key);
                 }

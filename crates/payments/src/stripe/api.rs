@@ -74,8 +74,8 @@ impl Api {
                 .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
             if is_plain {
                 // An http address belongs to a test server on this machine, so the client needs no
-                // certificates. Without this line, it would load the system's certificates, which
-                // may be missing.
+                // certificates. Without this line, the client would load the system's certificates,
+                // which may be missing.
                 http = http.tls_certs_only([]).no_proxy();
             }
             http.build()
@@ -83,7 +83,8 @@ impl Api {
         Self { http, url: url.trim_end_matches('/').to_owned(), key }
     }
 
-    /// Sends a POST request. If it has an idempotency key, Stripe applies it at most once.
+    /// Sends a POST request. If the request has an idempotency key, Stripe applies the request at
+    /// most once.
     pub(super) async fn post(
         &self,
         path: &str,

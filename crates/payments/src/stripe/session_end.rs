@@ -17,7 +17,8 @@ const LIFE_MAX_MS: i64 = (24 * 60 - 1) * MINUTE_MS;
 pub(super) fn session_end(pay_by: Millis, now: Millis, wall: Millis) -> (i64, Millis) {
     // Stripe compares the end with the real time. After a large step of the wall clock, either the
     // store's time or the wall clock may be right. So the end must be within Stripe's limits by
-    // both. The difference between them is rounded, so that a repeated request has the same end.
+    // both clocks. The difference between the clocks is rounded, so that a repeated request has the
+    // same end.
     let ahead_ms = (wall.0 - now.0 + MINUTE_MS / 2).div_euclid(MINUTE_MS) * MINUTE_MS;
     let late_ms = ahead_ms.max(0);
     // All requests within one minute have the same end. They may have the same idempotency key, and

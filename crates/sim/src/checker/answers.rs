@@ -187,7 +187,7 @@ impl Checker {
             !is_refused && is_in_time && !self.lacks_grant(id)
         });
         // After a failover, the node's memory may have a lost order of this request in place of the
-        // queued ticket. The checker allows the refusal then.
+        // queued ticket. In this case, the checker allows the refusal.
         let mut tickets = self.tickets.get(&purchase.request()).into_iter().flatten();
         let lost_an_order = tickets.any(|id| self.lost.contains(id));
         if let Some(id) = undecided.filter(|_| !lost_an_order) {

@@ -225,8 +225,8 @@ impl Checker {
     /// settled. Returns the new refunds.
     pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
         // One message may say that the money arrived, and another that it came back. The server
-        // does not know which is newer. So it may query the provider about a settled refund, which
-        // is pending meanwhile.
+        // does not know which is newer. So the server may query the provider about a settled
+        // refund. Until the provider answers, the refund is pending.
         let may_ask = matches!(
             tx,
             Tx::AnswerRefund(_, RefundUpdate::CameBack(_), _)

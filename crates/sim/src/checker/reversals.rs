@@ -20,8 +20,8 @@ fn visible(reversal: Option<&Reversal>) -> Option<(bool, Option<&Money>)> {
 
 impl Checker {
     /// Checks one report. A report takes effect only once, and only if its payment was captured. A
-    /// report about a refund by this server changes nothing. A report writes an event exactly if it
-    /// changes the amount or whether the reversal stands.
+    /// report about a refund by this server changes nothing. If a report changes the amount, or
+    /// whether the reversal stands, it must write an event. Any other report must write none.
     pub(super) fn reversal(
         &mut self,
         store: &SimStore,

@@ -235,8 +235,8 @@ impl Checker {
         });
     }
 
-    /// Checks the partition of a request's first try. The registry must list this partition, unless
-    /// it lists none.
+    /// Checks the partition of a request's first try. If the registry lists any partition, it must
+    /// list this one.
     pub(crate) fn first_try_made(&mut self, is_listed: bool, is_registry_empty: bool) {
         self.check(is_listed || is_registry_empty, "first try", || {
             "a request went to a partition without units while another partition has units".into()

@@ -95,7 +95,7 @@ impl Checker {
         let kept = was.pool.min(self.waitlists.for_item(item).count() as u64);
         self.check(is.pool >= kept, "waitlist", || {
             format!(
-                "the pool has {} units left of {}, but must keep {kept} units for the waitlist",
+                "the pool has {} of its {} units left, but must keep {kept} units for the waitlist",
                 is.pool, was.pool
             )
         });
@@ -286,7 +286,7 @@ impl Checker {
         let ids: Vec<_> = served.orders.iter().map(|o| o.id).collect();
         let over: Vec<_> = served.passed_over.iter().map(|p| p.id).collect();
         self.check(ids == orders && over == passed, "waitlist", || {
-            format!("served {ids:?}, must be {orders:?}; passed over {over:?}, must be {passed:?}")
+            format!("served {ids:?}, expected {orders:?}; skipped {over:?}, expected {passed:?}")
         });
         let left = store.model.items.get(&item).map(|i| i.pool);
         self.check(left == Some(pool), "waitlist", || {

@@ -27,8 +27,8 @@ pub(crate) enum EndpointMode {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoint {
     pub(crate) position: i64,
-    /// The stored rows, by event position. There is a row for each event that was not delivered
-    /// before the endpoint's position passed it.
+    /// The stored rows, by event position. If the endpoint's position passes an event that is not
+    /// delivered yet, this event gets a row.
     pub(crate) rows: BTreeMap<i64, PendingDelivery>,
     pub(crate) mode: EndpointMode,
 }
@@ -112,8 +112,8 @@ impl Deliveries {
     }
 
     /// Continues after a failover, with the endpoints' rows of the standby. Each worker forgets its
-    /// memory, and reads the endpoint's rows again before its next effect. Transactions that it has
-    /// begun may still run.
+    /// memory, and reads the endpoint's rows again before its next effect. Transactions that the
+    /// worker has begun may still run.
     pub(crate) fn fail_over(&mut self, standby: Self) {
         self.placed = standby.placed;
         self.last_position = outbox::last_position_after_failover(standby.last_position);

@@ -44,9 +44,9 @@ pub(crate) struct ItemRound {
     pub(crate) steps: Round,
     pub(crate) effect: RoundEffect,
     /// The current effect sends feed rows to several slots, one by one. These slots already have
-    /// theirs.
+    /// their rows.
     pub(crate) fed: Vec<OpenSlot>,
-    /// The grants of the slots that did not answer when they should have got their rows.
+    /// The grants of the slots that did not answer the call with their rows.
     pub(crate) missed: Vec<GrantId>,
     /// The current effect refills several grants, one by one. These grants are already refilled,
     /// each with the given number of units.
@@ -129,8 +129,8 @@ impl UnitsAction {
     }
 }
 
-/// A leader's check, slot by slot, whether the slots of an item are drained. The item waits for a
-/// new phase.
+/// A leader checks an item's slots one by one, until all are drained. The item then gets its new
+/// phase.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
     pub(crate) item: ItemId,
@@ -215,8 +215,8 @@ impl Message {
             | Self::DrainSlot { leader, .. }
             | Self::Roll { leader, .. }
             | Self::Takeover { leader, .. } => Some(*leader),
-            // The leader has already sent this grant to the slot, so the end of the leader does not
-            // stop it.
+            // The leader has already sent this grant to the slot. So the grant arrives even if the
+            // leader's process ends.
             Self::StartSlot { leader, starting, .. } => {
                 (!matches!(starting.effect, StartEffect::Init(_))).then_some(*leader)
             }

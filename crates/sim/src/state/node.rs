@@ -41,8 +41,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Arc<Snapshot>>,
     /// The requests that hold an order, as the low 64 bits of their hashes. The set has all such
-    /// requests up to the current snapshot. It also has later ones that this node settled, or
-    /// answered with an order.
+    /// requests up to the current snapshot. The set also has later requests that this node settled,
+    /// or answered with an order.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
     /// The requests that this node answered as queued, as the low 64 bits of their hashes.
     pub(crate) queued: HashMap<u64, Queued, foldhash::fast::FixedState>,

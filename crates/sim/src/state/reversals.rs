@@ -23,10 +23,10 @@ pub(crate) struct PaymentReversals {
     pub(crate) changed_at: Millis,
     /// The newest report.
     pub(crate) last: Option<ReversalReport>,
-    /// The reports that no node has handled yet. The simulated provider repeats them, also if the
+    /// The reports that no node has handled yet. The simulated provider repeats them, even if the
     /// store did not know the payment.
     pub(crate) unanswered: Vec<ReversalReport>,
-    /// Whether a failover happened after the first report. Then the store may lack reversals.
+    /// Whether a failover happened after the first report. If so, the store may lack reversals.
     pub(crate) may_be_lost: bool,
 }
 
@@ -60,7 +60,8 @@ impl PaymentReversals {
         self.all.push(reversal);
         // The provider reports the total of all refunds by hand.
         let minor = if dispute.is_none() { self.returned() } else { minor };
-        // A refund of the same amount as an earlier one is made later than the earlier one failed.
+        // An earlier refund of the same amount must have failed first, so the new refund gets a
+        // later time.
         let is_same = |it: &ProviderReversal| it.minor == minor;
         let others = &self.all[..self.all.len() - 1];
         let pause = i64::from(dispute.is_none() && others.iter().any(is_same));

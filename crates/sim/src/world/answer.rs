@@ -106,8 +106,8 @@ impl World {
                 Some(Input::Done)
             }
             Effect::ForgetQueued(ticket) => {
-                // The purchase begins again. A refusal because of a count in memory is possible
-                // again, until the purchase reads the quota.
+                // The purchase begins again. Until the purchase reads the quota, a count in memory
+                // may again refuse the request.
                 self.attempts[i].has_read_quota = false;
                 let half = self.attempts[i].half;
                 let queued = &mut self.nodes[usize::from(purchase.node)].queued;

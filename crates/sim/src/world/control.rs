@@ -40,8 +40,8 @@ impl World {
         self.send(Message::StartSlot { leader, slot, starting });
     }
 
-    /// Performs one effect of a slot's start. The next effect is a message, so that other actors
-    /// can act before it.
+    /// Performs one effect of a slot's start. The next effect becomes a message, so that other
+    /// actors can act first.
     pub(crate) fn continue_start(&mut self, leader: u8, slot: usize, mut starting: Box<Starting>) {
         let input = match starting.effect {
             Effect::OpenGrant => {

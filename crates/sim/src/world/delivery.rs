@@ -21,7 +21,7 @@ fn bounds(endpoint: usize) -> DeliveryBounds {
 }
 /// The largest number of events that one worker sends in one step.
 const SENDS_MAX: usize = 8;
-/// If the rule `ReadByPosition` is removed, workers read events by number in place of the position.
+/// If the rule `ReadByPosition` is removed, workers read events by number instead of by position.
 /// An event's number is its transaction's id times this factor, plus the event's index.
 const NUMBERS: i64 = 1_000;
 
@@ -95,8 +95,8 @@ impl World {
         self.continue_turn(w, e, delivery::effects());
     }
 
-    /// Performs the remaining effects of a turn. A transaction of the turn is a message, so that
-    /// other actors can act before it. In the server, the turn waits until the position has moved.
+    /// Performs the remaining effects of a turn. A transaction of the turn becomes a message, so
+    /// that other actors can act first. In the server, the turn waits until the position has moved.
     /// Here it does not wait, so the simulator tests more sequences.
     fn continue_turn(&mut self, worker: usize, endpoint: usize, mut rest: &'static [Effect]) {
         while let Some(effect) = rest.split_off_first() {

@@ -19,7 +19,7 @@ pub(crate) struct Failovers {
 }
 
 /// A standby that receives no more commits. It is a copy of the store and of the checker, made at
-/// the last commit that it received.
+/// the last commit that the standby received.
 #[derive(Clone, Debug)]
 struct Standby {
     store: SimStore,
@@ -101,8 +101,8 @@ impl World {
     }
 
     /// Excuses the slot's open grant before the slot gets `grant`, if a failover lost `grant`. Both
-    /// grants may have the same epoch, so the slot may keep the lost grant in place of the open
-    /// one.
+    /// grants may have the same epoch, so the slot may keep the lost grant instead of the open
+    /// grant.
     pub(super) fn excuse_grant_beside_lost(&mut self, slot: usize, grant: GrantId) {
         if self.failovers.has_happened() && self.store.grant(grant).is_none() {
             let open = self.store.open_grant(self.places[slot].at).map(|open| open.id);

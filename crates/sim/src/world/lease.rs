@@ -34,7 +34,7 @@ impl World {
         self.start_process(node);
     }
 
-    /// Ends the node's process, unless the node is the last running node.
+    /// Ends the node's process. Does nothing if the node is the last running node.
     pub(crate) fn stop_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         if self.nodes.iter().filter(|n| !n.is_dead).count() > 1 {
@@ -102,8 +102,8 @@ impl World {
         self.continue_takeover(leader, seat, Box::new((steps, effect)));
     }
 
-    /// Performs one effect of a takeover. The next effect is a message, so that other actors can
-    /// act before it.
+    /// Performs one effect of a takeover. The next effect becomes a message, so that other actors
+    /// can act first.
     pub(super) fn continue_takeover(
         &mut self,
         leader: u8,

@@ -18,8 +18,8 @@ impl World {
         self.send(Message::CheckSlot { leader, slot, check: Box::new(check), effect });
     }
 
-    /// Performs one read of the check. The next read is a message, so that other actors can act
-    /// before it.
+    /// Performs one read of the check. The next read becomes a message, so that other actors can
+    /// act first.
     pub(crate) fn continue_slot_check(
         &mut self,
         leader: u8,

@@ -17,12 +17,13 @@ use super::World;
 use crate::state::{AfterPayment, Message, StockAction, UnitsAction};
 use crate::store::{Tx, TxResult};
 
-/// The bound of the waits at the end of a run, for each action that waits for units.
+/// At the end of a run, the loop of waits runs this many times for each action that waits for
+/// units.
 const WAITS_MAX: usize = 60;
 
 impl World {
     /// Applies a captured payment. If the order has ended and the pool has too few units for it,
-    /// the node keeps the payment in memory and recalls units.
+    /// the node remembers the payment and recalls units.
     pub(super) fn capture(&mut self, charge: usize, capture: Capture, after: Option<AfterPayment>) {
         self.capture_on(self.node_of_charge(charge), charge, capture, after);
     }
@@ -68,8 +69,8 @@ impl World {
         self.continue_units_action(Box::new(UnitsAction { node, item, steps, recall: None }));
     }
 
-    /// Performs one effect of the action. The next effect is a message, so that other actors can
-    /// act before it.
+    /// Performs one effect of the action. The next effect becomes a message, so that other actors
+    /// can act first.
     pub(super) fn continue_units_action(&mut self, mut action: Box<UnitsAction>) {
         if let Some((steps, effect)) = action.recall.take() {
             return self.continue_pool_recall(action, steps, effect);

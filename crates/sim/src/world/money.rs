@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    /// Handles a message from the provider. The node answers it only after the message has had its
+    /// Handles a message from the provider. The node answers only after the message has had its
     /// effect.
     fn receive_hook(&mut self, event: String, hook: ProviderMessage) {
         if !enforces(Rule::AnswerAfterEffect) {
@@ -136,8 +136,8 @@ impl World {
         }
     }
 
-    /// Stores a new checkout. It becomes the order's open checkout if the order has none, and the
-    /// buyer gets the URL of the open checkout.
+    /// Stores a new checkout. If the order has no open checkout, the new one becomes the open
+    /// checkout. The buyer gets the URL of the order's open checkout.
     fn keep_checkout(&mut self, order: TicketId, session: usize) {
         let checkout = Checkout {
             order,
@@ -178,8 +178,8 @@ impl World {
         self.send_effect(leader, Closing { order, session, steps }, effect, Vec::new());
     }
 
-    /// Makes the effect a message, because the leader's process may end before it. A request to the
-    /// provider is not lost in this case.
+    /// Makes the effect a message, because the leader's process may end before the effect. A
+    /// request to the provider is not lost in this case.
     fn send_effect(&mut self, leader: u8, closing: Closing, effect: Effect, found: Vec<usize>) {
         let message = match effect {
             Effect::Finish | Effect::AskLater { starts_grace: false } => return,

@@ -122,8 +122,8 @@ impl World {
         }
     }
 
-    /// Makes the snapshot the node's current snapshot, unless the current one is newer. Wakes
-    /// requests that wait for it.
+    /// Does nothing if the node's current snapshot is newer. Otherwise, makes this snapshot the
+    /// current one, and wakes the requests that wait for it.
     fn take_counts(&mut self, node: usize, snapshot: &Arc<Snapshot>) {
         let Node { snapshot: current, position, .. } = &mut self.nodes[node];
         if current.as_ref().is_some_and(|c| c.version > snapshot.version) {
@@ -139,8 +139,8 @@ impl World {
             }
             match state {
                 AttemptState::Parked { is_short: false, .. } => self.drive(i, Input::Woken),
-                // As in the server, new counts wake a request that waits for units only if they
-                // show that too few units are left for it.
+                // This request waits for units. As in the server, new counts wake the request only
+                // if they show that too few units are left for it.
                 AttemptState::Parked { .. } => {
                     let item = purchase.item.0 as usize - 1;
                     let seen = self.nodes[node].snapshot.as_ref().map(|s| s.items[item].free);
@@ -156,8 +156,8 @@ impl World {
         }
     }
 
-    /// Tells the purchase that its ticket's grant is closed, if the commit `version` or an earlier
-    /// one closed it.
+    /// If the commit `version` or an earlier commit closed the grant of the purchase's ticket,
+    /// tells the purchase that the grant is closed.
     fn check_grant(&mut self, i: usize, id: TicketId, version: u64) {
         let grant = id.parts().expect("the id of an issued ticket").grant;
         if self.store.closed_by(grant, version) {

@@ -54,8 +54,8 @@ impl World {
         }
     }
 
-    /// A leader opens the item's sale if its start time has come. The transaction is a message, so
-    /// that other actors can act before it.
+    /// A leader opens the item's sale if its start time has come. The transaction becomes a
+    /// message, so that other actors can act first.
     pub(crate) fn take_due_step(&mut self, leader: u8, item: ItemId) {
         let Some(row) = self.store.phases.get(&item) else { return };
         let step = TimedStep::next(row.shown, row.starts_at, None, self.mono);

@@ -193,7 +193,7 @@ impl World {
             self.run_until_stable();
         }
         self.checker.record_finding("lower", || {
-            format!("{free} units are free, but the total cannot be lowered by them")
+            format!("{free} units are free, but the total cannot be lowered by this number")
         });
     }
 }

@@ -10,8 +10,8 @@ use crate::state::{Attempt, AttemptState};
 
 /// The largest number of rounds in which all loops must finish their work.
 const ROUNDS_MAX: usize = 40;
-/// The number of drains after which a slot has left the spread. They stop the slot, empty it, and
-/// close its grant.
+/// A slot has left the spread after this many drains, which stop the slot, empty it, and close its
+/// grant.
 const LEAVE_STEPS: usize = 3;
 
 /// A summary of the sale's state. If it is equal before and after a round, the round changed
@@ -129,8 +129,8 @@ impl World {
         rests
     }
 
-    /// Lets the parking time of all parked requests pass, and returns true. Lets no time pass and
-    /// returns false if no request is parked and none asked a slot in the last round (`has_asked`).
+    /// If a request is parked, or a request asked a slot in the last round (`has_asked`), lets the
+    /// parking time pass and returns true. Otherwise, lets no time pass and returns false.
     fn end_parking(&mut self, has_asked: bool) -> bool {
         if !has_asked && !self.attempts.iter().any(|a| a.state.is_parked()) {
             return false;

@@ -316,8 +316,8 @@ impl World {
         }
     }
 
-    /// Performs one effect of a slot's drain. The next effect is a message, so that other actors
-    /// can act before it.
+    /// Performs one effect of a slot's drain. The next effect becomes a message, so that other
+    /// actors can act first.
     pub(crate) fn continue_slot_drain(
         &mut self,
         leader: u8,

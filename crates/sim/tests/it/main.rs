@@ -14,7 +14,7 @@ use doorbuster_sim::{mutants, op, profile};
 const SEEDS: u64 = 20_000;
 /// For most rules, if the rule is removed, at least one of this many seeds has a finding.
 const MUTANT_SEEDS: u64 = 5_000;
-/// For more than half of the rules, even one of this smaller number of seeds has a finding.
+/// For more than half of the rules, this smaller number of seeds is enough for a finding.
 const SOON_SEEDS: u64 = 2_000;
 /// At most this many rules can be removed without a finding in the [`MUTANT_SEEDS`] seeds. The
 /// directed list of such a rule detects the removal.
@@ -145,8 +145,8 @@ fn seeds_have_no_finding_and_cover_every_case() {
 
 #[test]
 fn every_kind_of_operation_is_drawn() {
-    // All kinds of operations. Some profile must choose each kind, because otherwise no seed tests
-    // it.
+    // All kinds of operations. Each kind must occur in some profile, because otherwise no seed
+    // tests this kind.
     const KINDS: &str = "Buy Replay HandOut Get Poll Retry Cancel Pay Refund Expire Deliver \
         DeliverMany Lose Delay Late Repeat Take Redeliver Poison Open Refill Feed Look Recall \
         RecallAgain Round Adjust Pause Resume Close Drain TakeDueStep MoveStart Roll Respread \
@@ -209,7 +209,7 @@ fn regressions_stay_fixed() {
 
 /// Without the rule `EvidenceOrder`, the rule's directed list closes a grant of slot 2, although
 /// slot 2 had no fault. A fault of slot 0 or 1 must not excuse this finding. A fault of slot 2
-/// does.
+/// excuses it.
 #[test]
 fn a_fault_of_one_slot_excuses_no_grant_of_another_slot() {
     let lists = Reproduction::all(&directed_dir()).expect("directed lists can be read");

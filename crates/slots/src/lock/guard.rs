@@ -13,7 +13,8 @@ use super::Locks;
 #[derive(Debug)]
 pub struct LockGuard {
     fence: u64,
-    /// Until this time, no other process can have the lock. After it, the lock counts as lost.
+    /// Until this time, no other process can have the lock. After this time, the lock counts as
+    /// lost.
     pub(super) until: watch::Receiver<Instant>,
     /// Dropping this value stops the renewals and releases the lock.
     done: DropGuard,

@@ -2,7 +2,7 @@
 
 use redis::{ConnectionAddr, ConnectionInfo};
 
-/// Returns the address of a server whose host and port another server of the cluster named. `asked`
+/// Returns the address of a server. Another server of the cluster named its host and port; `asked`
 /// is the address of that other server. If the host is empty or `?`, the host is that of `asked`.
 /// The other settings of the address come from `template`.
 pub(crate) fn server_address(

@@ -160,8 +160,8 @@ impl BatchWriter {
     }
 }
 
-/// Splits the requests into parts. All requests of a part have the same slot, and one call can
-/// carry the part.
+/// Splits the requests into parts. All requests of a part have the same slot, and a part is small
+/// enough for one call.
 fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     let mut parts: Vec<Vec<PendingTicket>> = Vec::new();
     for ask in pending.drain(..) {

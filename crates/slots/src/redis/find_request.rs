@@ -12,7 +12,7 @@ use super::keys::Keys;
 use super::limits::SEARCH_STEP;
 use super::routes::Routes;
 
-/// A search begins with this cursor, and is complete when a step returns it.
+/// A search begins with this cursor. The search is complete when a step returns this cursor again.
 const START: &str = "0";
 /// Tells the script that the caller searched for the request and did not find it.
 const MISSING: &[u8] = b"-";

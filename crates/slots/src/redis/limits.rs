@@ -11,8 +11,8 @@ pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
 /// The pause between two attempts to reach a server at the start.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
-/// The longest wait for the confirmation of replicas. After it, the callers get their tickets
-/// anyway.
+/// The longest wait for the confirmation of replicas. After this time, the callers get their
+/// tickets anyway.
 pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
 /// The pause after a failed attempt to connect to a server. Meanwhile, calls that need a new
 /// connection fail at once.
@@ -42,7 +42,7 @@ pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
 /// bound, the readers wait.
 pub(super) const INBOX_MAX: usize = 2_048;
 /// The largest number of slots whose queues one node reads. If there are more slots, the node does
-/// not read the last ones, and `Slots::serve` returns an error.
+/// not read the last slots, and `Slots::serve` returns an error.
 pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
 /// How often a reader searches for tickets that a settler received but did not acknowledge.
 pub(super) const CLAIM_INTERVAL: Duration = Duration::from_secs(1);

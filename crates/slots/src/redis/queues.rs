@@ -16,7 +16,7 @@ use crate::{DeliveryRef, DequeuedTicket, SlotError};
 
 impl Redis {
     /// Makes this node read the queues of exactly these slots. If there are more slots than
-    /// [`SERVED_MAX`], the node reads only the first ones.
+    /// [`SERVED_MAX`], the node reads only the first slots.
     pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
         let mut readers = self.0.readers();
@@ -91,8 +91,8 @@ impl Redis {
     }
 
     /// Delivers all unacknowledged tickets of the slot to this node again, in sequence. This
-    /// includes tickets that another node received. In the inbox, they replace the slot's earlier
-    /// tickets.
+    /// includes tickets that another node received. In the inbox, the delivered tickets replace the
+    /// slot's earlier tickets.
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         let (keys, mut from, mut tickets) =
             (self.keys(slot), reader::CLAIM_START.to_owned(), Vec::new());

@@ -2,9 +2,10 @@
 //! tickets. In a cluster, one command can wait only for queues with the same hash slot, so several
 //! slots cannot share a connection.
 //!
-//! One node at a time reads a queue. When another node begins to read it, that node claims the
-//! unacknowledged tickets of other nodes. It claims those of a dead node at once, and those of a
-//! live node only after [`CLAIM_IDLE`]. Only the script `acknowledge.lua` acknowledges tickets.
+//! One node at a time reads a queue. When another node begins to read the queue, that node claims
+//! the unacknowledged tickets of other nodes. It claims the tickets of a dead node at once, and the
+//! tickets of a live node only after [`CLAIM_IDLE`]. Only the script `acknowledge.lua` acknowledges
+//! tickets.
 use std::sync::Arc;
 
 use doorbuster_core::{NodeId, SlotKey};
@@ -63,7 +64,7 @@ impl QueueReader {
 }
 
 /// An id that is lower than the id of every entry. The first claim begins at this id. If a claim
-/// returns this id as the next one, no entries are left.
+/// returns this id as the next id, no entries are left.
 pub(super) const CLAIM_START: &str = "0-0";
 
 pub(super) fn consumer(node: NodeId) -> String {
@@ -88,7 +89,8 @@ impl Reader {
         let mut connection = link.connect(None).await?;
         while let Err(failure) = self.read(&mut connection).await {
             match failure {
-                // The server is busy, or there is no queue yet: the slot's next grant creates it.
+                // The server is busy, or the queue does not exist yet. The slot's next grant
+                // creates the queue.
                 RedisFailure::Refused(_) | RedisFailure::Busy(_) if !self.ends.is_cancelled() => {
                     tokio::time::sleep(READ_PAUSE).await
                 }

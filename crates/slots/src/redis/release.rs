@@ -1,6 +1,6 @@
-//! Makes the unacknowledged tickets of a stopping node available to other settlers. Without this,
-//! another settler would get them only [`CLAIM_IDLE`] after their delivery, or when this node
-//! counts as dead.
+//! Makes the unacknowledged tickets of a stopping node available to other settlers. Without this
+//! step, another settler would get the tickets only [`CLAIM_IDLE`] after their delivery, or when
+//! this node counts as dead.
 //!
 //! A stream cannot take back an entry that it delivered. Instead, a command sets the time since
 //! each entry's delivery to [`CLAIM_IDLE`], so that the next claim takes the entry.

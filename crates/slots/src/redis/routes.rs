@@ -97,8 +97,8 @@ impl Routes {
             .iter()
             .any(|(.., probed)| probed.as_ref().is_ok_and(|(health, _)| health.is_cluster));
         // Outside of a cluster, a server that is unreachable or busy prevents the start, because
-        // its stock could not be sold. In a cluster, it does not. A server that cannot hold slots
-        // always prevents the start.
+        // its stock could not be sold. In a cluster, such a server does not prevent the start. A
+        // server that cannot hold slots always prevents the start.
         let mut fails = opened.iter().filter_map(|(.., probed)| probed.as_ref().err());
         if let Some(fail) =
             fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_)))
@@ -219,9 +219,9 @@ impl Routes {
         self.refresh_from(FirstServer::Last).await
     }
 
-    /// Like [`Routes::refresh`], after a server that the map names refused a call. A server that is
-    /// cut off from the rest of the cluster still returns its old map, so another server than the
-    /// last time is asked first.
+    /// Like [`Routes::refresh`], but for the case that a server of the map refused a call. A server
+    /// that is cut off from the rest of the cluster still returns its old map. So this function
+    /// first asks another server than the last time.
     pub(super) async fn refresh_after_refusal(&self) -> Result<(), RedisFailure> {
         self.refresh_from(FirstServer::Next).await
     }

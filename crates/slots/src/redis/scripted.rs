@@ -221,7 +221,7 @@ impl<H: ScriptHost> ScriptedSlot<H> {
         let ticket = DeliveryRef { slot: self.slot, at, token };
         self.call(Script::Acknowledge, |call| calls::acknowledge(call, &[ticket]))?;
         // On a real server, an acknowledged ticket may be delivered once more, which settles
-        // nothing. Here it is not.
+        // nothing. Here it is not delivered again.
         self.redelivered.retain(|it| (it.at, it.ticket.token) != (at, token));
         Ok(())
     }

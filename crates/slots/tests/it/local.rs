@@ -165,7 +165,7 @@ impl ContendedSlot {
             || (taken.len() as u64) < self.issued.load(Ordering::Acquire)
         {
             // A thread counts a ticket in `issued` only after the slot has issued it. So this loop
-            // may take the ticket before it is counted.
+            // may take a ticket that is not counted yet.
             if taken.len() as u64 >= self.issued.load(Ordering::Acquire) {
                 std::thread::yield_now();
                 continue;

@@ -172,8 +172,9 @@ impl Both {
         }
     }
 
-    /// Returns whether the queue's bound is low. Then the oldest ticket is acknowledged first,
-    /// because only the reference counts a ticket until all earlier tickets are acknowledged.
+    /// Returns whether the queue's bound is low. If so, the test acknowledges the oldest ticket
+    /// first, because only the reference counts a ticket until all earlier tickets are
+    /// acknowledged.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }

@@ -1,5 +1,6 @@
-//! Checks that a slot in memory is linearizable. Three threads make random calls in parallel. Some
-//! sequence of the calls that fits their times must give the same answers on the reference.
+//! Checks that a slot in memory is linearizable. Three threads make random calls in parallel. There
+//! must be a sequence of the calls that fits the times of the calls and gives the same answers on
+//! the reference.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
 //! A seed determines the calls, but not their interleaving.
@@ -69,7 +70,8 @@ struct World {
     key: IdKey,
     /// The requests. There are few, so that the same requests repeat.
     requests: Vec<TicketRequest>,
-    /// A counter that rises with each call and each answer, in all threads. It gives their times.
+    /// A counter that rises with each call and each answer, in all threads. Its values are the
+    /// times of calls and answers.
     instants: AtomicU64,
     /// The number of threads that are ready to start.
     here: AtomicUsize,
@@ -166,7 +168,8 @@ impl World {
     /// Returns whether the reference explains the calls that follow `done` calls of each thread.
     fn explains_rest(&self, threads: &[Vec<Did>], done: &mut [usize], slot: &Slot) -> bool {
         let next = |(did, &done): (&Vec<Did>, &usize)| did.get(done).map(|did| did.answered);
-        // A call that was made after another call was answered must come after it in the sequence.
+        // If a call was made after the answer to another call, the sequence must have the two calls
+        // in this order.
         let Some(first) = threads.iter().zip(&*done).filter_map(next).min() else { return true };
         for (thread, all) in threads.iter().enumerate() {
             let Some(did) = all.get(done[thread]).filter(|did| did.called < first) else {
@@ -298,7 +301,8 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// After each step, the thread spins as often as the step's number says. For 1, it yields.
+    /// After each step, the thread spins as often as the step's number says. If this number is 1,
+    /// the thread yields instead.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();

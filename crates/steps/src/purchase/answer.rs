@@ -76,7 +76,8 @@ impl Attempt {
             // The client has waited long enough for the verdict, so the buyer gets the ticket's id.
             _ if is_mine => self.answer(Outcome::Queued(ticket)),
             // The ticket was issued for an earlier copy of the request. If another node received
-            // that copy, the verdict does not arrive at this node. So it is read from the store.
+            // that copy, the verdict does not arrive at this node. So the verdict is read from the
+            // store.
             _ => {
                 self.step = Step::StoredVerdict(ticket);
                 Effect::ReadVerdict(ticket)

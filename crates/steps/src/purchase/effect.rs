@@ -16,7 +16,8 @@ pub enum Input {
     Slot(TicketAnswer),
     /// The ticket's verdict.
     Verdict(Verdict),
-    /// No request waits for the ticket's verdict on this node, so the verdict may not arrive here.
+    /// No request on this node waits for the ticket's verdict, so the verdict might never arrive
+    /// here.
     NotWaiting,
     /// The store has no verdict yet.
     NoVerdict,
@@ -54,8 +55,8 @@ pub enum Effect {
         is_bounded: bool,
     },
     /// Ask the slot whether it has a ticket of an earlier try of the request. The call must have
-    /// the limit 0, so that the slot issues no new ticket. It ends after [`SLOT_QUERY_MAX_MS`]. The
-    /// result is [`Input::Slot`].
+    /// the limit 0, so that the slot issues no new ticket. The call ends after
+    /// [`SLOT_QUERY_MAX_MS`]. The result is [`Input::Slot`].
     FindTicket(SlotKey),
     /// Wait for the ticket's verdict. The result is one of these:
     /// - [`Input::Verdict`]

@@ -171,8 +171,8 @@ fn a_refusal_of_an_earlier_ticket_starts_a_new_try() {
 fn a_refusal_by_a_slot_is_confirmed_unless_the_node_knows_that_it_is_right() {
     let reached = [(1, Input::Slot(TicketAnswer::LimitReached { used: 2 }))];
     assert_eq!(run(&mut { NODE }, &reached), Effect::ConfirmRefusal);
-    // The leader also creates orders, for buyers on the waitlist. So this node may not know all
-    // orders, even if it has the item's only slot.
+    // The leader also creates orders, for buyers on the waitlist. So some orders may be unknown to
+    // this node, even if it has the item's only slot.
     let local = || Node { is_node_local: true, ..NODE };
     assert_eq!(run(&mut local(), &reached), Effect::ConfirmRefusal);
     let only = || Node { is_node_local: true, is_only_node: true, ..NODE };

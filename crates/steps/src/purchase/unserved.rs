@@ -85,8 +85,9 @@ impl Attempt {
         }
     }
 
-    /// Refuses the request as sold out, unless it holds an order. The caller must read the counts
-    /// before this call. So for each order in the counts, this call finds the order's request.
+    /// If the request holds no order, refuses the request as sold out. The caller must read the
+    /// counts before this call. So for each order in the counts, this call finds the order's
+    /// request.
     pub(super) fn refuse_sold_out(
         &mut self,
         sold_out: SoldOut,
@@ -99,7 +100,8 @@ impl Attempt {
     ///
     /// - If the slots had too few units, asks all slots once more, because units may have arrived
     ///   without a signal.
-    /// - If they had not, and all of them answered, looks for a ticket of the request in all slots.
+    /// - If the request was parked for another reason, and all slots answered, looks for a ticket
+    ///   of the request in all slots.
     /// - Otherwise, answers the request.
     pub(super) fn parked_too_long(&mut self, is_short: bool, view: &mut impl NodeView) -> Effect {
         if is_short && enforces(Rule::LastTry) {

@@ -5,8 +5,8 @@ use doorbuster_core::{Grant, GrantId, Recall, RecallId, SlotKey, Units};
 
 use super::Portions;
 
-/// If this node moves recalled units to an item's pool, they are for another node. So this node
-/// then takes no units from the pool for this many milliseconds.
+/// If this node moves recalled units to an item's pool, these units are for another node. So this
+/// node takes no units from the pool for this many milliseconds.
 pub const POOL_REST_MS: i64 = 300;
 
 /// What a node knows about an item now.
@@ -152,8 +152,8 @@ pub enum Effect {
     },
     /// Reconcile the item again after a pause. The result is [`Input::Done`].
     RunAgain(Pause),
-    /// Store in the node's memory how many units each slot has, and up to which position it has
-    /// applied its feed ([`super::Round::slots`]). The result is [`Input::Done`].
+    /// Store in the node's memory how many units each slot has, and up to which position the slot
+    /// has applied its feed ([`super::Round::slots`]). The result is [`Input::Done`].
     Record,
     /// Stop or resume a slot. The result is [`Input::Done`].
     Stop {

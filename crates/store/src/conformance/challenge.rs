@@ -25,7 +25,7 @@ async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Op
 }
 
 /// Sends these answers to the store concurrently. For each answer, returns whether the answer is
-/// right, and how many wrong answers of the buyer the store had counted before it.
+/// right, and how many wrong answers of the buyer the store had counted before this answer.
 async fn at_once(
     fixture: &Fixture,
     answers: impl Iterator<Item = AnswerSpend>,

@@ -8,8 +8,8 @@ use doorbuster_core::{
 use super::{Fixture, new_item, new_sale};
 use crate::contract::{AdjustOutcome, Adjustment};
 
-/// If a slot already has an open grant, a call that should open a grant returns the open one, and
-/// takes no units from the pool.
+/// If a slot already has an open grant, a call to open a grant returns this grant, and takes no
+/// units from the pool.
 pub async fn a_slot_has_one_open_grant(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 3 };

@@ -378,7 +378,8 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         );
     }
     assert_eq!(refunds(&fixture, for_payment(&order)).await, from_ref(&settled));
-    // A settled refund fails only if a message, and then a query, says that the money came back.
+    // A settled refund fails only if a message says that the money came back, and then a query
+    // confirms this.
     let apply = async |update| {
         let noted = fixture.store.apply_refund_update(refund.id.clone(), update).await;
         noted.expect("writes").expect("a refund")

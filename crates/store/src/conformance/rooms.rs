@@ -14,8 +14,8 @@ use crate::contract::{
 };
 
 const SALE: &str = "spring";
-/// The length of an admission, in milliseconds. The store shortens only longer admissions, to
-/// `IDLE_TURN_MS`, while other visitors wait.
+/// The length of an admission, in milliseconds. While other visitors wait, the store shortens
+/// longer admissions to `IDLE_TURN_MS`. So this length is never shortened.
 const FOR_MS: i64 = IDLE_TURN_MS;
 const ADMISSIONS_MAX: u64 = 500;
 

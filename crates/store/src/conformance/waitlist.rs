@@ -232,7 +232,7 @@ pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     assert_eq!(fixture.store.quota(item, buyer("anna")).await.expect("reads"), 1);
     assert_eq!(join(&fixture, item, "anna", "line-anna").await, JoinOutcome::Order(order.clone()));
     assert_eq!(join(&fixture, item, "anna", "more").await, JoinOutcome::LimitReached);
-    // If a unit returns and no buyer waits for it, a refill can move it to a slot again.
+    // If a unit returns and no buyer waits for it, a refill can move the unit to a slot again.
     cancel(&fixture, &orders[1]).await;
     cancel(&fixture, &orders[2]).await;
     expect_waitlist(&fixture, item, 1, 1).await;

@@ -6,8 +6,8 @@ use doorbuster_core::Millis;
 pub struct AnswerSpend {
     /// The challenge's id.
     pub id: [u8; 16],
-    /// When the challenge ends. The store refuses an answer after that time, because it may have
-    /// deleted the row that shows whether the challenge was answered before.
+    /// When the challenge ends. The store refuses an answer after that time, because the store may
+    /// have deleted the row that shows whether the challenge was answered before.
     pub until: Millis,
     /// A hash of the sale and the buyer who answers. The wrong answers with one hash are counted
     /// together.

@@ -36,8 +36,8 @@ pub struct PostgresOptions {
     pub id_key: IdKey,
     /// A clock that replaces the database's clock in tests.
     pub clock: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
-    /// A clock that replaces the monotonic clock in tests. If it is `None`, `clock` replaces the
-    /// monotonic clock, too.
+    /// A clock that replaces the monotonic clock in tests. If this is `None`, `clock` replaces both
+    /// clocks.
     pub monotonic_clock: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
     /// The id of this node. The node receives the verdicts of its tickets, even if another node
     /// settles them.

@@ -114,7 +114,7 @@ impl EndpointChange {
 }
 
 /// A delivery of one event to one endpoint. A delivery has its own row if an attempt failed, if the
-/// delivery waits behind a failed delivery, or if an operator requested it again.
+/// delivery waits behind a failed delivery, or if an operator requested the delivery again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The number of the delivery. A dead letter of a delivery has this number as its id.
@@ -181,7 +181,7 @@ pub struct EndpointStatus {
     pub enabled: bool,
     /// The number of events after the endpoint's position, including events of types that the
     /// endpoint does not receive. In PostgreSQL, at most [`crate::limits::UNSEQUENCED_COUNTED_MAX`]
-    /// events without a position are counted. If at least this many events with a later position
+    /// events without a position are counted. If at least this many events that have a position
     /// wait, the store computes their number from the endpoint's position and the last position.
     /// After a failover, this number can include positions that no event has.
     pub waiting: u64,

@@ -18,8 +18,8 @@ pub struct RetentionCutoffs {
     pub actions_before: Millis,
     /// Deletes a sale's statistics for each second from before this time.
     pub seconds_before: Millis,
-    /// Deletes a sale's statistics for each minute from before this time, if the sale closed before
-    /// this time too.
+    /// Deletes a sale's statistics for each minute from before this time. Keeps them if the sale
+    /// did not close before this time.
     pub minutes_before: Millis,
     /// Deletes browsers' subscriptions that end before this time.
     pub subscriptions_before: Millis,

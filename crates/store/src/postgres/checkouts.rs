@@ -66,7 +66,8 @@ async fn put_off(
             later.push((parts.grant, parts.n, due));
         }
         let mut queries = flush::queries(shared, &ledger.cache, ledger.now, false);
-        // If `queries` write a checkout, they set its `due` too, so this statement must come last.
+        // If `queries` write a checkout, they also set the checkout's `due`. So this statement must
+        // come last.
         queries.push(Query::put_off(&later));
         let transaction_id =
             await_commit(flush::commit(&object, &queries, ledger.cache.has_changes())).await?;

@@ -72,8 +72,8 @@ impl Clock {
         }
     }
 
-    /// Returns whether the database's clock was set to another time, and the monotonic clock still
-    /// differs from the database's clock by more than [`PG_CLOCK_STEP_MAX`].
+    /// Returns whether the database's clock was set to another time, and the two clocks still
+    /// differ by more than [`PG_CLOCK_STEP_MAX`].
     pub(crate) fn has_stepped(&self) -> bool {
         self.stepped.load(Ordering::Acquire)
     }
@@ -110,7 +110,8 @@ impl Clock {
     }
 
     /// Adds a sample: the database read its time (`reported`) between `sent` and `answered`. A
-    /// sample with a long round trip is too imprecise, and is discarded unless it is the first.
+    /// sample with a long round trip is too imprecise, and is discarded. Only the first sample is
+    /// always kept.
     pub(super) fn add_sample(&self, sent: Instant, reported: Millis, answered: Instant) {
         let round_trip = answered.duration_since(sent);
         if round_trip > PG_CLOCK_ROUND_TRIP_MAX && self.at_birth.load(Ordering::Acquire) != 0 {

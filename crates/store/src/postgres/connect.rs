@@ -169,9 +169,9 @@ impl TransactionSession {
     }
 }
 
-/// A session for one read. If the caller drops the read, the database may still be answering it.
-/// Then the session returns to its pool only after that answer. Otherwise the next read would wait
-/// for it, while the pool counts the session as free.
+/// A session for one read. If the caller drops the read, the database may still be answering it. In
+/// this case, the session returns to its pool only after the answer. If the session returned
+/// earlier, the next read would wait for this answer, while the pool counts the session as free.
 pub(super) struct ReadSession(Option<Object>);
 
 impl ReadSession {
@@ -191,7 +191,7 @@ impl Deref for ReadSession {
     type Target = Object;
 
     fn deref(&self) -> &Object {
-        self.0.as_ref().expect("only the methods that end the session take it")
+        self.0.as_ref().expect("only the methods that end the session remove it")
     }
 }
 
@@ -216,7 +216,7 @@ impl Deref for TransactionSession {
     type Target = Object;
 
     fn deref(&self) -> &Object {
-        self.0.as_ref().expect("only `return_to_pool` and `drop` take the session")
+        self.0.as_ref().expect("only `return_to_pool` and `drop` remove the session")
     }
 }
 

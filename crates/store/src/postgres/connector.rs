@@ -52,8 +52,8 @@ struct Inner {
     purpose: ConnectorUse,
     /// The number of the row that this node writes in its commit checks.
     slot: i32,
-    /// The index of the host that passed the last inspection. After one of its connections has
-    /// failed, this is [`NO_HOST`].
+    /// The index of the host that passed the last inspection. After a connection to this host has
+    /// failed, the value is [`NO_HOST`].
     current: AtomicUsize,
     /// Whether a connection was accepted before. If so, each further inspection of all hosts
     /// commits a row on the new connection. A synchronous standby confirms this commit only after
@@ -161,7 +161,8 @@ impl Connector {
         self.0.was_synchronous.store(is_synchronous, Ordering::Release);
     }
 
-    /// Opens a session at the host that passed the last inspection, if the host passes again.
+    /// Opens a session at the host that passed the last inspection, if the host passes a new
+    /// inspection.
     async fn open_at_current(
         &self,
         options: &str,
@@ -321,8 +322,8 @@ impl Connector {
     }
 
     /// Registers a change of the history in a separate task. If the caller stops waiting, this task
-    /// still ends the transaction. In the caller's task, the transaction would stay open, with its
-    /// lock. Returns `None` if the registered history is not the newest known history.
+    /// still ends the transaction. Without a separate task, the transaction would then stay open,
+    /// with its lock. Returns `None` if the registered history is not the newest known history.
     async fn register(
         &self,
         client: Client,

@@ -2,7 +2,8 @@
 //!
 //! Rows are locked, read once, and cached ([`RowCache`]). `flush` writes the changes together at
 //! the end. A live ledger reads rows on demand, and must run on a thread that may block. A
-//! prefetched ledger has every row that its work can read. A row that it lacks is not in the table.
+//! prefetched ledger has every row that its work can read. A row that the prefetched ledger lacks
+//! is not in the table.
 use std::time::Duration;
 
 use deadpool_postgres::Object;

@@ -8,8 +8,8 @@
 //! orders changed.
 //!
 //! Counts come from the same snapshot, so every order that the counts include is published with the
-//! counts or earlier. If the snapshot includes a commit of this node that the poll does not know,
-//! the poll reads the orders of this commit like the orders of another node.
+//! counts or earlier. The snapshot may include a commit of this node that the poll does not know.
+//! The poll then reads the orders of this commit like the orders of another node.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;

@@ -37,9 +37,9 @@ pub(super) const QUOTAS: &str =
     "SELECT q.buyer, q.item_id, q.used FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
      ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
-/// Selects the orders that have the buyer and the request key of a ticket, and the orders that have
-/// the grant and the number of a ticket. A ticket whose number is above `max_n` of its grant has no
-/// order yet.
+/// Selects the orders that have the buyer and the request key of a ticket. Also selects the orders
+/// that have the grant and the number of a ticket. A ticket whose number is above `max_n` of its
+/// grant has no order yet.
 ///
 /// `OFFSET 0` keeps the planner from merging the lookups of the orders. A merged plan, made for a
 /// nearly empty table, could later read all orders of a grant.
@@ -89,8 +89,8 @@ const ORDERS_BY_NUMBER: &str = concat!(
 ///
 /// Most buyers are new, and most batches do not conflict with another batch. So the first attempt
 /// of a batch inserts these rows with its other writes. If another transaction inserted one of
-/// these rows meanwhile, the batch runs again. It then inserts the missing rows before its reads,
-/// so that it can lock them.
+/// these rows meanwhile, the batch runs again. This time, it inserts the missing rows before its
+/// reads, so that it can lock these rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NewBuyerInsert {
     WithCommit,

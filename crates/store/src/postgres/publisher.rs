@@ -299,9 +299,9 @@ impl Publisher {
     }
 }
 
-/// Returns the longest time from one poll to the next. `has_hint` says whether an announced commit
-/// is not included in a poll yet. `apart` is the shortest time between two polls for announced
-/// commits.
+/// Returns the longest time from one poll to the next. `has_hint` says whether there is an
+/// announced commit that no poll includes yet. `apart` is the shortest time between two polls for
+/// announced commits.
 fn pause(is_complete: bool, is_failing: bool, has_hint: bool, apart: Duration) -> Duration {
     match is_complete {
         // While there is a backlog, this node must not refuse a request because of the state in its

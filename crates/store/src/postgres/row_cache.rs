@@ -45,7 +45,7 @@ pub(super) struct RowCache {
     /// Orders to update, each once.
     pub(super) changed: Vec<TicketId>,
     is_changed: HashSet<TicketId>,
-    /// Records of returned tickets to insert, each with the node that waits for the ticket, if this
+    /// Records of returned tickets to insert, each with the node that waits for the ticket, if that
     /// node is known.
     pub(super) returned: Vec<(TicketId, Option<NodeId>)>,
     pub(super) feed: Vec<FeedRow>,

@@ -142,8 +142,8 @@ async fn run_with_retries(
     }
 }
 
-/// Remembers the orders that an earlier attempt created for these tickets, as confirmed orders. The
-/// answer to that attempt's COMMIT may have been lost, so they may not be remembered yet.
+/// Remembers as confirmed the orders that an earlier attempt created for these tickets. The answer
+/// to that attempt's COMMIT may have been lost, so these orders may not be remembered yet.
 fn acknowledge_earlier_orders(shared: &Shared, resolved: &[TicketVerdict]) {
     let is_earlier = |one: &&TicketVerdict| !one.fresh && one.verdict == Verdict::Reserved;
     let orders: Vec<Order> =

@@ -88,8 +88,8 @@ impl RetryState {
     }
 }
 
-/// Runs `attempt` until it succeeds, or until its failure must be returned. `attempt` may also run
-/// again after an unknown outcome.
+/// Runs `attempt` until it succeeds, or until its failure must be returned. Even after an attempt
+/// with an unknown outcome, `attempt` may run again.
 pub(super) async fn retry<T, F: Future<Output = Result<T, Failure>>>(
     shared: &Shared,
     attempt: impl Fn() -> F,
@@ -265,8 +265,9 @@ pub(super) async fn end_transaction(session: TransactionSession, failure: Option
 }
 
 /// Makes one attempt, on a thread that may block. The attempt gets the thread before it gets a
-/// database session. Otherwise it could wait for a thread while it keeps a session that settling
-/// needs. A renewal of a lease has no place, and waits for no other transaction's thread.
+/// database session. Otherwise the attempt could wait for a thread while it keeps a session that
+/// settling needs. For a renewal of a lease, `place` is `None`: the renewal does not wait for the
+/// threads of other transactions.
 async fn attempt<T, W>(
     shared: &Arc<Shared>,
     work: &Arc<W>,

@@ -78,7 +78,8 @@ pub(super) fn waitlist_entry_of(
     }
     let found = ledger.one(queries::ENTRY_OF.postgres, &[&item.0, &buyer.as_str()], row)?;
     // The table does not have the changes of this transaction yet. So the query may find an entry
-    // that this transaction has ended, and the filter drops it by its state in the cache.
+    // that this transaction has ended. The filter drops such an entry, because the cache has the
+    // entry's new state.
     Ok(found.map(|entry| cache_if_locked(ledger, entry)).filter(waits))
 }
 

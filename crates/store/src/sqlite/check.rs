@@ -2,7 +2,7 @@
 //! other tables.
 //!
 //! The check runs on a reader's thread, and never blocks the writer. It pauses after every thousand
-//! orders. Otherwise it would keep one core busy, and buyers would have to wait.
+//! orders. Without these pauses, it would keep one core busy, and buyers would have to wait.
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -204,7 +204,7 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
     }
     for (id, units) in std::mem::take(&mut run.settled) {
         let detail =
-            format!("grant {id} does not exist, but orders with {units} units in total name it");
+            format!("grant {id} does not exist, but has orders with {units} units in total");
         run.report("I2", None, detail);
     }
     Ok(in_slots)
@@ -249,7 +249,7 @@ fn items(sql: &mut Reader<'_>, run: &mut CheckRun, in_slots: &BTreeMap<ItemId, u
         }
     }
     for (id, sums) in std::mem::take(&mut run.items) {
-        let detail = format!("orders with {} active units name a missing item", sums.active);
+        let detail = format!("the item is missing, but orders have {} active units", sums.active);
         run.report("I2", Some(id), detail);
     }
     Ok(())

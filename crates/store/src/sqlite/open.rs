@@ -59,7 +59,7 @@ impl DirLock {
 
 impl Drop for DirLock {
     /// Unlocks the file, because closing it is not enough. A child process that another thread just
-    /// forked shares the open file, and keeps the lock until it executes its program.
+    /// forked shares the open file, and keeps the lock until the child executes its program.
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
             tracing::warn!(
@@ -304,7 +304,7 @@ mod tests {
     fn a_dropped_lock_is_free_even_if_a_child_process_shares_its_file() {
         let dir = TempDir::new();
         let first = lock(dir.path()).expect("locks");
-        let shared = first.0.try_clone().expect("a second descriptor, as a forked child has it");
+        let shared = first.0.try_clone().expect("a second descriptor opens, as in a child process");
         assert!(matches!(lock(dir.path()), Err(OpenError::Locked(_))));
         drop(first);
         lock(dir.path()).expect("locks again");

@@ -273,8 +273,8 @@ fn has_file(dir: &Path, file: &BackupFile) -> Result<bool, RestoreError> {
     }
 }
 
-/// Creates a file that only its owner may read. After an error, removes the incomplete file. A
-/// server would use such a file, and a second restore would fail because of it.
+/// Creates a file that only its owner may read. After an error, removes the incomplete file. If
+/// this file stayed, a server would use the file, and a second restore would fail.
 fn write_new(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(FILE_MODE).open(path)?;
     write(&mut file).and_then(|()| file.sync_all()).inspect_err(|_| {

@@ -46,9 +46,9 @@ impl Publication {
         self.began.store(0, Ordering::SeqCst);
     }
 
-    /// Returns an instant with this property: each commit that a read saw before the instant is
-    /// published. This is the start of the commit in progress, or the current time if no commit is
-    /// in progress.
+    /// Returns an instant with this property: every commit that a read saw before the instant has
+    /// been published. This is the start of the commit in progress, or the current time if no
+    /// commit is in progress.
     pub(super) fn as_of(&self) -> Instant {
         let now = Instant::now();
         match self.began.load(Ordering::SeqCst) {

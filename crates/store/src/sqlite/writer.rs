@@ -248,8 +248,9 @@ fn commit(
     };
     match outcome {
         Ok(committed) => {
-            // The commit is copied before its callers get their results. So if the backup lacks a
-            // commit whose result a caller has, the progress of the backup shows this.
+            // The commit is copied before its callers get their results. So if a caller has the
+            // result of a commit that the backup lacks, the progress of the backup shows that the
+            // commit is missing.
             if let Some(reader) = log_reader
                 && let Ok((pages, _)) = txn.log_pages()
             {

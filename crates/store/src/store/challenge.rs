@@ -48,7 +48,7 @@ fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<Sp
     let AnswerSpend { id, until, by, is_correct, window_ms } = spending;
     let now = tx.now();
     // The transaction may have waited so long that the challenge has ended and its row was deleted.
-    // Deletions use the store's clock, so this check uses it too.
+    // Deletions use the store's clock, so this check uses the same clock.
     if *until <= now {
         return Ok(SpendOutcome::Expired);
     }

@@ -107,7 +107,7 @@ impl Store {
         uses: u32,
     ) -> StoreResult<CodesOutcome> {
         let sale = sale.to_owned();
-        // A second run would take the codes of the first run for duplicates. After an error, the
+        // A second run would treat the codes of the first run as duplicates. After an error, the
         // caller generates other codes.
         self.job(RetryUnknown::Never, move |tx| add(tx, &sale, &hashes, uses)).await
     }

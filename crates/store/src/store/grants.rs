@@ -102,7 +102,7 @@ impl Store {
         self.all(GRANTS, values![item, SlotKey::WAITLIST], rows::grant).await
     }
 
-    /// Returns the ids of all grants of an item, also of the grant under which waitlist entries
+    /// Returns the ids of all grants of an item, including the grant under which waitlist entries
     /// became orders.
     pub async fn grant_ids(&self, item: ItemId) -> StoreResult<Vec<GrantId>> {
         self.all(GRANT_IDS, values![item], |row| Ok(GrantId(row.number(0)?))).await

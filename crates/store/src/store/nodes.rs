@@ -36,9 +36,9 @@ impl Store {
         }
     }
 
-    /// Sets the shortest time between two polls. It applies to commits of other nodes and to large
-    /// settled batches of this node. Other commits of this node cause a poll at once. Does nothing
-    /// for an embedded store.
+    /// Sets the shortest time between two polls. This time applies to commits of other nodes and to
+    /// large settled batches of this node. Other commits of this node cause a poll at once. Does
+    /// nothing for an embedded store.
     pub fn set_refresh_interval(&self, apart: Duration) {
         if let Self::Postgres(s) = self {
             s.shared().set_refresh_interval(apart);

@@ -14,8 +14,8 @@ use super::{Store, StoreResult};
 
 /// Deletes two kinds of rows with this endpoint:
 /// - the buyer's row, if its keys are not the keys of the new subscription
-/// - other buyers' rows with the same keys, which are from the same browser: no other browser knows
-///   the secret `auth`.
+/// - other buyers' rows with the same keys. These rows are from the same browser, because no other
+///   browser knows the secret `auth`.
 const DELETE_EARLIER: Statement = statement(
     "DELETE FROM push_subscription
      WHERE endpoint = $2 AND (buyer = $1) <> (public_key = $3 AND auth = $4)",

@@ -121,8 +121,8 @@ impl Store {
     /// Changes how an item's stock is divided among its slots. This is allowed until the sale is
     /// closed. The sale's version increases if anything changed. If `if_version` is given and the
     /// sale has another version, nothing changes. If the server chooses the number of partitions
-    /// before and after the change, and `if_version` is not given, the stored number stays: the
-    /// caller's number may be outdated.
+    /// both before and after the change, and `if_version` is not given, the stored number stays.
+    /// The reason is that the caller's number may be outdated.
     pub async fn set_spread(
         &self,
         item: ItemId,

@@ -135,11 +135,10 @@ impl Store {
         .await
     }
 
-    /// Serves the buyers who have waited longest ([`doorbuster_core::waitlist::serve`]). Serves as
-    /// many buyers as the pool has units, but at most
-    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. If the pool has no unit, or no buyer waits,
-    /// the call writes nothing and locks nothing. Before that, it ends the entries of blocked
-    /// buyers.
+    /// First ends the entries of blocked buyers. Then serves the buyers who have waited longest
+    /// ([`doorbuster_core::waitlist::serve`]). Serves as many buyers as the pool has units, but at
+    /// most [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. If the pool has no unit, or no buyer
+    /// waits, this second step writes nothing and locks nothing.
     ///
     /// The changes are published like the changes of any commit. If the answer to COMMIT is lost,
     /// the call runs the transaction again. The returned value may then lack the changes of the

@@ -98,7 +98,7 @@ async fn a_late_commit_reaches_readers_that_continue() {
 }
 
 /// Only one transaction at a time may assign positions. A second transaction must wait until the
-/// first one ends, and must then see the positions that it assigned.
+/// first one ends, and must then see the positions that the first one assigned.
 #[tokio::test]
 async fn one_transaction_at_a_time_assigns_positions() {
     let (a, b, database) = two().await;

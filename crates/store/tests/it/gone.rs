@@ -53,7 +53,7 @@ impl Shop {
     }
 
     /// Checks that the store refuses all work, and that it published no commit after its first
-    /// order. Returns the reason that it reported. There must be only one.
+    /// order. Returns the reason that the store reported. There must be only one reason.
     async fn stopped(self) -> String {
         let store = &self.fixture.store;
         let refused = [

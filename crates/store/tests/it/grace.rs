@@ -1,6 +1,6 @@
 //! Tests rows that the previous version wrote. If an order waits for its payment provider, that
-//! version writes a due time that is too early. At this time, this version must not expire the
-//! order, but must correct its due time.
+//! version writes a due time that is too early. When that due time comes, this version must not
+//! expire the order, but must correct the due time.
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{Checkout, CheckoutOutcome};

@@ -225,8 +225,8 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// Damages a waitlist with three entries: one is served, one was left, and one waits. Then tests
-/// that a full waitlist accepts no further buyer.
+/// Damages a waitlist with three entries: one became an order, one ended because its buyer left,
+/// and one waits. Then tests that a full waitlist accepts no further buyer.
 async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(3, 3, 1).await;
     let item = grant.slot.item;

@@ -99,10 +99,10 @@ impl HistogramSnapshot {
         }
     }
 
-    /// Returns the latency, in milliseconds, that at least the share `share` (0 to 1) of the
-    /// latencies does not exceed. The result is a bucket's bound, so it may be higher than the
-    /// exact quantile. A latency above the last bound counts as this bound. Returns 0 if no latency
-    /// was recorded.
+    /// Returns the quantile `share` (0 to 1) of the latencies, in milliseconds: at least this share
+    /// of the latencies is at or below the result. The result is a bucket's bound, so it may be
+    /// higher than the exact quantile. A latency above the last bound counts as this bound. Returns
+    /// 0 if no latency was recorded.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let all = self.count();

@@ -2,9 +2,9 @@
 //! feature `otel`.
 //!
 //! One random number decides whether a purchase is sampled, before any part of a trace exists. So
-//! tracing adds no cost to purchases that are not sampled. If a request has the header
-//! `traceparent`, it is traced only if the caller's trace is sampled. `CALLERS_TRACES_PER_SECOND`
-//! limits these traces.
+//! tracing adds no cost to purchases that are not sampled. A request with the header `traceparent`
+//! is traced only if the caller's trace is sampled. `CALLERS_TRACES_PER_SECOND` limits these
+//! traces.
 //!
 //! The usual environment variables configure traces:
 //!

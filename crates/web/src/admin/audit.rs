@@ -92,7 +92,7 @@ fn notice(found: &store::RefundNotice) -> Notice {
 }
 
 /// Returns the finding about orders that a failover lost: a node acknowledged these orders to its
-/// clients. The new primary lacks them, or has them in an earlier state.
+/// clients, but the new primary lacks them or has them in an earlier state.
 fn lost_orders(found: &store::LostOrders) -> Finding {
     let store::LostOrders { node, fence, at, acknowledged, lost, sample } = found;
     Finding {
@@ -101,7 +101,8 @@ fn lost_orders(found: &store::LostOrders) -> Finding {
         item: None,
         detail: format!(
             "at {}, node {node} compared its {acknowledged} newest orders with the database \
-             (fence {fence}): {lost} are missing or in an earlier state, among them {}",
+             (fence {fence}): of these orders, {lost} are missing or in an earlier state, \
+             among them {}",
             api_conversion::time(*at),
             sample.join(" ")
         ),

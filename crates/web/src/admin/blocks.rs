@@ -123,8 +123,8 @@ fn block_view(app: &App, block: &store::Block) -> Block {
 }
 
 /// Returns the block's id: a keyed hash of the blocked value. The hash is the same on every node.
-/// The id must not reveal the buyer, because the log of actions keeps it after the buyer's data is
-/// erased.
+/// The id must not reveal the buyer, because the log of actions keeps the id after the buyer's data
+/// is erased.
 fn block_id(app: &App, block: &store::Block) -> String {
     let hash =
         app.node.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));

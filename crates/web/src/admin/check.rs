@@ -22,7 +22,7 @@ use crate::reply::{HandlerError, HandlerResult, ok_unchanged};
 use crate::request_body;
 
 /// Public addresses that are surely not proxies of the shop. If `trusted_proxies` includes one of
-/// them, it probably includes clients too.
+/// them, this setting probably includes clients too.
 const PUBLIC_ADDRESSES: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888)),

@@ -245,8 +245,8 @@ fn shown_id(id: &DeadLetterId) -> String {
     }
 }
 
-/// Parses the id of a dead letter. The id's prefix says whether it is a delivery, a refund or a
-/// ticket.
+/// Parses the id of a dead letter. The id's prefix says whether the dead letter is a delivery, a
+/// refund or a ticket.
 fn parse_id(text: &str) -> Result<DeadLetterId, Problem> {
     let delivery = |digits: &str| {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());

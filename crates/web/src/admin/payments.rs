@@ -1,4 +1,4 @@
-//! Lists payments and refunds, also those of orders that the store does not have.
+//! Lists payments and refunds, including those of orders that the store does not have.
 
 use std::sync::Arc;
 

@@ -93,7 +93,8 @@ pub(crate) async fn get(
     ok(&Series { step_secs: query.step_secs, from, to, points })
 }
 
-/// Parses the row's counts. In the row of one second, `peak`, the busiest second, is this second.
+/// Parses the row's counts. `peak` is the number of requests in the busiest second. In the row of
+/// one second, that second is the only one.
 fn counts_of(row: &SaleSeriesRow) -> StepCounts {
     let mut counts = StepCounts::parse(&row.point);
     if row.step == PointStep::Second {

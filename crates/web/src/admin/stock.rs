@@ -128,7 +128,7 @@ async fn slot_row(
 ) -> Result<SlotRow, HandlerError> {
     let view = app.stock.slots().view(grant.slot).await.ok().flatten();
     // The state of a slot is not shown in two cases:
-    // - Its epoch differs, so it belongs to another grant.
+    // - Its epoch differs from the grant's epoch, so the state belongs to another grant.
     // - The item has unlimited stock, so the slot does not count units.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
     let two = item.row.spread.uses_sub_domains()

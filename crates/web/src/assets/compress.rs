@@ -36,7 +36,7 @@ impl Coding {
         }
     }
 
-    /// Compresses the bytes. Returns `None` if this does not make them fewer.
+    /// Compresses the bytes. Returns `None` if the result is not smaller.
     pub(super) fn pack(self, bytes: &[u8]) -> Option<Vec<u8>> {
         let packed = match self {
             Self::Brotli => {

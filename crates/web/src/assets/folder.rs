@@ -1,8 +1,8 @@
 //! Writes the buyers' pages as a folder for any web server or CDN, with compressed copies.
 //!
 //! A plain folder cannot set headers, so each page contains its content security policy. The folder
-//! also has a file `_headers` for the CDNs that read it. It sets this policy as a header, and says
-//! how long caches may keep a file.
+//! also has a file `_headers` for the CDNs that read it. The file `_headers` sets this policy as a
+//! header, and says how long caches may keep each file.
 
 use std::path::PathBuf;
 

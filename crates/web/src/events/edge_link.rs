@@ -34,7 +34,7 @@ use crate::identity::ClientAddress;
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const UNANSWERED_MAX: u32 = 3;
 /// The maximum number of messages from the edge that the task handles before it looks for other
-/// work. Also the maximum number of buyers to whom it sends events before it does so.
+/// work. The same maximum applies to the buyers to whom the task sends events.
 const BATCH_MAX: usize = 256;
 /// The maximum length of a message from the edge, in bytes. A message contains one buyer's id, and
 /// at most 32 sales for each of the buyer's streams.

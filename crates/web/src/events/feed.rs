@@ -175,8 +175,8 @@ impl EventFeed {
         json(&Event::Hello { server_time: api_conversion::time(self.app.node.now()) })
     }
 
-    /// Returns a status event for each sale, so that a new reader gets the status before it changes
-    /// the next time.
+    /// Returns a status event for each sale, so that a new reader need not wait until a status
+    /// changes.
     pub(super) async fn statuses(&self) -> Vec<String> {
         let mut statuses = Vec::with_capacity(self.subscription.sales().len());
         for sale in self.subscription.sales() {
@@ -329,8 +329,8 @@ impl EventFeed {
 }
 
 /// Returns the time at which a stream with this token ends: when the token expires, but after at
-/// least one second. The server accepts a token for a short time after its expiry, and so for a new
-/// stream too.
+/// least one second. The server accepts a token for a short time after the token's expiry, so even
+/// a new stream may have an expired token.
 fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
     let left_ms = millis(expiry).0.saturating_sub(app.node.clock().wall().0).max(1_000);
     Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)

@@ -1,6 +1,6 @@
 //! Serves idle WebSocket connections. A shared task serves thousands of them: it reads pongs,
 //! writes events if the socket accepts them at once, and sends pings. If a connection needs
-//! anything else, it becomes active: it gets a task of its own.
+//! anything else, the connection becomes active: it gets a task of its own.
 //!
 //! The shared task never waits for one connection or for one sale's status. Separate tasks render
 //! the statuses.

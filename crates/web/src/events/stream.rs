@@ -24,7 +24,7 @@ use crate::connection::{Connection, StreamGuard};
 use crate::identity::{Buyer, ClientAddress, TokenExpiry};
 use crate::reply::{HandlerResult, ReplyBody};
 
-/// A browser that connects again sends the id of the last event that it got in this header.
+/// In this header, a browser that connects again sends the id of the last event that it got.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Asks a proxy not to buffer the stream.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");

@@ -1,5 +1,6 @@
 //! `GET /v1/ws`: sends a buyer's events over a WebSocket. From the client, the server accepts
-//! pongs, close frames and new tokens. It ignores other messages, unless they are too long.
+//! pongs, close frames and new tokens. It ignores other messages. A message that is too long closes
+//! the WebSocket.
 //!
 //! An active WebSocket has a task of its own. After some time without activity, this task ends, and
 //! a shared task serves the WebSocket, which then needs less memory (`idle.rs`).

@@ -66,7 +66,7 @@ async fn issue_pass(
     let room = sale.room_of(item);
     app.check_rate_limit(Route::Pass, client, buyer, sale).await?;
     // A pass never lasts longer than the buyer's admission, because the next visitor is admitted
-    // when it ends.
+    // when the admission ends.
     let (until, issued_without_room) = match app
         .gate
         .room

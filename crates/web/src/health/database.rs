@@ -23,7 +23,7 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     let check_took = database.commit_check.duration();
     text.gauge_if(
         "doorbuster_store_commit_check_seconds",
-        "How long the newest test commit of `/readyz` took or, while it runs, has run so far.",
+        "How long the newest test commit of `/readyz` took, or how long it has run so far.",
         check_took.map(|took| took.as_secs_f64()),
     );
     text.gauge_if(

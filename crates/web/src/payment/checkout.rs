@@ -62,8 +62,8 @@ pub(crate) async fn open_for(
     Ok(reply)
 }
 
-/// Opens the checkout in a separate task, which continues even if the client disconnects: it stores
-/// the checkout or closes it at the provider.
+/// Opens the checkout in a separate task, which continues even if the client disconnects. The task
+/// stores the checkout, or closes it at the provider.
 async fn open_checkout(
     app: &Arc<App>,
     id: TicketId,

@@ -26,7 +26,7 @@ pub(crate) async fn handle_message(
     let body = request_body::body(request, provider.message_bytes_max()).await?;
     // A provider's signature contains the time, and a message that is too old is refused. If a
     // clock has jumped, the store's time may be wrong. So if the check with the store's time fails,
-    // the wall clock is tried. If this accepts an old message, it does no harm, because the store
+    // the wall clock is tried. It does no harm to accept an old message this way, because the store
     // ignores a message whose id it has recorded.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.node.now()) {

@@ -25,7 +25,7 @@ pub(crate) struct SeriesRecorder {
     pub(super) sales: Mutex<HashMap<String, SaleProgress>>,
     pub(super) pending: Mutex<PendingPoints>,
     /// The minute in which this node, as the leader, last added up minutes. The value is 0 if this
-    /// node is not the leader, or has not yet done so.
+    /// node is not the leader, or has not yet added up any minutes.
     pub(super) summed: AtomicI64,
 }
 

@@ -45,8 +45,8 @@ impl StepCounts {
         self.answers.values().sum()
     }
 
-    /// Returns the number of orders. Older versions of the program did not record it; for their
-    /// steps, this is the number of responses `reserved`.
+    /// Returns the number of orders. Older versions of the program did not record this number. For
+    /// their steps, returns the number of responses `reserved`.
     pub(crate) fn orders(&self) -> u64 {
         let answered = || self.answers.get(AnswerKind::Reserved.as_str()).copied();
         self.orders.or_else(answered).unwrap_or(0)

@@ -38,7 +38,7 @@ struct LimitsPatch {
 enum LimitPatch {
     /// The word `default` in JSON: the program's default applies.
     Default,
-    /// An object in JSON. A number that is absent in it keeps its value.
+    /// An object in JSON. If the object lacks a number, that number keeps its value.
     Numbers { burst: Option<u32>, per_minute: Option<u32> },
 }
 

@@ -6,8 +6,8 @@ use super::{FROM, SIDE, Seen, cells, outlines};
 use crate::pixels::Grey;
 
 /// How far a pair's points are from the piece's outline, in pixels: first the inner point, then the
-/// outer point. The inner point is then not on the line around the piece. The outer point is not on
-/// the rim of the gap, although a gap is slightly turned and scaled.
+/// outer point. At these distances, the inner point is not on the line around the piece. The outer
+/// point is not on the rim of the gap, although a gap is slightly turned and scaled.
 const INSIDE: usize = 3;
 const OUTSIDE: std::ops::RangeInclusive<f32> = 2.0..=7.0;
 const GAPS: usize = 3;

@@ -2,8 +2,8 @@
 //!
 //! At first the room admits visitors as quickly as its steps allow. It does so until the admitted
 //! buyers are expected to take all free units: from then on, the shop is full. While the shop is
-//! full, the room admits a visitor only after another buyer has bought or given up. Only the pace
-//! while the shop is full is measured.
+//! full, the room admits a visitor only after another buyer has bought or given up. The estimator
+//! measures only the pace of admissions while the shop is full.
 use std::collections::VecDeque;
 
 use super::{OPEN_ADMISSIONS_MAX, RoomProgress};
@@ -92,7 +92,7 @@ impl PaceEstimator {
     #[must_use]
     pub fn new(admissions_max: u64) -> Self {
         Self {
-            // A step never admits more visitors than the bound on open admissions allows.
+            // A step never admits more than `OPEN_ADMISSIONS_MAX` visitors.
             admissions_max: admissions_max.min(OPEN_ADMISSIONS_MAX),
             marks: VecDeque::new(),
             step: (Millis(0), 0),
@@ -162,8 +162,8 @@ impl PaceEstimator {
 
     /// Returns the expected waiting time at this position, or `None` if there is no reliable
     /// estimate. The range comes from the measured rate plus and minus twice its standard
-    /// deviation. If the rates of the parts vary more than that, the fastest and the slowest part
-    /// give the range.
+    /// deviation. If the rates of the parts differ by more than this range, the fastest and the
+    /// slowest part give the range.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;

@@ -1,6 +1,6 @@
 //! Tests the waiting room with random runs, and checks its rules after every step. Two nodes admit
-//! buyers. Each node decides from rows that it read some steps ago, and may crash. Buyers enter
-//! twice, leave, and return units.
+//! buyers. Each node decides from rows that it read some steps ago, and may crash. Some buyers
+//! enter twice, some leave, and some return units.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -30,7 +30,8 @@ struct World {
     all_admitted: Vec<u64>,
 }
 
-/// A node's memory, which a crash deletes: what the node last read from the rows, which may be old.
+/// A node's memory, which a crash deletes: what the node last read from the rows. The rows may have
+/// changed since then.
 #[derive(Clone, Copy, Default)]
 struct Node {
     seen: Option<(RoomProgress, RoomSupply)>,

@@ -1,6 +1,6 @@
 //! Simulates nodes that share a rate limit. Messages are late or lost. The nodes have different
 //! clocks, and some pause or die. A token bucket judges whether the nodes allowed too many
-//! requests; it shares no code with the tested rules.
+//! requests. The token bucket shares no code with the tested rules.
 
 use super::*;
 
@@ -107,7 +107,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
         if rng.percent(5) && step >= lonely_until {
             favourite = rng.below(nodes.len() as u64);
         }
-        // One node, the favourite, gets most requests, and in some runs all of the first ones.
+        // The favourite node gets most requests. In some runs, it gets all of the first requests.
         let at = if rng.percent(60) || step < lonely_until {
             favourite
         } else {

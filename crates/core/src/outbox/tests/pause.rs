@@ -1,5 +1,5 @@
 //! Tests the pause that an endpoint asks for in its answer. No event is sent during the pause. Only
-//! an operator can end the pause early, by a retry or by a new address.
+//! an operator can end the pause early, with a retry or a new address.
 use super::*;
 use crate::limits::{DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS};
 

@@ -56,7 +56,7 @@ impl Dice {
         self.0 % sides
     }
 
-    /// Returns the answer of a receiver that fails in `ill` of ten cases.
+    /// Returns the answer of a receiver that fails in `ill` out of ten cases.
     fn outcome(&mut self, ill: u64) -> SendOutcome {
         match self.roll(10) {
             side if side >= ill => SendOutcome::Delivered,

@@ -1,5 +1,5 @@
-//! Tests the tries before an event's `next_at`: they notice soon that an endpoint works again, and
-//! they do not count.
+//! Tests the tries before an event's `next_at`. With these tries, the queue notices soon that an
+//! endpoint works again. They do not count as tries of the event.
 use super::*;
 
 const HOUR_MS: i64 = 3_600_000;

@@ -63,8 +63,8 @@ fn a_demo_without_mismatches_ends_with_its_verdict() {
         assert!(outcome.report().ok);
         let text = summary::render(&outcome, &outcome.report(), &outcome.mismatches());
         assert!(text.trim_end().ends_with(line), "{text}");
-        // In `good`, the servers used 0.1 s of processor time. So the number for a core and a
-        // second is ten times the number of buyers.
+        // In `good`, the servers used 0.1 s of processor time. So the number of answers for one
+        // core and one second is ten times the number of buyers.
         let per_core = format!("{} answers a second per core", grouped(u64::from(buyers) * 10));
         assert!(text.contains(&per_core), "{text}");
     };

@@ -83,8 +83,8 @@ fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
     assert!(has(&restored, &token, &order));
     wait_until_copied(&restored);
     drop(restored);
-    // The restored server ran with another passphrase. So the newest part of the backup needs this
-    // passphrase, and the older parts need the first one.
+    // The restored server ran with another passphrase. So the newest part of the backup needs the
+    // other passphrase, and the older parts need the first passphrase.
     let other = temp_dir.join("other");
     let wrong = restore_to(&other, Some(PASSPHRASE), &[]).stderr_of_failure(2);
     assert!(wrong.contains("add --until with a time before"), "{wrong}");
@@ -275,8 +275,8 @@ fn ctrl_c_at_the_passphrase_prompt_leaves_the_terminal_unchanged() {
     let terminal = options.open(OsStr::from_bytes(name.as_bytes())).expect("a new terminal");
     let mut keyboard = File::from(keyboard);
     let before = tcgetattr(&terminal).expect("a terminal");
-    // The typed characters after the word are Ctrl-C, Ctrl-\ and Ctrl-Z. A line break follows
-    // Ctrl-Z, which does not end the line itself.
+    // The typed characters after the word are Ctrl-C, Ctrl-\ and Ctrl-Z. Ctrl-Z does not end the
+    // line, so a line break follows.
     for typed in [&b"correct\x03"[..], b"correct\x1c", b"correct\x1a\n"] {
         let mut command = program(&temp_dir);
         command.arg("backup").arg(temp_dir.join("friday.age")).arg("--encrypt").arg("--data-dir");

@@ -45,7 +45,7 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
-    /// Returns the status, and for a problem also the problem's code: `201`, `409 sold_out`.
+    /// Returns the status, such as `201`. For a problem, adds the problem's code: `409 sold_out`.
     #[track_caller]
     pub fn verdict(&self) -> String {
         if self.status < 400 {

@@ -67,8 +67,8 @@ impl WaitingPosition {
     }
 }
 
-/// Sends requests that do not wait for their verdicts. Returns the queued ones: if the machine
-/// pauses, the server refuses some of the requests.
+/// Sends requests that do not wait for their verdicts. Returns the requests that are queued. If the
+/// machine pauses, the server refuses some of the others.
 pub(super) async fn queue_up(
     fixture: &ServerFixture,
     specs: Vec<PurchaseSpec>,

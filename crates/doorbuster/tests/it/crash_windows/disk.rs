@@ -82,8 +82,8 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
     let (data, kept) = (temp_dir.join("data"), temp_dir.join("kept"));
     std::fs::create_dir(&kept).expect("a new name");
     let (data, kept) = (data.display(), kept.display());
-    // The private disk disappears when the server ends. So the command copies the disk's files
-    // before it ends.
+    // The private disk disappears when this shell command ends. So the command first copies the
+    // disk's files.
     let disk = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m,mode=0700 small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
     );

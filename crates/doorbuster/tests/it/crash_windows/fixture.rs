@@ -319,7 +319,7 @@ impl ServerFixture {
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
     }
 
-    /// Runs the server's audit and the `audit` command. Both must find and repair nothing.
+    /// Runs the server's audit and the `audit` command. Both must find no fault and repair nothing.
     pub async fn audit(&self, answers: Option<&Path>) {
         let own = self.get_ok("/v1/admin/audit").await;
         assert_eq!(

@@ -44,8 +44,8 @@ struct Raced {
     answers: Vec<Reply>,
     id: String,
     /// The answers to three purchases of one unit each, after the end of the first order. The list
-    /// is empty if the buyer's second order has ended too, because its quota was then returned as
-    /// well.
+    /// is empty if the buyer's second order has ended too, because the quota of that order was then
+    /// returned as well.
     after: Vec<Reply>,
 }
 
@@ -191,8 +191,8 @@ async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_
             assert_eq!(one.len(), 1, "one unit of the limit must be left");
             assert_eq!(fixture.ask(&me.order("POST", &one[0], "/cancel")).await.status, 200);
         }
-        // Each order is cancelled four times at the same moment. The server must return its quota
-        // once.
+        // Each order is cancelled four times at the same moment. The server must return each
+        // order's quota once.
         let cancels = ids.iter().flat_map(|id| vec![me.order("POST", id, "/cancel"); 4]).collect();
         assert!(at_once(&fixture, cancels).await.iter().all(|reply| reply.status == 200));
         fixture.audit(None).await;

@@ -41,8 +41,8 @@ async fn locks(
     (faults.locks() - before, begun.elapsed())
 }
 
-/// Creates one sale for each of five refusals. Three of the sales are not open yet, paused, and
-/// closed. In the other two, the buyer's limit or the rate limit is reached.
+/// Creates one sale for each of five refusals. One sale is not open yet, one is paused, and one is
+/// closed. In another sale, the buyer's limit is reached, and in the last one, the rate limit.
 async fn open_sales_that_refuse(fixture: &ServerFixture) {
     for sale in ["paused", "over", "mine", "strict"] {
         fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;
@@ -75,7 +75,7 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
 }
 
 /// A server, and the rate of file locks that it takes without requests. The tests subtract these
-/// locks from what they count.
+/// locks from the locks that they count.
 struct Watched {
     fixture: ServerFixture,
     faults: MachineFaults,
@@ -154,8 +154,8 @@ async fn refusals_views_and_status_reads_do_not_read_the_store() {
         request("POST", "/v1/orders", &format!("Idempotency-Key: k{number}\r\n"), Some(&body))
     };
     let kinds: [(&str, Ask<'_>, &str); 13] = [
-        // This check comes first: a minute after the purchase, the rate limit would allow another
-        // one.
+        // This check comes first, because the rate limit would allow another purchase a minute
+        // after the last purchase.
         ("too often", &anna("strict"), "429 rate_limited"),
         ("a refusal", &late, "409 sold_out"),
         ("not open yet", &somebody("later"), "409 not_started"),

@@ -77,7 +77,7 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
     for (index, spec) in (0..).zip(&specs) {
         let mut connection = fixture.connect().await;
         connection.send(&spec.bytes()).await.expect("the request is sent");
-        // Each client disconnects after one of eight times, so each step of a request is
+        // Each client disconnects after one of eight different delays, so each step of a request is
         // interrupted.
         tokio::time::sleep(Duration::from_micros(index % 8 * 300)).await;
         hang_up(connection.stream, index % 2 == 0);

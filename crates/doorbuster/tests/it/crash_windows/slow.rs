@@ -30,8 +30,8 @@ const HALF_BODIES: usize = 50;
 const BODY_WITHIN: Duration = Duration::from_secs(14);
 /// The number of concurrent buyers, which is five times as many as one worker can serve.
 const OVERLOAD: usize = 500;
-/// The number of WebSockets during the overload that are never read, and also the number of clients
-/// that send their request heads slowly.
+/// During the overload, this many WebSockets are never read, and this many clients send their
+/// request heads slowly.
 const ATTACKERS: usize = 200;
 /// The longest wait for the server to disconnect a slow client.
 const TIMEOUT: Duration = Duration::from_secs(40);
@@ -131,8 +131,8 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
     // The slow bodies start first, because the server allows them the longest time. Half of them
-    // are chunked: these are read by the general HTTP server. The others have a known length: these
-    // are read by the server's fast path.
+    // are chunked, so the general HTTP server reads them. The others have a known length, so the
+    // server's fast path reads them.
     let purchase = PurchaseSpec::new("trickle", "k", "spring", 1).bytes();
     let chunked =
         PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");

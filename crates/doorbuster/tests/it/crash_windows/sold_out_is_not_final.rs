@@ -81,7 +81,8 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
             };
             fixture.until("expired", EXPIRED_WITHIN + Duration::from_secs(1), over).await;
         }
-        // The payment windows last one second. Only the time after the end of the last one counts.
+        // The payment windows last one second. Only the time after the end of the last payment
+        // window counts.
         expired = expired.max(timer.elapsed().saturating_sub(Duration::from_secs(1)));
     }
     assert!(expired < EXPIRED_WITHIN, "{expired:?}");

@@ -103,8 +103,8 @@ async fn a_slow_client_does_not_delay_shutdown() {
         stream.send(&follow).await.expect("the request is sent");
         assert_eq!(stream.head().await.expect("a stream").status, 200);
         streams.push(stream);
-        // Opens four slow connections: one sends nothing, one half a request head, one half a body,
-        // and one does not read its answers.
+        // Opens four slow connections: one sends nothing, one sends half a request head, one sends
+        // half a body, and one does not read its answers.
         let spec = PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1).bytes();
         let large = request("GET", "/openapi.json", "", None).repeat(40);
         for stderr_text in

@@ -25,8 +25,8 @@ const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
 /// A server passes if the 99th percentile of its answer times is at most this long.
 const P99_ALWAYS_ALLOWED: Duration = Duration::from_millis(50);
-/// A server also passes if the 99th percentile of its answer times is at most this many times that
-/// of the server without receivers.
+/// A server also passes if its 99th percentile is at most this many times the 99th percentile of
+/// the server without receivers.
 const P99_RATIO_MAX: u32 = 3;
 /// The number of cancelled orders at each server. A cancelled order has two events, so the test can
 /// check that they arrive in sequence.

@@ -24,7 +24,7 @@ pub struct Event {
     pub order: Option<String>,
     /// The id of the refund that the event is about, if any.
     pub refund: Option<String>,
-    /// What the provider reported about a reversed payment, if the event is about one.
+    /// What the provider reported about a reversed payment, if the event is about such a payment.
     pub reversal: Option<Value>,
     /// True if the event is about a reservation from the waitlist.
     pub from_waitlist: bool,

@@ -38,8 +38,8 @@ pub async fn taken_back(
 }
 
 /// Sends four messages about one dispute. The first is about a part of the amount, and the second
-/// is about the whole amount. The third repeats the first. The fourth repeats the second under
-/// another message id.
+/// is about the whole amount. The third message repeats the first. The fourth message repeats the
+/// second under another message id.
 pub async fn dispute_scenario(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (spec, order) =
         paid_for(&retrying_client, PurchaseSpec::new(DISPUTED_BUYER, "k", "spring", 1), &["pay"])

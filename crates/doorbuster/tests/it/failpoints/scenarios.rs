@@ -160,7 +160,7 @@ async fn paid(
 }
 
 /// Buys, and presses these buttons at the checkout, one after another. Returns the paid order. If
-/// the request has an order already, its payment window must still be open.
+/// the request has an order already, the order's payment window must still be open.
 pub async fn paid_for(
     retrying_client: &RetryingClient,
     spec: PurchaseSpec,

@@ -1,5 +1,5 @@
-//! A scenario with a waitlist. One buyer leaves it, and three buyers get returned units in the
-//! sequence of the waitlist. A buyer who did not join buys a unit that remains.
+//! A scenario with a waitlist. One buyer leaves the waitlist, and three buyers get returned units
+//! in the sequence of the waitlist. A buyer who did not join buys a unit that remains.
 
 use serde_json::{Value, json};
 
@@ -70,8 +70,8 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
     (spec, entry)
 }
 
-/// Returns three units for the waiting buyers: by a cancellation, by an expiry and by a refund.
-/// Then the waitlist is empty, and a cancellation returns a fourth unit.
+/// Gives three units back for the waiting buyers: by a cancellation, by an expiry and by a refund.
+/// After that, the waitlist is empty, and a cancellation gives a fourth unit back.
 async fn turns(
     retrying_client: &RetryingClient,
     owners: [PurchaseOutcome; 3],

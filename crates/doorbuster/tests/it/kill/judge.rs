@@ -49,8 +49,8 @@ impl Judge {
         allowed: AllowedEvents,
         record: LoadRecord,
     ) {
-        // Comes first: it checks the stock as the restarted server shows it before any other
-        // request.
+        // This check comes first, because it needs the stock as the restarted server shows it
+        // before any other request.
         fixture.stock(sale).await;
         fixture.audit(None).await;
         if allowed.pause {
@@ -181,7 +181,7 @@ impl Judge {
 }
 
 /// Checks that the total is the initial total plus every confirmed change. A change without an
-/// answer may have taken effect. When it is sent again, no change may take effect twice.
+/// answer may have taken effect. If such a change is sent again, it must not take effect twice.
 async fn total(
     fixture: &ServerFixture,
     connection: &mut HttpConnection,

@@ -119,8 +119,8 @@ impl Book {
         if due.is_empty() { None } else { Some(due[dice.random_range(0..due.len())].clone()) }
     }
 
-    /// Records the answer to a report. Two tasks may have sent the same report at the same time.
-    /// Then the second answer does not change `open`.
+    /// Records the answer to a report. Two tasks may have sent the same report at the same time. In
+    /// this case, the second answer does not change `open`.
     fn take(&mut self, message: Message, outcome: String) {
         let same = |open: &Message| open.payment == message.payment && open.times == message.times;
         if let Some(at) = self.open.iter().position(same) {
@@ -195,8 +195,8 @@ async fn a_server_that_is_killed_during_payments_records_each_payment_once() {
     fixture.open_sale("spring", &ITEMS).await;
     let book = Shared::default();
     for round in 0..rounds {
-        // The disk is slow in two of three rounds. Then more accepted payments are unanswered when
-        // the server is killed.
+        // The disk is slow in two out of three rounds. In these rounds, more accepted payments are
+        // unanswered when the server is killed.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
         let people = market(fixture.address, seed + round, BUYERS, &book);
         let enough = answers(&book) + ANSWERS_A_ROUND;

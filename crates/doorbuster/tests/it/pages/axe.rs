@@ -29,8 +29,8 @@ use crate::crash_windows::fixture::ServerFixture;
 
 const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
 /// Runs axe-core with the rules that replace `$`. Returns each finding with its elements, and the
-/// number of rules that applied. The bar with the button covers other controls, so the script makes
-/// the bar scroll with the page meanwhile.
+/// number of rules that applied. The bar with the button covers other controls, so the bar scrolls
+/// with the page while the script runs.
 pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .press');
     if (bar) bar.style.position = 'static';
     const done = found => { bar?.style.removeProperty('position'); arguments[0](found); };
@@ -39,7 +39,7 @@ pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .pres
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
       error => done({ violations: [String(error)] }));";
 /// The colour schemes. Each has the rules to check, and the minimum number of rules that must
-/// apply, which is the number on the emptiest page. The dark scheme differs only in colours, so
+/// apply. So many rules apply on the emptiest page. The dark scheme differs only in colours, so
 /// only the colour rules are checked in it.
 pub(super) const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
@@ -55,8 +55,9 @@ const NARROW: u32 = 320;
 /// The environment variable that names a folder. The tests save a picture of every state there.
 const SHOTS: &str = "DOORBUSTER_SHOTS";
 
-/// Returns the languages to check. The current language is last, so that the page has it again
-/// after the checks. A page that cannot change its language without a reload has one language here.
+/// Returns the languages to check. The current language is last, so that the page has this language
+/// again after the checks. If a page cannot change its language without a reload, returns only one
+/// language.
 const LANGUAGES: &str = "(() => {
     const own = document.documentElement.lang.slice(0, 2);
     return document.querySelector('.tongue a')?.onclick ? [own === 'zh' ? 'en' : 'zh', own] : [own];

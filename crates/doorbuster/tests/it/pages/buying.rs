@@ -45,7 +45,7 @@ const RECORD_REQUESTS: &str = "const ask = fetch; window.asked = [];
     window.fetch = (...what) => { asked.push(what[0]); return ask(...what); };
     document.querySelector('#sure').addEventListener('close', () => { window.answered = true; });
     arguments[0]();";
-/// Two texts for screen readers must be at least this far apart, unless they are verdicts.
+/// Two texts for screen readers, except verdicts, must be at least this far apart.
 const APART_MS: f64 = 4_995.0;
 /// The button must be enabled less than this time after the sale's start. The page's clock can be
 /// wrong by as much as an answer takes.
@@ -54,8 +54,8 @@ const LATE_MS: f64 = 500.0;
 const EARLY_MS: f64 = -50.0;
 /// The number of attempts. If the button is enabled too late in all of them, the test fails.
 const STARTS_MAX: usize = 3;
-/// The length of a payment window, in seconds. It ends during the test, but even on a slow machine
-/// the page shows it first.
+/// The length of a payment window, in seconds. The window ends during the test. Even on a slow
+/// machine, the page shows the window before it ends.
 const SEEN_SECS: u32 = 10;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// After a press, the page keeps the button disabled for this time.
@@ -110,8 +110,8 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
             fixture.step(&soon, "schedule").await;
             tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.run(RECORD_TEXTS).await;
-            // The text is never shown if the page loads too late or the machine pauses. Then the
-            // preparation takes too long and is repeated with another sale.
+            // The text is never shown if the page loads too late or the machine pauses. In this
+            // case, the preparation takes too long and is repeated with another sale.
             while tab.eval("drawn.includes('Opens in 00:10')").await != true {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -296,8 +296,8 @@ async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
         page.says(STATE, "Your time to pay is over").await;
         page.says("#stock", "1 left of 1").await;
         page.click("#act").await;
-        // The page has not read all orders again yet. The expired order must no longer count for
-        // the limit nevertheless.
+        // The page has not read all orders again yet. Even so, the expired order must no longer
+        // count for the limit.
         let words = page.eval("document.querySelector('#buy').textContent").await;
         let may_buy =
             |words: &str| ["Buy now", "Try again in"].iter().any(|w| words.starts_with(w));

@@ -72,7 +72,7 @@ impl Driver {
     fn start() -> Self {
         tool::program("chromedriver");
         let mut command = Command::new("sh");
-        // At its end, the command kills its own process group, so it needs a group without the
+        // At its end, the command kills its own process group, so this group must not contain the
         // tests. Ctrl-C in the terminal does not reach this group.
         command.args(["-c", KEEPER]).process_group(0);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());

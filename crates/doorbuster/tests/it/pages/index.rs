@@ -12,8 +12,8 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The number of sales on the first page of the list.
 const LISTED: usize = 48;
 /// Drops every timer of 20 seconds or more, so that no timer makes the page read the list again.
-/// Makes a timer of one second wait a minute: the page waits this long for the orders, and the
-/// machine may be slow.
+/// Also makes a timer of one second wait a minute, because the page waits one second for the
+/// orders, and the machine may be slow.
 const NO_LONG_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       ms >= 20_000 ? 0 : wait(run, ms === 1_000 ? 60_000 : ms); }";
@@ -76,7 +76,7 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
         let tab = browser.tab().await;
         tab.add_init_script(NO_LONG_TIMERS).await;
         tab.go(&link(fixture.address, "/", "ann")).await;
-        // As soon as the page is shown, it must have the unpaid orders, and above the sales.
+        // As soon as the page is shown, it must show the unpaid orders above the sales.
         let orders = tab.text("#orders-list > li:first-child").await;
         assert!(orders.contains("Reserved") && orders.contains("Pay by "), "{orders}");
         let first = "document.querySelector('#orders').getBoundingClientRect().bottom

@@ -10,7 +10,7 @@ use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 
 /// Adds up the layout shifts of the page (see the Layout Instability API of browsers). In contrast
-/// to the usual sum, it includes the shifts after a click.
+/// to the usual sum, this sum includes the shifts after a click.
 const RECORD_SHIFTS: &str = "window.shift = 0; window.moved = [];
     new PerformanceObserver(list => { for (const one of list.getEntries()) {
       window.shift += one.value;
@@ -99,8 +99,8 @@ async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str,
 }
 
 /// Makes every timer of 20 seconds or more forty times faster, so that the page soon reads the list
-/// again. Makes a timer of one second wait a minute: the page waits this long for the orders, and
-/// the machine may be slow.
+/// again. Also makes a timer of one second wait a minute, because the page waits one second for the
+/// orders, and the machine may be slow.
 const SHORT_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       wait(run, ms >= 20_000 ? ms / 40 : ms === 1_000 ? 60_000 : ms); }";

@@ -34,8 +34,8 @@ pub async fn noted(browser: &Browser) -> Tab<'_> {
     tab
 }
 
-/// Returns the `POST` requests that the page has sent since it was loaded to addresses that end
-/// with `end`. Omits the requests for the session.
+/// Returns the `POST` requests to addresses that end with `end`. These are the requests that the
+/// page has sent since it was loaded. Omits the requests for the session.
 pub async fn sent(tab: &Tab<'_>, end: &str) -> Vec<Value> {
     let sent = tab
         .eval(&format!("sent.filter(s => s.method === 'POST' && s.path !== '/v1/session' && s.path.endsWith({}))", json!(end)))
@@ -301,7 +301,7 @@ async fn a_visitor_who_may_not_buy_sees_the_requirements_before_the_start() {
 async fn a_rate_limited_visitor_sees_when_to_press_again_and_can_then_buy() {
     let fixture = ServerFixture::start();
     // The page disables the button for ten seconds after a press, but the limit allows the next
-    // request only after twenty. So a press in between is refused.
+    // request only after twenty seconds. So a press in between is refused.
     let limits = json!({"buyer": {"burst": 1, "per_minute": 3}, "ip": null, "interface": null});
     guarded(&fixture, "calm", json!({ "limits": limits })).await;
     Browser::with_browser(async |browser| {

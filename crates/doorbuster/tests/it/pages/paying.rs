@@ -12,8 +12,8 @@ use crate::crash_windows::fixture::ServerFixture;
 
 pub(super) const PAY: &str = "#pay";
 
-/// Payment windows in seconds. The first is long enough to reach the payment page before it ends.
-/// The second is long enough to reach it and to return.
+/// Payment windows in seconds. The first window is long enough to reach the payment page. The
+/// second window is long enough to reach the payment page and to return.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 

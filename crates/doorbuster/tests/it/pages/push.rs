@@ -1,5 +1,5 @@
 //! Tests web push in a real browser. A page subscribes. When a message arrives, the service worker
-//! shows it only as far as it is still true.
+//! shows only what is still true.
 
 use std::time::{Duration, Instant};
 

@@ -52,7 +52,8 @@ async fn the_opening_changes_the_title_and_plays_the_sound_that_the_buyer_switch
             draft(&fixture, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
             fixture.step(&soon, "schedule").await;
             // All pages of a browser share the choice to play a sound. An earlier attempt may have
-            // stored it, so the test clears it. The quiet page opens first and must stay quiet.
+            // stored this choice, so the test clears it. The quiet page opens first and must stay
+            // quiet.
             loud.load(&plain(fixture.address, "/favicon.ico")).await;
             loud.eval("localStorage.clear()").await;
             for tab in [&quiet, &loud] {

@@ -202,7 +202,8 @@ async fn a_single_visitor_does_not_meet_an_automatic_waiting_room() {
 
 #[tokio::test]
 async fn a_missed_admission_is_reported_and_a_new_position_is_offered() {
-    // With ten seconds, a slow machine has time to use a pass, and a pass expires during the test.
+    // A pass is valid for ten seconds. So a slow machine has time to use a pass, and a pass expires
+    // during the test.
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
     guarded(&fixture, "open", json!({"waiting_room": "always"})).await;
     Browser::with_browser(async |browser| {
@@ -274,8 +275,8 @@ async fn a_visitor_who_waits_for_one_item_gets_a_turn_for_another_item() {
         ben.says(BUY, "Join the waiting room").await;
         ben.click(BUY).await;
         ben.says(STATE, "It’s your turn").await;
-        // The buyer looks at the first item again. The page must not switch back to the second by
-        // itself.
+        // The buyer looks at the first item again. The page must not switch back to the second item
+        // by itself.
         ben.click(LAMP).await;
         ben.says(BUY, "Waiting for more").await;
         ben.click(BULB).await;

@@ -72,8 +72,8 @@ async fn a_page_shows_the_sale_before_it_knows_the_buyer_and_then_continues_the_
         other.load(&plain(fixture.address, "/sale/members")).await;
         other.says("#price", "€49.00").await;
         other.until("document.querySelector('#name').checkVisibility()").await;
-        // The page does not know the buyer yet. It must not ask the buyer, who is signed in, to
-        // sign in.
+        // The page does not know the buyer yet. The buyer is signed in, so the page must not ask
+        // the buyer to sign in.
         other.says(STATE, "Checking your account").await;
         other.says(BUY, "One moment…").await;
         other.eval("window.loses = false").await;
@@ -149,7 +149,7 @@ async fn an_order_page_with_an_expired_token_uses_the_cookie_of_another_tab() {
 }
 
 /// Stores an unfinished press of ann. Holds back the refusal of this press until the page reads the
-/// orders with the cookie's token in place of the refused one.
+/// orders with the cookie's token in place of the refused token.
 const REFUSE_PRESS_LATE: &str = "if (location.protocol === 'http:') {
     const ask = window.fetch;
     let release;

@@ -29,8 +29,9 @@ const BYTES_MAX: f64 = 60.0 * 1024.0;
 /// The largest number of visits. A busy machine may slow some of them, so the test uses the
 /// quickest.
 const VISITS_MAX: usize = 8;
-/// The environment variable that names the program to test. Only if it is set does a slow page fail
-/// the test. The machine must then be quiet.
+/// The environment variable that names the program to test. If the variable is set, a slow page
+/// fails the test, so the machine must be quiet. If it is not set, a slow page does not fail the
+/// test.
 const PROGRAM: &str = "DOORBUSTER_PROGRAM";
 /// The address of the items' picture. Every server has this picture.
 const PICTURE: &str = "/favicon.ico";

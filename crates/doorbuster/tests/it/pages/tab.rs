@@ -46,8 +46,8 @@ impl<'a> Tab<'a> {
         self.command("POST", "/url", json!({ "url": url })).await.expect("the page loads");
     }
 
-    /// Deletes the browser's cookies and everything that the page has stored. Otherwise, a later
-    /// test would find it if that test's server got the same port.
+    /// Deletes the browser's cookies and everything that the page has stored. So a later test does
+    /// not find this data if its server gets the same port.
     pub async fn clear_storage(&self) {
         self.protocol("Network.clearBrowserCookies", json!({})).await;
         // An empty page has no storage and refuses the script, so an error is ignored.

@@ -197,7 +197,7 @@ async fn a_buyer_at_the_limit_may_join_the_waitlist_after_an_order_has_ended() {
     assert_eq!(bought.status, 201, "{bought}");
     let other = fixture.buy(&PurchaseSpec::new("ben", "k", "last", 1).item("lamp")).await;
     assert_eq!(other.status, 201, "{other}");
-    // `yan` waits for a unit too, and gets the one that ann returns. So no unit is free, and ann
+    // `yan` waits for a unit too, and gets the unit that ann returns. So no unit is free, and ann
     // can join the waitlist.
     assert_eq!(line(&fixture, "POST", "yan").await.status, 201);
     Browser::with_browser(async |browser| {

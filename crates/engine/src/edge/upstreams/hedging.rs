@@ -12,8 +12,8 @@ const READS_PER_REPEAT: u32 = 10;
 /// repeats for later, but at most this many.
 const SAVED_REPEATS_MAX: u32 = 10;
 
-/// How long the edge waits before it repeats a read, and how many repeats are saved. The wait is so
-/// long that nodes answer 95 % of all reads within it.
+/// How long the edge waits before it repeats a read, and how many repeats are saved. The edge
+/// adjusts the wait until nodes answer 95 % of all reads within this time.
 #[derive(Debug)]
 pub(super) struct Hedging {
     delay_micros: AtomicU64,
@@ -31,8 +31,8 @@ impl Default for Hedging {
 }
 
 impl Hedging {
-    /// Counts a read, which earns a part of a repeat. Returns how long the edge must wait before it
-    /// may repeat this read.
+    /// Counts a read. After [`READS_PER_REPEAT`] reads, the edge may repeat one more read. Returns
+    /// how long the edge must wait before it may repeat this read.
     pub(super) fn begin_read(&self) -> Duration {
         let more = |saved: u32| Some((saved + 1).min(SAVED_REPEATS_MAX * READS_PER_REPEAT));
         // The update cannot fail, because the closure always returns `Some`.
@@ -49,9 +49,9 @@ impl Hedging {
     /// Records how long a node took to answer a read, and adjusts the delay.
     ///
     /// After a read that took longer than the delay, the delay rises by 19 steps. After any other
-    /// read, it falls by one step. The delay stays about the same if 19 of 20 reads are shorter, so
-    /// it settles at this value. If two threads adjust the delay at once, one adjustment may be
-    /// lost. This does no harm.
+    /// read, it falls by one step. If 19 of 20 reads are shorter than the delay, the rises and the
+    /// falls cancel out. So the delay settles at this value. If two threads adjust the delay at
+    /// once, one adjustment may be lost. This does no harm.
     pub(super) fn record(&self, took: Duration) {
         let delay = self.delay_micros.load(Ordering::Relaxed);
         let next = match micros(took) > delay {

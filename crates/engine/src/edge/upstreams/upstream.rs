@@ -270,9 +270,9 @@ impl Upstream {
         }
     }
 
-    /// Requests the node's `/healthz`, and returns the node's state and the store's time. There is
-    /// no time if the node does not answer, or if it is an edge. It then counts as lost. If this
-    /// machine could not open a connection, the state stays the same.
+    /// Requests the node's `/healthz`, and returns the node's state and the store's time. Returns
+    /// no time if the node does not answer, or if it is an edge. In both cases, the node counts as
+    /// lost. If this machine could not open a connection, the state stays the same.
     async fn check(
         self: &Arc<Self>,
         about: Option<HeaderValue>,

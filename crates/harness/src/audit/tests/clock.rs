@@ -6,8 +6,8 @@ use super::fixture::StoreFixture;
 use super::postgres::PostgresCopy;
 use super::{audit, found};
 
-/// Each statement changes the times of the sale: it then opens after the times of its orders, or
-/// closes before them.
+/// Each statement changes the times of the sale: the sale then opens after the times of its orders,
+/// or closes before them.
 const OUTSIDE: [&str; 2] = [
     "UPDATE sale SET opened_at = opened_at + 1001",
     "UPDATE sale SET opened_at = opened_at - 1000, closed_at = opened_at + 998, phase = 'closed'",

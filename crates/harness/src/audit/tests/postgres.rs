@@ -13,8 +13,8 @@ const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/postgres/0006_reversals.sql"),
     include_str!("../../../../store/migrations/postgres/0008_disputes.sql")
 );
-/// The tables that the auditor reads. Each table comes after those that it refers to. The second
-/// text of an entry has the names of the required columns that only PostgreSQL has.
+/// The tables that the auditor reads. Each table comes after the tables that it refers to. The
+/// second text of an entry has the names of the required columns that only PostgreSQL has.
 const TABLES: [(&str, &str); 16] = [
     ("sale", ""),
     ("item", ""),

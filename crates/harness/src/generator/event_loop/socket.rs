@@ -159,7 +159,7 @@ fn begin(addr: SocketAddr) -> io::Result<TcpStream> {
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&addr.into()) {
         Ok(()) => {}
-        // The connection is not open yet. A later event reports when it is.
+        // The connection is not open yet. A later event reports when it opens.
         Err(error)
             if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
         Err(error) => return Err(error),

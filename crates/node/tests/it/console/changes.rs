@@ -106,8 +106,9 @@ async fn an_action_records_what_was_replaced_or_deleted() {
     let endpoint = post("webhook-endpoints", Some(body)).await;
     let rotate =
         format!("webhook-endpoints/{}/rotate-secret", endpoint["id"].as_str().expect("an id"));
-    // An endpoint has at most five secrets. So the last rotation replaces one and does not change
-    // their number, and the action has one change: when the old secrets expire.
+    // An endpoint has at most five secrets. So the last rotation replaces one secret, and the
+    // number of secrets stays the same. The action has one change: the time at which the old
+    // secrets expire.
     for _ in 0..5 {
         post(&rotate, None).await;
     }

@@ -203,8 +203,8 @@ async fn nodes_of_a_cluster_share_a_limit() {
         }
     }
     // The nodes get more than twice as many requests as the limit admits. While a node waits for
-    // Redis, it may admit requests beyond the limit. On a busy machine, these may be more than the
-    // test allows. Then the test tries another buyer.
+    // Redis, it may admit requests beyond the limit. On a busy machine, more requests may be
+    // admitted than the test allows. Then the test repeats the check with another buyer.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;

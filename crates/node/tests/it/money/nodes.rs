@@ -1,5 +1,5 @@
 //! Tests payments with several nodes on one store. A message can arrive at any node, and the
-//! order's units may be at another one.
+//! order's units may be at another node.
 
 use super::{
     KEY, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds, secret,

@@ -266,7 +266,6 @@ async fn the_payment_window_of_an_unpaid_order_can_be_extended() {
 async fn of_a_concurrent_payment_and_cancellation_exactly_one_takes_effect() {
     let app = start().await;
     open_sale(&app, 1_000.into(), 1_000, 900).await;
-    let (mut paid, mut refunded) = (0, 0);
     for n in 0..60 {
         let id = order(&app, "anna", &format!("k{n}"), 1).await;
         let (message, payment) = (format!("msg_{n}"), format!("pay_{n}"));
@@ -282,14 +281,12 @@ async fn of_a_concurrent_payment_and_cancellation_exactly_one_takes_effect() {
         let owed = refunds(&app, &id).await.len();
         match (state.as_str(), owed) {
             // A payment after the cancellation can still pay the order with a unit from the pool.
-            ("paid", 0) => paid += 1,
-            ("cancelled", 1) => refunded += 1,
+            ("paid", 0) | ("cancelled", 1) => {}
             other => panic!("{other:?}, cancel {}", cancelled.status),
         }
         assert!(matches!(cancelled.status, 200 | 409), "{}", cancelled.text());
         assert_eq!(payments(&app, &id).await.len(), 1);
     }
-    assert_eq!(paid + refunded, 60);
     assert_ledger_adds_up(&app).await;
 }
 

@@ -96,8 +96,9 @@ async fn payment_buttons_work_only_in_a_demonstration_or_when_enabled() {
     let id = order(&app, "anna", "k", 1).await;
     let page = checkout(&app, "anna", &id).await;
     assert_eq!(app.get(&page).await.status, 200, "the checkout must have a page");
-    for button in ["pay", "twice", "lose", "late", "fail"] {
-        assert_ne!(press(&app, &page, button).await.0, 200, "{button}");
+    for button in ["pay", "twice", "lose", "late", "fail", "return", "dispute"] {
+        let (status, problem) = press(&app, &page, button).await;
+        assert_eq!((status, &problem["code"]), (403, &json!("forbidden")), "{button}");
     }
     let state = app.get(&format!("{page}/state")).await.json();
     assert_eq!((&state["state"], payments(&app, &id).await.len()), (&json!("open"), 0));

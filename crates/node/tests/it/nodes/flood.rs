@@ -38,7 +38,7 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(8);
 const LOOKS: u64 = 150;
 /// The shortest time between two renderings of a status.
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
-/// The largest number of scripts that one node runs in a second while it gets no requests. The
+/// The largest number of scripts that one node runs per second while the node gets no requests. The
 /// scripts read the slots and publish counts.
 const CALLS_A_SECOND: u64 = 40;
 
@@ -112,7 +112,7 @@ async fn ask_for_nothing(mut connection: Connection, stop: Arc<AtomicBool>, aske
 }
 
 /// Creates a sale, and checks that a request that names the sale finds it. The node gets no
-/// notification of the sale, and its polls take the change for the node's own.
+/// notification of the sale, and its polls mistake the change for the node's own change.
 async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), nth: u32) {
     let id = format!("new{nth}");
     app.make_sale(&id, 20.into(), 10).await;
@@ -173,8 +173,8 @@ async fn flood(
     (read, took)
 }
 
-/// Returns how often the nodes may read the store in the time `took`. The nodes may read the store
-/// once in each `pause`, and [`READINGS_A_SALE`] times for each new sale.
+/// Returns how many times the nodes may read the store in the time `took`. The nodes may read the
+/// store once in each `pause`, and [`READINGS_A_SALE`] times for each new sale.
 fn at_most(took: Duration, pause: Duration) -> u64 {
     u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX)
         + READINGS_A_SALE * u64::from(SALES)

@@ -328,7 +328,7 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.make_sale(100, 1, Spread { partitions: 2, ..Spread::default() }).await;
-    // With this lock, the sale opens before the sale's slots have grants.
+    // Because of this lock, the sale opens before the sale's slots have grants.
     let locked = home.lock_table("slot_grant");
     let engine = first.engine.clone();
     let opened = tokio::spawn(async move { engine.sales.step_sale(SALE, PhaseStep::Open).await });

@@ -10,7 +10,7 @@ use doorbuster_engine::purchase::{Purchase, PurchaseOutcome, Refusal};
 use super::fixture::{Deployment, SALE, TestNode, until};
 
 const PARKED: Duration = Duration::from_secs(1);
-/// If the slots hang within this time after the request, the request is still parked.
+/// If the slots begin to hang within this time after the request, the request is still parked.
 const HANG_BY: Duration = Duration::from_millis(600);
 /// The latest time of the answer. It is the sum of the time of parking, one second for the
 /// request's queries to all slots, and a margin.
@@ -113,7 +113,7 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
 }
 
 /// Buys at a node that does not settle tickets. When the request is no longer parked, the slot
-/// loses its memory and thus the ticket. Returns the answer, and how often the node sent the
+/// loses its memory and thus the ticket. Returns the answer, and how many times the node sent the
 /// request to the slot again.
 async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let home = Deployment::cluster();

@@ -111,8 +111,8 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
         }
     }
     // The waitlist has ended, so the server keeps no returned units for it. The event of this
-    // cancellation comes after all events of the waitlist. When it has arrived, all of them have
-    // arrived.
+    // cancellation comes after all events of the waitlist. When this event has arrived, all events
+    // of the waitlist have arrived.
     app.cancel("a", &first).await;
     let row = nobody_waits(&app).await;
     assert_eq!((&row["pool"], &row["held"]), (&json!(2), &json!(1)));
@@ -161,8 +161,8 @@ async fn a_waitlist_left_by_an_ended_sale_ends_at_startup_with_one_event() {
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &SETTINGS, false).await.expect("the server starts again");
     nobody_waits(&app).await;
-    // The event of this cancellation comes after all events of the waitlist. When it has arrived,
-    // all of them have arrived.
+    // The event of this cancellation comes after all events of the waitlist. When this event has
+    // arrived, all events of the waitlist have arrived.
     app.cancel("a", &first).await;
     let received = shop
         .until(10, "the event about the cancellation arrives", |received| {

@@ -14,7 +14,7 @@ use crate::conformance::Fixture;
 use crate::contract::{DeadLetterContent, DeadLetterId};
 
 /// A message about a manual refund only makes the engine ask the provider about the engine's
-/// refund. It does not settle this refund.
+/// refund. The message does not settle this refund.
 pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

@@ -102,7 +102,7 @@ pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture)
     assert_eq!(send(230_000, 40, true).await, Known, "the refund was recorded already");
     assert_eq!(send(220_000, 40, false).await, Known, "an old failure counted");
     assert_eq!(stands().await, [40]);
-    // In one second, a refund failed and a person made a smaller one.
+    // In the same second, a refund failed and a person made a smaller refund.
     assert_eq!(send(245_000, 40, false).await, Noted);
     assert_eq!(send(245_000, 20, true).await, Noted, "another amount counts after the end");
     assert_eq!(stands().await, [20]);

@@ -58,8 +58,8 @@ pub(super) async fn drive<T>(
                 tell(SessionMessage::Notification(notification));
             }
             // The standby may lack the commit, so the database's answer is dropped, and the outcome
-            // of the commit counts as unknown. All other sessions see the commit, so they are
-            // replaced too. The first new session commits a row, and this commit waits for the
+            // of the commit counts as unknown. All other sessions see the commit, so all sessions
+            // are replaced. The first new session commits a row, and this commit waits for the
             // standby.
             Some(Ok(AsyncMessage::Notice(notice)))
                 if notice.routine() == Some(UNCONFIRMED_COMMIT) =>

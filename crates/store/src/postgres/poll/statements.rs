@@ -9,9 +9,9 @@ pub(super) const CHANGED_COUNTS: &str = postgres_counts!(
       AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
       ORDER BY i.id"
 );
-/// Finds changes of this node too. The one row keeps only the last change, so a change of this node
-/// can hide a change of another node. A change of this node may also become visible only after this
-/// node has read the catalogue again.
+/// Finds changes of all nodes, including this node, for two reasons. The table has one row, which
+/// keeps only the last change, so a change of this node can hide a change of another node. And this
+/// node may read the catalogue before its own change becomes visible.
 pub(super) const CATALOGUE: &str = "SELECT FROM catalogue
      WHERE NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
 pub(super) const DIGESTS: &str = "SELECT d.orders, d.changed::text FROM commit_digest d

@@ -52,7 +52,7 @@ fn update() -> impl Strategy<Value = RefundUpdate> {
     ]
 }
 
-/// Generates a report about a reversal. The caller replaces its payment and its event.
+/// Generates a report about a reversal. The caller replaces the report's payment and event.
 fn reversal() -> impl Strategy<Value = ReversalReport> {
     let kind = select(vec![ReversalKind::Returned, ReversalKind::Disputed]);
     let minor = select(vec![None, Some(500), Some(1_999)]);

@@ -170,7 +170,7 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
         page.expect("the export does not fail");
     }
     // Removes the sale from this node's memory, so that the export of the sale fails. Later reads
-    // of the store do not add it again.
+    // of the store do not add the sale again.
     app.node.change_catalogue(|catalogue| catalogue.remove("spring"));
     for which in [Export::Orders, Export::Ledger] {
         let mut pages = begun(which).await;

@@ -23,7 +23,7 @@ impl EventFeed {
 
     /// Waits until the stream must end, and then [`CLOSE_TIMEOUT`] longer, so that the client can
     /// read the last event. Uses a copy of the feed's values, so a renewal of the token after this
-    /// call has no effect on it.
+    /// call does not extend the wait.
     pub(in super::super) fn overdue(&self) -> impl Future<Output = ()> + Send + use<> {
         let (app, buyer, mut blocks) =
             (self.app.clone(), self.buyer().clone(), self.blocks.clone());

@@ -22,8 +22,8 @@ use crate::sales::shown;
 /// If this node's memory lacks a position of the reader in a waiting room, reads it from the store.
 /// These positions are not read:
 /// - positions whose read would exceed the buyer's rate limit for waiting rooms
-/// - positions in rooms of single items, because a sale can have many. The page requests those that
-///   it shows.
+/// - positions in rooms of single items, because a sale can have many items. The page itself
+///   requests the positions that it shows.
 pub(in super::super) async fn fetch_positions(
     app: &App,
     (client, buyer): (ClientAddress, &BuyerId),

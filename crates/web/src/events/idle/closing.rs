@@ -55,7 +55,7 @@ impl IdleConnections {
         cut: &CancellationToken,
     ) {
         // After this call, no connection can reserve a slot. Connections that reserved a slot
-        // before it still arrive.
+        // before this call still arrive.
         newcomers.close();
         while let Some(idle) = newcomers.recv().await {
             self.register(idle);

@@ -34,7 +34,7 @@ async fn end(stream: &mut TcpStream) {
 
 #[tokio::test]
 async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
-    // Both ends of each connection are in this process, so it needs many file handles.
+    // Both ends of each connection are in this process, so this process needs many file handles.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let full = Full::start_for(CROWD, &[], |app| app.idle_after = IDLE_AFTER).await;
     let mut crowd = Vec::new();

@@ -1,5 +1,5 @@
-//! Tests that pages with a shop's own brand are accessible, and also the file that `page preview`
-//! writes.
+//! Tests that pages with a shop's own brand are accessible. Tests the same for the file that
+//! `page preview` writes.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Tests the console: an operator does all work of a sale in it and needs no other tool.
+//! Tests the console: an operator does all work of a sale in the console, and needs no other tool.
 
 use std::time::Duration;
 

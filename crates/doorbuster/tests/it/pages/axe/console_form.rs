@@ -87,7 +87,8 @@ async fn a_second_save_undoes_the_first() {
         save(&tab).await;
         assert_eq!(sale(&fixture).await["title"], json!({"en": "Lamps"}));
 
-        // The server refuses one field of the form. Then it must save no other field either.
+        // The server refuses one field of the form. In this case, the server must save no other
+        // field either.
         own_limit().await;
         fill(&tab, "Limit for one buyer", 0, "default").await;
         fill(&tab, "Picture", 0, "no address").await;

@@ -10,8 +10,8 @@ use super::draft;
 use crate::crash_windows::client::{PurchaseSpec, request, signed_in};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Adds the numbers in `window.lost` to the items' totals in each answer about the stock. It seems
-/// then that units are missing.
+/// Adds the numbers in `window.lost` to the items' totals in each answer about the stock. So units
+/// seem to be missing.
 const LOSE_UNITS: &str = "const send = window.fetch;
   window.fetch = async (path, options) => {
     const answer = await send(path, options);
@@ -21,7 +21,7 @@ const LOSE_UNITS: &str = "const send = window.fetch;
     return new Response(JSON.stringify(stock), { headers: answer.headers });
   };";
 /// Returns the number of red marks in the panel of the slots, plus one. The test waits for a value
-/// other than 0, so the panel without a red mark must have one.
+/// other than 0, so a panel without a red mark must not give 0.
 const RED_SLOTS: &str = "(() => {
     const panel = [...document.querySelectorAll('.panel')]
       .find(panel => panel.querySelector('h2')?.textContent === 'Slots');

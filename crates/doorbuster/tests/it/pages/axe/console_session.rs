@@ -65,7 +65,7 @@ async fn a_form_keeps_its_text_when_the_key_of_the_session_is_deleted() {
         press(&tab, "Sign out").await;
         let mut said = String::new();
         // The limit counts the wrong keys in each minute. If a new minute begins during the first
-        // round, that round may not reach the limit. The second round then does.
+        // round, that round may not reach the limit. In this case, the second round reaches it.
         for _ in 0..2 {
             for _ in 0..10 {
                 let wrong = json!({"key": "dbk_wrong"});

@@ -135,8 +135,8 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let (status, (body, media_type)) = if path.starts_with("/v1/") {
         match api(path).filter(|_| !is_far) {
             Some(found) => ("200 OK", (found.to_string().into(), "application/json")),
-            // A page without data waits this long before it tries again. So it stays in this state
-            // during the test.
+            // A page without data waits this long before it tries again. So the page stays in this
+            // state during the test.
             None if is_far => {
                 ("503 Service Unavailable\r\nRetry-After: 300", (Vec::new(), "text/plain"))
             }
