@@ -187,8 +187,8 @@ fn fill_load(config: &BenchConfig, sale_server: &mut SaleServer) -> Result<Figur
     let comparison = Comparison { ours: vec![last], peer: vec![first] };
     let rates: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
     Ok(Figure::new("R10", "", BUYERS_TARGET).comparison(&comparison, "µs", "µs at first").note(format!(
-        "the server's processor time for each order: the last tenth ÷ the first tenth; orders/s \
-         by tenths: {}",
+        "the server's processor time for each order in the last tenth of the orders ÷ that in the \
+         first tenth; orders/s in each tenth: {}",
         rates.join(" ")
     )))
 }

@@ -5,7 +5,7 @@
 //! environment, and the command line. The defaults are `default.toml`, which `config default`
 //! prints.
 //!
-//! All faults are reported together, and the server does not start with a fault.
+//! The server reports all faults together. If there is a fault, the server does not start.
 
 mod auth;
 mod backup;

@@ -86,7 +86,10 @@ fn open_special(file: &FilePath) -> Result<Option<File>, Failure> {
         return Ok(open.map(Some).with_context(|| format!("cannot write {}", file.display()))?);
     }
     if descriptor(file).is_some() {
-        let text = format!("cannot write to the open file {}; use /dev/stdout", file.display());
+        let text = format!(
+            "{} is a file that this process has open; use /dev/stdout, or name another file",
+            file.display()
+        );
         return Err(Failure::Settings(text));
     }
     Ok(None)

@@ -1,6 +1,6 @@
-//! Builds the message of an event from the event's row, from data that never changes, and from the
-//! address of the sale pages. So every attempt and every receiver gets a message with the same
-//! bytes.
+//! Builds the message of an event from three sources: the event's row, other data that never
+//! changes, and the address of the sale pages. So every attempt and every receiver gets a message
+//! with the same bytes.
 use doorbuster_api::admin::payments::Reversal;
 use doorbuster_api::notification::{
     self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,

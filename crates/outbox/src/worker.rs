@@ -36,7 +36,7 @@ use starting::{start, stored_endpoint};
 const LEASE_MS: i64 = 5_000;
 const _: () = assert!(
     LEASE_MS + 1_000 <= doorbuster_store::limits::LEASE_END_MAX_MS,
-    "a new lease must be valid, even if two clocks differ"
+    "the store must accept a new lease of a node whose clock is 1 s ahead"
 );
 /// How often the worker renews the lease, and how often a node without the lease tries to get it.
 const RENEW_INTERVAL: Duration = Duration::from_millis(1_500);

@@ -343,7 +343,7 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     assert_eq!(
         state().await,
         ([3, 5], Counter::A, false),
-        "A must stay active, because A is not below the threshold"
+        "counter A must stay active, because counter A is not below the threshold"
     );
     issue(&slots, "a", "2", 4).await;
     assert_eq!(

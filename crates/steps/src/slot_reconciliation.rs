@@ -63,8 +63,8 @@ pub struct Round {
     carried: Option<Recall>,
     /// Whether units have moved since the last `Feed`.
     moved: bool,
-    /// Whether a slot that this node reaches gave units to the pool or to a slot that another node
-    /// reaches.
+    /// Whether units went from a slot of this node to the pool, or to a slot of another node. The
+    /// slots of a node are the slots that the node reaches.
     gave_away: bool,
     /// Whether a slot outside the spread is still not drained.
     drain_waits: bool,

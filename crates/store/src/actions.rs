@@ -195,9 +195,9 @@ fn with_page(mut view: Value, page: &str) -> Value {
     view
 }
 
-/// Returns the stored front-door settings, with the text `none` for each limit that is switched
-/// off. The store has `null` for such a limit, but in the changes of an action `null` means that
-/// the field has no value.
+/// Returns the stored front-door settings. For each limit that is switched off, the store has
+/// `null`, and the result has the text `none`. The reason: in the list of an action's changes,
+/// `null` means that a field is absent.
 fn door_view(stored: &str) -> Value {
     let mut door: Value = serde_json::from_str(stored).unwrap_or_default();
     if let Some(limits) = door.get_mut("limits").and_then(Value::as_object_mut) {

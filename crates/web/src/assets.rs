@@ -189,7 +189,7 @@ impl Assets {
         Ok(reply)
     }
 
-    /// Answers a page's address that does not exist: returns the page `name` with status 404.
+    /// Answers a request for a page that does not exist: returns the page `name` with status 404.
     pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> HandlerResult {
         let mut reply = self.page(name, headers)?;
         // Status 304 does not become 404: it tells the browser to show its cached copy of this

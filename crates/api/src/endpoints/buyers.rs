@@ -88,8 +88,8 @@ endpoints!(
         method: Method::Post,
         path: "/v1/session",
         summary: "Keep the buyer's token in a cookie",
-        description: "The pages use this cookie. The cookie contains the token of `Authorization` \
-            until the token expires. The cookie is `HttpOnly` and `SameSite=Lax`, and behind TLS \
+        description: "The pages use this cookie. The cookie contains the token of the header \
+            `Authorization`, and expires together with the token. The cookie is `HttpOnly` and `SameSite=Lax`, and behind TLS \
             also `Secure`. If a request has the cookie and no `Authorization`, the server takes \
             the buyer from the cookie. Every such request except `GET` and `HEAD` needs the \
             header `X-Doorbuster-Page: 1`. Without this header, the response is `401`.",

@@ -57,7 +57,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "database.clock_set",
-        "The clock of the database was set to another time. Orders expire and sales open by the earlier of the new time and the node's own time.",
+        "The clock of the database was set to another time. To decide whether orders expire and sales open, the node uses the earlier of two times: the new time and the node's own time.",
     ),
     info("database.clock_trusted", "The clock of the database is trusted again."),
     warn(

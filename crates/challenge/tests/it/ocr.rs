@@ -13,7 +13,7 @@ use png::{BitDepth, ColorType, Encoder};
 use crate::pixels::Grey;
 
 const ROUNDS: usize = 60;
-/// The test fails if the robot reads more than this number of a hundred captchas.
+/// If the robot reads more captchas than this, out of a hundred, the test fails.
 const MOST: usize = 4;
 
 /// Returns the text that Tesseract reads if it treats the picture as one line (mode 7) or as one

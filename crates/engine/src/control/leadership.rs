@@ -24,7 +24,7 @@ use crate::outage_log;
 pub const LEASE_MS: i64 = 3_000;
 const _: () = assert!(
     2 * LEASE_MS <= doorbuster_store::limits::LEASE_END_MAX_MS,
-    "a new lease must be valid, even if two clocks differ"
+    "the store must accept a new lease of a node whose clock is 3 s ahead"
 );
 pub(crate) const LEASE_RENEWAL: Duration = Duration::from_millis(500);
 /// The leader closes grants for at most this long. Then it reads the leases again before it closes

@@ -22,7 +22,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     family: Family::Combined,
     title: "Redis script, list and consumer",
     claim: Claim::SafeWithoutFaults,
-    source: "the design of most articles about flash sales: a Lua script and a queue",
+    source: "the design that most articles about flash sales describe: a Lua script and a queue",
     suits: "Very hot items, where a few lost orders are acceptable",
     text: include_str!("redis_lua_queue.rs"),
     lua: &[include_str!("redis_lua_queue.lua")],

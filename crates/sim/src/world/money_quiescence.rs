@@ -96,8 +96,8 @@ impl World {
         }
     }
 
-    /// Delivers all events. Endpoints that failed accept events again, but an endpoint that refuses
-    /// one event still refuses it.
+    /// Delivers all events. An endpoint that was down accepts events again. An endpoint that
+    /// refuses one particular event still refuses that event.
     pub(super) fn deliveries_at_rest(&mut self) {
         for worker in 0..2 {
             self.crash_worker(worker);

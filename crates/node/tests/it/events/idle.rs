@@ -11,7 +11,7 @@ use super::{Socket, next, open, socket};
 use crate::app::{TIMEOUT, TestApp, bearer, sale};
 use crate::watch::Stopwatch;
 
-/// After this time without messages, a connection would be idle.
+/// A connection that sends and receives no message for this long counts as idle.
 const A_WHILE: Duration = Duration::from_millis(400);
 
 async fn idle_count(app: &TestApp) -> u64 {

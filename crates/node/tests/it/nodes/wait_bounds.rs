@@ -192,7 +192,8 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
         has_left_the_queues(&node).await || waits.is_finished()
     })
     .await;
-    // An answered request has left the queues too, so `is_finished` must be checked last.
+    // A request also leaves the queues when it is answered. It may be answered during the check of
+    // the queues, so the check of `is_finished` comes last.
     let has_left = has_left_the_queues(&node).await && !waits.is_finished();
     locked.release();
     let outcome = waits.await.expect("the task did not panic");

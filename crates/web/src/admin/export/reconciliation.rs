@@ -65,8 +65,8 @@ fn item_view(books: &store::ItemTotals) -> ReconciledItem {
         Stock::Unlimited => None,
     };
     let counted = |units: u64| total.map(|_| units);
-    // The product overflows only if a stored value is above its limit. It then saturates, and the
-    // report shows a difference.
+    // The multiplication overflows only if a stored value is above its limit. The result is then
+    // `i64::MAX`, and the report shows a difference.
     let due = books.price_minor.saturating_mul(i64::try_from(books.paid).unwrap_or(i64::MAX));
     ReconciledItem {
         sale: books.sale.clone(),
