@@ -29,8 +29,8 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// Starts the attack. If `core` is set, the clients run on this core. Returns as soon as every
-    /// WebSocket has its first event of the sale, and the other clients run.
+    /// Starts the attack. If `core` is set, the clients run on this core. Returns when every
+    /// WebSocket has received its first event of the sale and the other clients are running.
     ///
     /// # Errors
     ///
@@ -91,8 +91,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
         let begun = Instant::now();
         for head in &mut heads {
             let is_open = head.write(b"a").is_ok() && !has_received_data(head);
-            // The server may refuse a new connection from this client, so `connect` may fail. The
-            // closed head is then replaced in a later pass.
+            // The server may refuse a new connection from this client, so `connect` may fail. A
+            // later pass of the loop then replaces the closed connection.
             if !is_open && let Ok(next) = connect() {
                 *head = next;
             }
@@ -102,8 +102,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether the server has answered or closed the connection. In both cases the server has
-/// refused the request, because the request is incomplete.
+/// Returns whether the server has answered or closed the connection. The request is incomplete, so
+/// in both cases the server has refused the request.
 fn has_received_data(stream: &TcpStream) -> bool {
     !stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
@@ -126,7 +126,7 @@ fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
             Ok(()) => {
                 ensure!(
                     head == *b"HTTP/1.1 431",
-                    "the answer to a large header begins with {:?}",
+                    "an oversized header was answered with {:?} instead of status 431",
                     String::from_utf8_lossy(&head)
                 );
                 refused += 1;

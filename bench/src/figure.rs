@@ -168,7 +168,7 @@ impl FigureStatus {
     }
 }
 
-/// The values of our server and of the peer, one of each per round.
+/// The values of our server and the values of the peer. Each list has one value per round.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
     /// Our server's values.
@@ -213,8 +213,8 @@ pub fn compare_alternating(
     Ok(comparison)
 }
 
-/// Returns the median. For an even number of values, it is the mean of the middle two. Without
-/// values, it is NaN.
+/// Returns the median. For an even number of values, the median is the mean of the middle two.
+/// Without values, returns NaN.
 #[must_use]
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();

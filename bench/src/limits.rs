@@ -31,9 +31,9 @@ pub const CROWD_CONNECTIONS: usize = 8_000;
 pub const OVERLOAD: f64 = 5.0;
 /// The request rate of the larger crowd, as a multiple of the server's capacity.
 pub const OVERLOAD_LARGE: f64 = 10.0;
-/// Connections of an overloading crowd, if hostile clients run beside it. There are fewer than
-/// [`CROWD_CONNECTIONS`], because the connections of all clients must stay within the usual limit
-/// of open files.
+/// Connections of an overloading crowd, if hostile clients run beside it. This number is smaller
+/// than [`CROWD_CONNECTIONS`], because the connections of all clients must stay within the usual
+/// limit of open files.
 pub const CROWD_CONNECTIONS_BESIDE: usize = 6_000;
 /// Unread WebSockets of hostile clients.
 pub const DEAD_SOCKETS: usize = 10_000;
@@ -94,7 +94,7 @@ pub const PEER_BATCH: usize = 1_000;
 
 /// Number of measured starts.
 pub const STARTS: usize = 11;
-/// The bench measures the duration of a sync: it is the median of this many synced writes.
+/// To measure the duration of a sync, the bench takes the median of this many synced writes.
 pub const SYNCS: usize = 200;
 /// If the median sync takes less than this, the directory is in memory and not on a disk.
 pub const SYNC_MIN: Duration = Duration::from_micros(5);

@@ -89,8 +89,8 @@ fn run(cli: &Cli) -> Result<bool> {
         return Ok(true);
     }
     let wanted = figures::choose(&cli.names)?;
-    // The measurements open ten thousand connections, which need as many file descriptors, both
-    // here and in the server.
+    // The measurements open ten thousand connections. Each connection needs one file descriptor in
+    // this process and one in the server.
     rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
     let config = BenchConfig::new(cli)?;
     let mut found = Vec::new();

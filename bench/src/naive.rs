@@ -143,8 +143,8 @@ async fn consume(mut redis: MultiplexedConnection, db: tokio_postgres::Client) -
         let (buyer, units) =
             order.split_once(' ').context("the list has an entry that is not an order")?;
         let units: i32 = units.parse()?;
-        // If the process ends before the next line, this confirmed order is lost: it is no longer
-        // in the list.
+        // If the process ends before the next line runs, this confirmed order is lost, because the
+        // order is no longer in the list.
         db.execute(&insert, &[&buyer, &units]).await?;
     }
 }

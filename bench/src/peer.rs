@@ -1,5 +1,5 @@
-//! The peers: installed programs with which the benches compare the server. A bench starts its own
-//! instance of a peer, and the instance stops when the bench drops its value.
+//! The peers: installed programs with which the benches compare the server. Each bench starts its
+//! own instance of a peer. The instance stops when its Rust value is dropped.
 
 pub mod cache;
 pub mod naive;

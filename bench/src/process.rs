@@ -210,9 +210,9 @@ struct Stat(Vec<u64>);
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The first fields are the process's id, its name in parentheses, and its state. The name
-        // may contain spaces and parentheses, so the other fields are counted from the last `)`.
-        // Negative fields are read as 0.
+        // The first three fields are the process's id, its name in parentheses, and its state. The
+        // name may contain spaces and parentheses. So the fields after the name are counted from
+        // the last `)`. Negative fields are read as 0.
         let (_, fields) = stat.rsplit_once(')')?;
         let number = |field: &str| field.parse().unwrap_or(0);
         Some(Self(fields.split_whitespace().skip(1).map(number).collect()))

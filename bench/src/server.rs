@@ -248,8 +248,8 @@ fn listening(process: &mut Process) -> Result<SocketAddr> {
         .by_ref()
         .map_while(Result::ok)
         .find_map(|line| line.strip_prefix(words).and_then(|a| a.trim().parse().ok()));
-    // The server would get an error if it wrote to a closed pipe. So a thread reads the rest of the
-    // server's output.
+    // If this program closed the pipe, the server would get an error when it writes its output. So
+    // a thread reads the rest of the output.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
     addr.with_context(|| format!("the server did not print its address: {}", process.log_tail()))
 }

@@ -5,8 +5,8 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_COMMIT");
     let commit = std::env::var("BUILD_COMMIT").ok().filter(|commit| !commit.is_empty());
-    // If a build asks git for the commit, cargo runs this script again after each commit. So only a
-    // release build asks git.
+    // If this script asks git for the commit, cargo must run the script again after each commit. So
+    // the script asks git only in a release build.
     let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = commit.or_else(|| if is_release { from_git() } else { None });
     println!("cargo::rustc-env=COMMIT={}", commit.as_deref().unwrap_or("unknown"));

@@ -104,8 +104,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the program in the profile `dist`. Removes the paths of this machine from it, so that the
-/// same commit gives the same bytes everywhere.
+/// Builds the program in the profile `dist`. Removes the paths of this machine from the program, so
+/// that the same commit gives the same bytes everywhere.
 fn build(root: &Path, (commit, epoch): (&str, &str), features: &str) -> Result<PathBuf> {
     let home = std::env::var("CARGO_HOME")
         .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
@@ -134,7 +134,8 @@ fn check_size(bytes: u64, features: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns cargo's build directory: the parent of `debug` or `release`, where this program is.
+/// Returns cargo's build directory: the parent of the directory (`debug` or `release`) that
+/// contains this program.
 fn target() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     Ok(program.ancestors().nth(2).context("xtask was not started by cargo")?.to_owned())
@@ -146,8 +147,8 @@ fn archive(release: &Release, out: &Path) -> Result<PathBuf> {
     Ok(out.join(format!("{}.tar.gz", release.name())))
 }
 
-/// Packs the release's files into a tar file. Sorts them, and sets their owner and time, because
-/// the same commit must give the same bytes.
+/// Packs the release's files into a tar file. Sorts the files, and sets their owner and time,
+/// because the same commit must give the same bytes.
 fn pack(release: &Release, out: &Path) -> Result<PathBuf> {
     let tar = out.join(format!("{}.tar", release.name()));
     let mut command = Command::new("tar");

@@ -51,7 +51,8 @@ fn rendered(root: &Path) -> Result<String> {
     Ok(format!("{:#}\n", dashboard(&groups)))
 }
 
-/// Reads the metrics of the guide. Each subsection of its section "Metrics" becomes one group.
+/// Reads the metrics of the guide. Each subsection of the guide's section "Metrics" becomes one
+/// group.
 fn metric_groups(guide: &str) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut is_inside = false;

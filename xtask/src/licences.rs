@@ -5,7 +5,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Licences that the program may include. If a package offers a choice (`OR`), one of the
-/// alternatives must be in this list. If several licences apply (`AND`), all of them must be.
+/// alternatives must be in this list. If several licences apply (`AND`), all of them must be in
+/// this list.
 const ALLOWED: [&str; 14] = [
     "MIT",
     "MIT-0",

@@ -15,8 +15,8 @@ const TESTS: [&str; 3] = ["pages::axe::", "pages::product::", "pages::states::"]
 /// The name of a picture begins with one of these words if it shows a page for the shop's staff,
 /// and not for buyers.
 const STAFF: [&str; 3] = ["console", "docs", "lab-"];
-/// The width of a sheet. The picture of a page on a phone is a sixth as wide, and on a desktop a
-/// third as wide.
+/// The width of a sheet. The picture of a page on a phone has a sixth of this width, and the
+/// picture of a page on a desktop has a third.
 const SHEET_PX: u32 = 2_160;
 /// The space between two pictures.
 const GAP_PX: u32 = 8;
@@ -119,7 +119,7 @@ fn height_of(row: &[Picture]) -> u32 {
 }
 
 /// Writes the page `sheet-{name}.html` with these rows of pictures, and makes Chromium save a
-/// screenshot of it as `sheet-{name}.png`.
+/// screenshot of this page as `sheet-{name}.png`.
 fn write_sheet(folder: &Path, name: &str, rows: &[Vec<Picture>]) -> Result<()> {
     let mut page = format!(
         "<!doctype html><meta charset=\"utf-8\"><title>{name}</title><style>

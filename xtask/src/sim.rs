@@ -13,8 +13,8 @@ use doorbuster_sim::mutants::{MutantResult, directed_list, run_mutants};
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{Report, SimPlan};
 
-/// One run saves at most this many findings. Before it saves a finding, it searches for a shorter
-/// list of steps.
+/// One run saves at most this many findings. Before a run saves a finding, it searches for a
+/// shorter list of steps.
 const SAVED_LISTS_MAX: usize = 5;
 
 /// Arguments of `cargo xtask sim`.

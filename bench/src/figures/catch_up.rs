@@ -85,7 +85,7 @@ fn open_sales(site: &ClusterUnderTest, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Waits until `/readyz` answers `200` without a warning. An edge has a warning as long as its copy
+/// Waits until `/readyz` answers `200` without a warning. An edge reports a warning while its copy
 /// of the nodes' memory is incomplete.
 fn wait_until_ready(addr: SocketAddr) -> Result<()> {
     let began = Instant::now();

@@ -32,7 +32,7 @@ const RUSH: u32 = 5_000;
 /// The server must answer every visitor of the rush within this time.
 const RUSH_OVER: Duration = Duration::from_secs(20);
 /// How long the bench waits before the measurement, so that the server can draw challenges in
-/// advance. The server has as much time before a real opening.
+/// advance. Before a real opening, the server has as much time.
 const POOL_FILL_TIME: Duration = Duration::from_secs(6);
 
 /// Measures E4.

@@ -27,7 +27,7 @@ use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::promises::{PromisedOrders, count_missing};
 use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
-/// R10P compares an item with this many partitions with an item that has one partition.
+/// R10P compares two items: one has this many partitions, and the other has one partition.
 pub(super) const PARTITIONS: u32 = 16;
 /// The target for the cost of an order with [`PARTITIONS`] partitions, divided by the cost with one
 /// partition.
@@ -283,7 +283,7 @@ impl ClusterUnderTest {
     }
 }
 
-/// Compares the cost of an order between an item with many partitions and an item with one.
+/// Compares the cost of an order for two items: one has many partitions, and the other has one.
 pub(super) fn over_partitions(config: &BenchConfig) -> Result<Figure> {
     let site = std::cell::RefCell::new(ClusterUnderTest::open(config, Shape::Cluster, 1)?);
     let (mut many, mut one) = (Vec::new(), Vec::new());
@@ -315,9 +315,9 @@ fn during_load(
     std::thread::scope(|scope| {
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // The fault starts programs, and these must outlive this function. The kernel ends a
-        // program when the thread that started it ends. So the caller's thread runs the fault, and
-        // a new thread runs the load.
+        // The fault starts programs, and these must outlive this function. When a thread ends, the
+        // kernel ends all programs that the thread started. So the caller's thread runs the fault,
+        // and a new thread runs the load.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })

@@ -79,7 +79,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let (warm_up, time) = (config.time, config.time * 2);
     let pace = Pace::Open(ORDERS_PER_SEC);
     let load = Load { pace, warm_up, time, ..config.load(sale_server.addr(), CONNECTIONS) };
-    // The buyers must suffice for two loads: one before the endpoints are added, and one after.
+    // The buyers must suffice for two loads: one before and one after the endpoints are added.
     // Arrivals are random, so the bench prepares a tenth more buyers than arrive on average.
     let count = ORDERS_PER_SEC * 2.0 * (warm_up + time).as_secs_f64() * 1.1;
     let buyers = sale_server::buyers("buyer", count as u32 + 100);

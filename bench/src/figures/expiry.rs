@@ -44,8 +44,8 @@ const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const LAST_SQLITE: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 /// The same target in PostgreSQL.
 const LAST_POSTGRES: Target = Target::AtMost { floor: 3.0, goal: 2.0 };
-/// The target for the longest delay of an expiry, in seconds, if the holds end one after another as
-/// after a rush. The delay is the time from an order's `pay_by` to its expiry.
+/// The target for the longest delay of an expiry, in seconds, if the holds end one after another,
+/// as they do after a rush. The delay is the time from an order's `pay_by` to its expiry.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 
@@ -108,7 +108,8 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
     figures
 }
 
-/// Measures the expiry of holds that end one after another, as after a rush in which no buyer pays.
+/// Measures the expiry of holds that end one after another. This happens after a rush in which no
+/// buyer pays.
 fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> Figure {
     let what = format!("longest delay of an expiry after a rush, {}", store_kind.name());
     let measured: Result<Vec<Measured>> =

@@ -27,8 +27,8 @@ const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
 /// The number of orders that warm up the server, so that every code path has run. The number is
-/// small, because many orders would leave freed memory in the process. The measured connections
-/// would use the freed memory, and the bench would see no growth.
+/// small. After many orders, the process would keep freed memory. The measured connections would
+/// use this memory, and the bench would see no growth.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -169,7 +169,7 @@ fn read_answer(stream: &mut TcpStream, script: &mut impl RequestScript) -> Resul
     }
 }
 
-/// Measures the memory that each WebSocket adds when it has received its first event and is idle.
+/// Measures the memory of an idle WebSocket that has received its first event.
 fn idle_sockets(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;

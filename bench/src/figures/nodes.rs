@@ -14,7 +14,8 @@ use crate::figure::{Figure, Target, compare_alternating, median};
 use crate::process::{cpu_time, cpu_time_with_children};
 
 const TARGET: Target = Target::AtMost { floor: 1.3, goal: 1.1 };
-/// The numbers of nodes whose cost for an order is compared with the cost of one node.
+/// For each of these numbers of nodes, the bench compares the cost of an order with the cost on one
+/// node.
 const NODES: [usize; 2] = [4, 8];
 
 /// Measures R10N.

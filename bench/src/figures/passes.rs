@@ -1,6 +1,6 @@
 //! R1D: "sold out" answers per second, with and without the checks of a front door. On one server,
-//! the bench compares a sale that requires passes and limits rates with a sale that does neither. A
-//! second row shows the time of one check of a pass.
+//! the bench compares two sales: one requires passes and has rate limits, and the other has
+//! neither. A second row shows the time of one check of a pass.
 use anyhow::{Context, Result};
 
 use super::figure_or_invalid;
@@ -15,8 +15,8 @@ use doorbuster_harness::generator::{AnswerKind, Load};
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.9 };
 const MEASURED: &str = "sold-out answers with a pass and limits, one worker";
-/// The front door of the measured sale: it requires a pass, has a sale's default limits, and has a
-/// limit for all requests together. The last limit is so high that the load never reaches it.
+/// The front door of the measured sale: it requires a pass, has the default limits of a sale, and
+/// has a limit for all requests together. The last limit is so high that the load never reaches it.
 const DOOR: &str = r#"{"pass":"required","limits":{"buyer":{"burst":60,"per_minute":300},"ip":{"burst":5000,"per_minute":12000},
     "interface":{"burst":10000000,"per_minute":10000000}}}"#;
 /// The target for the time of one check of a pass, in nanoseconds.

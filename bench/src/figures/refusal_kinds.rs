@@ -105,8 +105,8 @@ impl RefusalCase {
     }
 
     fn template(&self, buyers: &Buyers) -> Template {
-        // The request keys of the prepared orders have another prefix, so no request repeats the
-        // request of such an order.
+        // The request keys of the prepared orders have another prefix. So no measured request
+        // repeats the request of a prepared order.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
         Template::new(

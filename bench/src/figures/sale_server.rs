@@ -22,7 +22,7 @@ pub struct SaleServer {
     server: Server,
     /// The number of confirmed orders so far.
     orders: u64,
-    /// The number of requests so far that the server answered before their verdicts. Each of these
+    /// The number of requests so far that got an answer before their verdict. Each of these
     /// requests may have become an order.
     queued: u64,
     dir: TempDir,
@@ -69,7 +69,8 @@ impl SaleServer {
         self.server.open_sale(&NewSale { id: sale, stock: PLENTY_OF_STOCK, limit: 1 })
     }
 
-    /// Opens a sale whose stock is `units` for each of these buyers, and sells all units to them.
+    /// Opens a sale with `units` units for each of these buyers, and sells all units to these
+    /// buyers.
     ///
     /// # Errors
     ///

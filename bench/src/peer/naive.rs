@@ -149,8 +149,8 @@ impl Naive {
     }
 }
 
-/// Returns the path of the bench program. A test is a different program in the directory `deps`;
-/// the bench program is then in the directory above.
+/// Returns the path of the bench program. A test runs as a different program, in the directory
+/// `deps`. In this case, the bench program is in the directory above.
 fn program() -> Result<std::path::PathBuf> {
     let mine = std::env::current_exe()?;
     let beside =

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-/// The settings of the server's store. One thing differs: here SQLite itself runs checkpoints, and
-/// in the server a separate thread does this.
+/// The settings of the server's store. One thing differs: here SQLite itself runs checkpoints, but
+/// in the server a separate thread runs them.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";
@@ -24,8 +24,8 @@ pub fn file_in(dir: &Path) -> Result<PathBuf> {
         .with_context(|| format!("no file *{SUFFIX} in {}", dir.display()))
 }
 
-/// What the peer inserts: a store's schema, and its orders, quotas and events after all tickets are
-/// settled.
+/// What the peer inserts: the schema of a store, and the orders, quotas and events that the store
+/// has after all tickets are settled.
 #[derive(Debug)]
 pub struct Rows {
     schema: Vec<String>,

@@ -64,7 +64,7 @@ impl NewSale<'_> {
             "id": self.id,
             "title": "A bench",
             // All buyers of a bench send from one IP address, so the default rate limits would
-            // refuse them.
+            // refuse the buyers.
             "front_door": {"limits": {"buyer": null, "ip": null, "interface": null}},
             "items": [{
                 "id": "item",

@@ -243,9 +243,9 @@ impl Endpoint {
             Code::Unauthenticated => self.auth != Auth::Public,
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
-            // A `POST` without a defined body accepts only an empty body or `{}`, so it can return
-            // both codes. The group `Service` is different: the crate `payments` checks the bodies,
-            // and the field `codes` lists both codes.
+            // A `POST` without a defined body accepts only an empty body or `{}`, so the endpoint
+            // can return both codes. The group `Service` is different: the crate `payments` checks
+            // the bodies, and the field `codes` lists both codes.
             Code::UnsupportedMediaType | Code::MalformedRequest => {
                 api && (self.body.is_some() || self.method == Method::Post)
             }

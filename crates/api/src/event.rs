@@ -13,7 +13,7 @@ use crate::value::Time;
 pub const SUBPROTOCOL: &str = "doorbuster.v1";
 
 /// Prefix of the WebSocket subprotocol that contains a browser's token. A browser sends its token
-/// this way because it cannot set headers on a WebSocket.
+/// in this way, because browsers cannot set headers on a WebSocket.
 pub const BEARER_SUBPROTOCOL_PREFIX: &str = "bearer.";
 
 /// One event.

@@ -17,7 +17,7 @@ pub struct Health {
     pub facts: ReadinessFacts,
 }
 
-/// Facts about a node. `/readyz` reports them for every node, whether or not it is ready.
+/// Facts about a node. `/readyz` reports these facts whether or not the node is ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReadinessFacts {
     /// What is degraded, such as `synchronous_standby_missing`.

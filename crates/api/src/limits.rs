@@ -131,7 +131,7 @@ pub const PAGE_DEFAULT: u32 = 50;
 pub const CURSOR_BYTES_MAX: usize = 512;
 
 /// The largest number of faults in one response. If a request has more faults, the last entry of
-/// the list says so.
+/// the list says that there are more.
 pub const FAULTS_MAX: usize = 256;
 
 /// The largest number of sales that one event stream may follow. A larger number gets `422`.

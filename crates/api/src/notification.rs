@@ -112,8 +112,9 @@ pub struct SaleData {
 
 /// An event's id: the event's position and a fingerprint of its content.
 ///
-/// A restored backup or a failover can lose the last events, whose positions then go to new events.
-/// The fingerprint makes the new ids different, so receivers do not ignore the new events.
+/// A restored backup or a failover can lose the last events. New events then get the positions of
+/// the lost events. The fingerprint makes the new ids different from the lost ids, so receivers do
+/// not ignore the new events.
 #[must_use]
 pub fn event_id(position: i64, what: &str, at_ms: i64, about: &str) -> String {
     format!("{}_{:010x}", event_id_prefix(position), event_fingerprint(what, at_ms, about))

@@ -282,7 +282,7 @@ impl Problem {
         )
     }
 
-    /// `409`: the adjustment removes more than the `free` units. Units that are kept for the
+    /// `409`: the adjustment removes more units than are `free`. Units that are kept for the
     /// waitlist count as free.
     #[must_use]
     pub fn too_little_free(state: impl Into<Cow<'static, str>>, free: u64) -> Self {

@@ -55,7 +55,7 @@ pub struct DemoReport {
     pub answers_per_second: f64,
     /// Processor time that the servers used for all responses, in milliseconds. The load generator
     /// uses the same cores, which lowers `answers_per_second`. So this processor time shows a
-    /// server's capacity better.
+    /// server's capacity better than `answers_per_second` does.
     pub server_cpu_ms: f64,
     /// Time from request to response.
     pub latency_ms: LatencyMs,

@@ -194,8 +194,9 @@ impl Jwks {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
             JwksSource::Url(url) => (shown_url(url), self.fetch(url).await),
         };
-        // A failed read also counts as ended, so the next read waits for `MIN_REFRESH_INTERVAL`.
-        // Otherwise, while the URL is down, every token with an unknown key would cause a request.
+        // A failed read also counts as ended, so `MIN_REFRESH_INTERVAL` must pass before the next
+        // read. Otherwise every token with an unknown key would cause a request while the URL is
+        // down.
         last.has_ended = true;
         let keys = read.and_then(|bytes| key_set::parse(&bytes));
         let is_current = keys.as_ref().is_ok_and(|keys| !keys.is_empty());

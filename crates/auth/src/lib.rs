@@ -23,6 +23,6 @@ pub enum AuthenticationError {
     Missing,
     /// The token or key is invalid.
     Bad(&'static str),
-    /// The token cannot be verified now, because the public key that it needs is not loaded.
+    /// The token cannot be verified now, because the public key for this token is not loaded.
     Unknown,
 }

@@ -42,8 +42,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How long the server uses the issuer's configuration before it reads the configuration again.
 const CONFIGURATION_FOR: Duration = Duration::from_secs(600);
-/// After a failed read of the issuer's configuration, all sign-ins fail for this time. Otherwise,
-/// while the issuer is down, every attempt would send a request.
+/// After a failed read of the issuer's configuration, all sign-ins fail for this time. Without this
+/// pause, every attempt would send a request while the issuer is down.
 const FAILURE_FOR: Duration = Duration::from_secs(10);
 /// If a read was interrupted, the next read starts at least this long after the start of the
 /// interrupted read.

@@ -40,7 +40,8 @@ pub(super) struct BaseBackup {
     /// The encryption, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<BaseEncryption>,
-    /// The id of the store, which a restored store keeps. A new store has another id.
+    /// The id of the store. A store that is restored from this backup keeps the id. A new store has
+    /// another id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
 }
@@ -69,7 +70,8 @@ pub(super) struct BaseMaker {
     pub key: Option<Arc<BackupKey>>,
 }
 
-/// The prefix of the names of temporary copies, and of SQLite's own temporary files for them.
+/// The prefix of the names of temporary copies. SQLite's own temporary files for these copies have
+/// the same prefix.
 const PART: &str = "backup_base";
 
 /// A temporary copy in the data directory. The file is removed when this value is dropped. The

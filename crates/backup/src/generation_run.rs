@@ -26,8 +26,8 @@ const DELETE_EVERY: Duration = Duration::from_secs(3_600);
 /// When the target began to fail, and the number of failures since that time.
 pub(super) type Failures = (Instant, u64);
 
-/// The commits since `since`, which the backup lacks because the server has just started or because
-/// it dropped their pages. The first base of the next generation closes the gap.
+/// The backup lacks the commits since the time `since`, because the server has just started or has
+/// dropped the pages of these commits. The first base of the next generation closes the gap.
 pub(super) struct Gap {
     pub(super) since: Millis,
     pub(super) failing: Option<Failures>,

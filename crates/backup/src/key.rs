@@ -15,7 +15,7 @@ use doorbuster_base::encryption::{self, DecryptionError};
 use secrecy::SecretString;
 
 /// The work factor of scrypt: trying one passphrase costs 2^16 steps and 64 MiB of memory. A server
-/// has this cost at each start, so the factor is lower than the factor for a backup in one file.
+/// pays this cost at each start. So this factor is lower than the factor for a backup in one file.
 const WORK_FACTOR: u8 = 16;
 
 /// The key that a server created when it started.

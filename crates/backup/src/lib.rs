@@ -4,9 +4,9 @@
 //! store, and *segments*, which have the pages that one or more commits changed. A restore needs
 //! one base and the segments after it. [`names`] defines the names of the objects.
 //!
-//! Sales never wait for the target. While the target fails, changed pages stay in memory. At a
-//! limit, the server drops these pages and begins a new generation. The server also begins a new
-//! generation at each start.
+//! Sales never wait for the target. While the target fails, changed pages stay in memory. If these
+//! pages reach a size limit, the server drops them and begins a new generation. The server also
+//! begins a new generation at each start.
 
 mod base;
 mod generation_run;
@@ -166,8 +166,8 @@ impl ContinuousBackup {
             }
             run.update_base().await;
             // `take` removes the oldest commit and its time from the buffer. The backup lacks this
-            // commit until its segment is written, so the time is recorded before `take`. A buffer
-            // that dropped pages has lost the time, so `since` then keeps its value.
+            // commit until its segment is written, so the time is recorded before `take`. If the
+            // buffer dropped pages, the buffer no longer has the time, and `since` keeps its value.
             let (is_broken, waiting_since) = (self.copy.is_broken(), run.waiting_since());
             if !is_broken {
                 since = waiting_since.unwrap_or_else(|| self.clock.now());
@@ -179,7 +179,7 @@ impl ContinuousBackup {
                 TakenPages::Segment(segment) => {
                     tokio::select! {
                         () = stop.cancelled() => {
-                            // The stop interrupted the write, so `write_last` repeats it.
+                            // The stop interrupted the write, so `write_last` repeats the write.
                             pending = Some(segment);
                             break;
                         }

@@ -1,4 +1,5 @@
-//! Deletes those objects of a backup that no restore to a time at or after `kept_since` needs.
+//! Deletes old objects of a backup. Keeps all objects that a restore to a time at or after
+//! `kept_since` needs.
 
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +13,8 @@ use super::target::{BackupTarget, TargetError};
 ///
 /// Deletes only objects of the store to which the newest base belongs. A server whose data
 /// directory is lost creates a new store. The backup of this new store must not replace the backup
-/// of the lost store. `is_reported` is set when this function has logged that it keeps such
-/// objects.
+/// of the lost store. `is_reported` is set when this function has logged that it keeps objects of
+/// another store.
 pub(super) async fn delete_old(target: &BackupTarget, kept_since: i64, is_reported: &AtomicBool) {
     match try_delete(target, kept_since).await {
         Ok(0) => {}
@@ -21,8 +22,8 @@ pub(super) async fn delete_old(target: &BackupTarget, kept_since: i64, is_report
             generations,
             target = %target,
             event = "backup.retention_failed",
-            "the backup contains old generations of another store or of an earlier version, which \
-             the server keeps; if you do not need them, delete them"
+            "the server keeps old generations of another store or of an earlier version in the \
+             backup; if you do not need these generations, delete them"
         ),
         Ok(_) => {}
         Err(error) => tracing::warn!(

@@ -29,7 +29,7 @@ pub fn is_on_disk_of(data_dir: &Path, path: &Path) -> bool {
     other.is_some() && other == disk(data_dir)
 }
 
-/// Fails if `free` is less than `copies` times the size `store`, plus half of this size.
+/// Fails if `free` is less than `copies` times `store`, plus half of `store`.
 fn check_free(free: u64, store: u64, copies: u64) -> Result<(), String> {
     let needed = store.saturating_mul(copies).saturating_add(store / 2);
     match free >= needed {

@@ -1,5 +1,5 @@
-//! The store's clock. At the start, it takes the wall clock's time. Then it advances with the
-//! monotonic clock. Small adjustments keep it near the wall clock.
+//! The store's clock. At the start, the store's clock takes the wall clock's time. Then it advances
+//! with the monotonic clock. Small adjustments keep the store's clock near the wall clock.
 //!
 //! If the wall clock steps by more than [`STEP_MAX_MS`], the store's clock raises an alarm. Until
 //! both clocks agree again or the program restarts, no order expires. If the step is at most
@@ -92,7 +92,7 @@ impl Clock {
     }
 
     /// Returns whether the wall clock and the store's clock differ by more than [`STEP_MAX_MS`].
-    /// While they do, no order expires.
+    /// While the two clocks differ by so much, no order expires.
     #[must_use]
     pub fn has_alarm(&self) -> bool {
         self.0.alarm.load(Ordering::Acquire)

@@ -1,6 +1,6 @@
 //! Resolves host names. A look-up blocks a thread and cannot be cancelled. So only a few look-ups
-//! run at the same time, and only one for each name. A name whose DNS server does not answer blocks
-//! at most one thread.
+//! run at the same time, and for each name only one look-up. A name whose DNS server does not
+//! answer blocks at most one thread.
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -80,8 +80,9 @@ impl DnsLookups {
         sender.send_replace(Some(found));
     }
 
-    /// Runs the look-up as soon as the bound allows it. The look-up counts until its function
-    /// returns, even if no caller waits for it.
+    /// Waits until fewer than the allowed number of look-ups run, and then runs this look-up. The
+    /// look-up counts as running until its function returns, even if no caller waits for the
+    /// result.
     async fn resolve_limited(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let _place = self.places.acquire().await.map_err(io::Error::other)?;
         let resolver = self.resolver.clone();

@@ -7,7 +7,8 @@ pub const MASTER_KEYS_MAX: usize = 8;
 /// The number of bytes of a master key.
 pub const MASTER_KEY_BYTES: usize = 32;
 
-/// The master keys of the front door. The first key signs; a signature of any of the keys is valid.
+/// The master keys of the front door. The server signs with the first key, and accepts the
+/// signatures of all these keys.
 #[derive(Clone)]
 pub struct MasterKeys(Box<[[u8; MASTER_KEY_BYTES]]>);
 

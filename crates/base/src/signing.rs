@@ -139,7 +139,7 @@ pub fn verify<'h>(
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
         .ok_or(SignatureError::OddId)?;
     // Only digits are allowed. Some parsers also read `+5`, ` 5` and `5e0` as 5. But the signature
-    // covers the text, so each time must have exactly one valid text.
+    // covers the text of the header, so each time must have exactly one valid spelling.
     let is_time = |text: &&str| {
         text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
     };

@@ -32,9 +32,9 @@ impl<C: BrokerConnection> SharedConnection<C> {
         Self { state: Mutex::new(ConnectionState { live: None, failed: None }) }
     }
 
-    /// Returns the open connection, or opens one. If several callers wait for a connection, only
-    /// one of them tries to open it. If this attempt fails, all callers that waited for it get its
-    /// error.
+    /// Returns the open connection, or opens one. If several callers need a connection, only one of
+    /// them tries to open one. If this attempt fails, all waiting callers get the error of the
+    /// attempt.
     pub(crate) async fn get(
         &self,
         within: Duration,

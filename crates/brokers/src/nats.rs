@@ -29,9 +29,9 @@ pub(crate) struct Nats {
     kept: SharedConnection<Connection>,
 }
 
-/// A connection to NATS. It is not used again after it breaks, although the client library
-/// reconnects once by itself. After the reconnect, it would be unknown whether the broker has the
-/// unconfirmed messages.
+/// A connection to NATS. After the connection breaks, this module does not use it again, although
+/// the client library reconnects once by itself. The reason: after the reconnect, nobody knows
+/// whether the broker has the unconfirmed messages.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,

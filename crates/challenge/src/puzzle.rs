@@ -1,5 +1,5 @@
-//! The sliding puzzle: a picture with several gaps, and a piece. The piece has the shape of only
-//! one gap, to which the buyer must slide it.
+//! The sliding puzzle: a picture with several gaps, and a piece. Only one gap has the shape of the
+//! piece. The buyer must slide the piece to this gap.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
@@ -246,8 +246,8 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     }
 }
 
-/// Returns the positions of the gaps. The first is the gap that fits. In the picture, this gap is
-/// equally often the left, the middle or the right one.
+/// Returns the positions of the gaps. The first position is that of the gap that fits. In the
+/// picture, this gap is equally often the left, the middle or the right gap.
 fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     let spare = X_MAX - X_MIN - (GAPS as i32 - 1) * GAP_DISTANCE_MIN;
     let mut shifts = [(); GAPS].map(|()| random.int(0..spare + 1));

@@ -77,8 +77,8 @@ pub struct Flags {
 pub struct Settings {
     /// Where the server decides about stock and stores it.
     pub shape: Shape,
-    /// The addresses of other nodes. This node asks them for the newest history of the database,
-    /// which shows whether a database server is an old primary.
+    /// The addresses of other nodes. This node asks the other nodes for the newest history of the
+    /// database. The history shows whether a database server is an old primary.
     pub peers: Vec<String>,
     /// The kinds of work that this process does.
     pub roles: Roles,

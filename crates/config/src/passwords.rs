@@ -2,9 +2,9 @@
 
 use reqwest::Url;
 
-/// Replaces the password of each address `SCHEME://USER:PASSWORD@HOST` in the text with `***`. White
-/// space and quotation marks separate the words of the text, because the message of a fault quotes
-/// an address.
+/// Replaces the password of each address `SCHEME://USER:PASSWORD@HOST` in the text with `***`. An
+/// address ends at white space or at a quotation mark, because the message of a fault puts an
+/// address in quotation marks.
 pub(super) fn hide_passwords(text: &str) -> String {
     let is_separator = |char: char| char.is_whitespace() || char == '"';
     let hide = |word: &str| {
@@ -14,7 +14,7 @@ pub(super) fn hide_passwords(text: &str) -> String {
     text.split_inclusive(is_separator).map(hide).collect()
 }
 
-/// The address need not be a valid URL, because a fault may be about an invalid one.
+/// The address need not be a valid URL, because a fault may be about an invalid URL.
 fn hide_password(address: &str) -> String {
     let Ok(mut url) = Url::parse(address) else { return hide_in_invalid(address) };
     let Some(password) = url.password().filter(|password| !password.is_empty()) else {

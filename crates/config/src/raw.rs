@@ -198,8 +198,8 @@ fn read_environment(
         }
         let origin = SettingOrigin::Environment(shown.to_string());
         let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        // A lower-case name such as DOORBUSTER_listen has no effect. It is a fault, because an
-        // operator would expect an effect.
+        // A lower-case name such as DOORBUSTER_listen has no effect. Such a name is a fault,
+        // because an operator would expect an effect.
         let spelled =
             name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
         let Some((setting, in_file)) = spelled.and_then(|_| find_setting(&path)) else {

@@ -17,7 +17,7 @@ pub struct SettingValues(BTreeMap<&'static str, blake3::Hash>);
 /// The differences between two loads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsChange {
-    /// Changed settings that a running server uses immediately.
+    /// The changed settings whose new values a running server uses immediately.
     pub live: Vec<&'static str>,
     /// Changed settings that need a restart.
     pub needs_restart: Vec<&'static str>,

@@ -8,8 +8,8 @@ use secrecy::SecretString;
 use super::check::SettingsReader;
 use super::check::settings_reader::node_address;
 
-/// The shape of the deployment, or [`Shape::Edge`] for an edge. It says where the server decides
-/// about stock and stores its data.
+/// The shape of the deployment, or [`Shape::Edge`] for an edge. The shape says where the server
+/// decides about stock, and where it stores its data.
 #[derive(Debug)]
 pub enum Shape {
     /// In this process and its data directory.

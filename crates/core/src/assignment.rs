@@ -2,8 +2,8 @@
 //! tickets. If a node starts, it takes over some slots. If a node stops, other nodes take over its
 //! slots. All other slots keep their settlers.
 //!
-//! The assignment only avoids double work. Even if two nodes settle the same slot, the store
-//! settles each ticket only once.
+//! The only purpose of the assignment is to avoid double work: even if two nodes settle the same
+//! slot, the store settles each ticket only once.
 //!
 //! Source: D. Thaler and C. Ravishankar, "Using name-based mappings to increase hit rates", 1998.
 #[cfg(test)]
@@ -19,8 +19,8 @@ use crate::value::{Millis, NodeId, SlotKey};
 pub const HANDOVER_MS: u64 = 1_200;
 /// A node counts as failed if its lease ends at least this many milliseconds before the reference
 /// that [`reference_lease`] returns. This time is shorter than a lease. So other nodes take over
-/// the slots of a failed node before its lease ends. If the node had not failed, this does no harm:
-/// the nodes only do some work twice.
+/// the slots of a failed node before its lease ends. If such a node has not failed, the takeover
+/// does no harm: some work is done twice.
 pub const SILENT_MS: i64 = 2_000;
 
 /// Returns whether a node renewed its lease recently: whether the end of its lease (`lease_until`)
@@ -34,7 +34,7 @@ pub fn has_recent_lease(lease_until: Millis, reference: Millis) -> bool {
 
 /// Returns the reference for [`has_recent_lease`]: the end of the lease of `own`, or the latest end
 /// of all leases if `own` has no lease. The latest end is less reliable: if the store's clock was
-/// set back, this lease may belong to a node that has stopped.
+/// set back, the lease with the latest end may belong to a stopped node.
 #[must_use]
 pub fn reference_lease(
     own: NodeId,
@@ -45,8 +45,9 @@ pub fn reference_lease(
     leases.clone().find(is_own).or_else(newest).map(|(_, until)| until).unwrap_or_default()
 }
 
-/// The largest number of earlier sets of nodes that [`Settlers`] keeps. If there is one more, the
-/// oldest set is dropped. Then a slot may have no settler until its new node checks the live nodes.
+/// The largest number of earlier sets of nodes that [`Settlers`] keeps. If there are more sets, the
+/// oldest set is dropped. A slot may then have no settler until the slot's new node checks the live
+/// nodes.
 const EARLIER_MAX: usize = 16;
 
 /// The nodes that settle tickets now, and the nodes that settled tickets shortly before. Times are

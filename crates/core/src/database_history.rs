@@ -2,8 +2,8 @@
 //!
 //! Each database stores its own history. When another server begins to run the database, the
 //! deployment adds a row with a higher fencing number and a random token. The deployment remembers
-//! the newest row that any of its nodes used. A database without that row has forked, or lacks
-//! changes whose results buyers have already seen.
+//! the newest row that any of its nodes used. If a database lacks this newest row, the database has
+//! forked, or lacks changes whose results buyers have already seen.
 //!
 //! A copy of the database's files has the same rows. To recognize an old copy, a deployment also
 //! remembers a position in the write-ahead log: all changes up to this position are committed. On
@@ -88,8 +88,8 @@ pub enum DatabaseDecision {
     /// deployment knows, or its timeline is earlier than the timeline in that row or in the
     /// database's newest row.
     Older,
-    /// Refuse the database: it lacks commits that the deployment has already seen, so it is a copy
-    /// of older files.
+    /// Refuse the database: it lacks commits that the deployment has already seen, so the database
+    /// is a copy of older files.
     OlderCopy,
     /// Refuse the database: its history lacks the row that the deployment knows, but has another
     /// row with the same or a higher fencing number.

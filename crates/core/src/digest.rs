@@ -1,8 +1,8 @@
 //! Commit digests: a few bytes for each order that a transaction of the store created or changed.
 //!
 //! Each such transaction writes one digest. From the digest, other nodes learn which requests hold
-//! an order. A node reads the whole order if one of its requests waits for the order, or if one of
-//! its clients follows the buyer's orders.
+//! an order. A node reads the whole order if a request at the node waits for the order, or if a
+//! client of the node follows the buyer's orders.
 mod follower;
 
 pub use follower::{Backlog, DigestFollower, RestartCause, SnapshotPosition, restart_cause};
@@ -39,8 +39,8 @@ pub struct OrderDigest {
 }
 
 impl OrderDigest {
-    /// Returns whether a digest marks an order in this state as ended: in all states except
-    /// `reserved`.
+    /// Returns whether a digest marks an order in this state as ended. This is so in all states
+    /// except `reserved`.
     #[must_use]
     pub fn is_ended(state: OrderState) -> bool {
         state != OrderState::Reserved

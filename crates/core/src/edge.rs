@@ -111,8 +111,8 @@ pub struct EdgeFeedFollower {
 }
 
 impl EdgeFeedFollower {
-    /// Returns where the next read begins. But if the feed has a new generation, the read must
-    /// begin at the start of that generation.
+    /// Returns where the next read begins if the feed still has the same generation. In a new
+    /// generation, the read must begin at the start.
     #[must_use]
     pub fn position(&self) -> FeedPosition {
         self.at
@@ -130,7 +130,8 @@ impl EdgeFeedFollower {
         if !head.is_complete && holds(FeedRule::CompleteGeneration) {
             return FeedStep::Ignore;
         }
-        // The result is older than an earlier result: it may come from a replica that lags behind.
+        // The result is older than an earlier result, for example because a replica that lags
+        // behind sent it.
         if self.newest.is_some_and(|newest| head.as_of < newest) && holds(FeedRule::NeverBack) {
             // If the store's clock was set back, every result seems older. After `FEED_AGE_MAX_MS`
             // with only such results, the edge starts over.
@@ -164,8 +165,8 @@ impl EdgeFeedFollower {
     }
 }
 
-/// The result of asking a node for its time through the network. The edge computes the store's time
-/// from it.
+/// The result of a network request that asks a node for its time. From this result, the edge
+/// computes the store's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReading {
     /// The time in the node's answer.
@@ -176,7 +177,7 @@ pub struct ClockReading {
     pub answered_at: i64,
 }
 
-/// The assumed accuracy of the edge's clock: during any period, it gains or loses at most
+/// The assumed accuracy of the edge's clock: during any period, the clock gains or loses at most
 /// 1/`DRIFT_PARTS` of the period.
 const DRIFT_PARTS: i64 = 1_000;
 

@@ -93,8 +93,8 @@ pub enum Subject {
         /// The provider's id of the dispute. `None` if the reversal is no dispute, or if the
         /// dispute has no id.
         dispute: Option<String>,
-        /// True while the reversal is in force. False if the reversal failed or was withdrawn: then
-        /// the shop has the money again.
+        /// True while the reversal is in force. False if the reversal failed or was withdrawn, so
+        /// that the shop has the money again.
         stands: bool,
     },
     /// An item.

@@ -13,15 +13,16 @@ pub struct SlotHolding {
     pub slot: SlotKey,
     /// The number of units that the slot can issue tickets for
     /// ([`crate::slot::SlotView::available`]). If this node cannot reach the slot, this is the
-    /// number of granted units that are not settled. That number can be too high. This is harmless,
-    /// because a recall takes only units that the slot has.
+    /// number of granted units that are not settled. That number can be too high. The error is
+    /// harmless, because a recall takes only units that the slot has.
     pub available: u64,
     /// Units on their way to the slot: in feed rows that the slot has not applied, and in
     /// unfinished recalls to the slot.
     pub on_its_way: u64,
     /// Whether the parked request can be sent to this slot.
     pub reachable: bool,
-    /// Whether a recall from the slot is unfinished. Until it finishes, no second recall begins.
+    /// Whether a recall from the slot is unfinished. While a recall is unfinished, no second recall
+    /// begins.
     pub asked: bool,
 }
 
@@ -48,10 +49,10 @@ pub struct GatherPlan {
 /// Plans how to serve a parked request for `units` units. `home` is the slot of the request's home
 /// partition. Returns `None` if no reachable slot can get enough units.
 ///
-/// The plan gathers units in the reachable slot that has the most units. It takes units first from
-/// the pool, then from the fullest of the other slots, so that few recalls are needed. If this
-/// function is called again before the planned moves are finished, the new plan does not move the
-/// same units a second time.
+/// The plan gathers units in the reachable slot that has the most units. The missing units come
+/// first from the pool, and then from the fullest of the other slots. So few recalls are needed. If
+/// this function is called again before the planned moves are finished, the new plan does not move
+/// the same units a second time.
 #[must_use]
 pub fn gather(
     units: Units,

@@ -142,7 +142,7 @@ impl IdKey {
     }
 
     /// Returns 16 hexadecimal digits that identify this key. The store keeps these digits. With
-    /// them, it recognizes a wrong key. Nobody can compute the key from these digits.
+    /// these digits, the store recognizes a wrong key. Nobody can compute the key from them.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -167,7 +167,7 @@ impl IdKey {
     }
 
     /// Returns the name that replaces an erased buyer's name. The same buyer always gets the same
-    /// name. To find out whether a name replaces a given buyer's name, one must have this key.
+    /// name. Without this key, nobody can find out which buyer's name was replaced.
     #[must_use]
     pub fn erased_buyer(&self, buyer: &BuyerId) -> BuyerId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -176,8 +176,8 @@ impl IdKey {
         BuyerId::new(&name).expect("the erased name is valid")
     }
 
-    /// Returns the text that replaces a request key of an erased buyer. Request keys are also
-    /// replaced, because they may contain personal data.
+    /// Returns the text that replaces a request key of an erased buyer. Like names, request keys
+    /// are replaced, because they may contain personal data.
     #[must_use]
     pub fn erased_key(&self, buyer: &BuyerId, key: &str) -> RequestKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);

@@ -1,8 +1,8 @@
 //! When a node's lease lapses, the leader closes the grants of the slots in that node's memory.
 //! Then other slots can sell the units of these grants.
 //!
-//! If a grant is closed although its node is alive, its unsettled tickets are returned. The node
-//! then sends the requests of these tickets again under its next grant. So a wrong clock or a
+//! If a grant is closed although its node is alive, the grant's unsettled tickets are returned. The
+//! node then sends the requests of these tickets again under its next grant. So a wrong clock or a
 //! second leader costs time, but does no harm.
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
@@ -12,7 +12,7 @@ use crate::value::NodeId;
 /// index is the number of the node. `live` contains the nodes with a valid lease.
 ///
 /// The caller must read `live` *after* the grants. Otherwise `live` may lack a node that has just
-/// started and opened one of these grants. If the leader has no valid lease, nothing is closed,
+/// started and opened one of these grants. If the leader has no valid lease, no grant is closed,
 /// because everything that the leader has read may be old.
 #[must_use]
 pub fn lapsed_grants<'a>(open: &'a [Grant], live: &[NodeId], leader: NodeId) -> Vec<&'a Grant> {

@@ -23,8 +23,8 @@ pub trait Ledger {
     /// of this crate change no other field of an item.
     fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
 
-    /// Returns true if the item's sale is announced or open, and false if it is a draft, paused or
-    /// ended.
+    /// Returns true if the item's sale is announced or open. Returns false if the sale is a draft,
+    /// paused or ended.
     fn on_sale(&mut self, item: ItemId) -> Result<bool, Self::Error>;
     /// Returns whether the item's sale has ended. An ended sale never starts again.
     fn has_ended(&mut self, item: ItemId) -> Result<bool, Self::Error>;
@@ -36,8 +36,8 @@ pub trait Ledger {
     /// Returns every open grant of an item, sorted by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
     /// Returns the unsettled units in an item's open grants. This method does not lock the grants.
-    /// While this transaction has the item locked, no units move between slots and the pool. Other
-    /// transactions may settle tickets meanwhile.
+    /// While this transaction has the item locked, no units move between slots and the pool. But
+    /// other transactions may settle tickets.
     fn in_slots(&mut self, item: ItemId) -> Result<u64, Self::Error>;
     /// Returns the highest epoch that any grant of the slot had, or 0 if the slot had no grant.
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;
@@ -51,7 +51,7 @@ pub trait Ledger {
     /// Returns the ticket that has this number.
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Result<Option<TicketId>, Self::Error>;
     /// Records the resolution of a returned ticket. For a consumed ticket, [`Ledger::insert_order`]
-    /// records it.
+    /// records the resolution.
     fn insert_resolution(&mut self, resolution: &Resolution) -> Result<(), Self::Error>;
 
     /// Returns the order with this id.
@@ -62,9 +62,9 @@ pub trait Ledger {
     /// Returns all orders of the buyer for one item. There are only a few.
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId)
     -> Result<Vec<Order>, Self::Error>;
-    /// Returns an order of the buyer under this grant that the buyer did not pay. This is an order
-    /// that expired, or an order that the actor `by` cancelled (`None`: any actor). If there are
-    /// several such orders, returns the order with the lowest ticket number.
+    /// Returns an order of the buyer under this grant that the buyer did not pay. The order
+    /// expired, or the actor `by` cancelled it (`None`: any actor). If there are several such
+    /// orders, returns the order with the lowest ticket number.
     fn first_unpaid(
         &mut self,
         grant: GrantId,

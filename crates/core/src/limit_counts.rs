@@ -1,12 +1,12 @@
-//! A node remembers the units of each buyer who reached an item's limit. So the node can refuse
+//! If a buyer reached an item's limit, a node remembers the buyer's units. So the node can refuse
 //! further requests of this buyer without asking a slot.
 use hashbrown::HashMap;
 
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 
-/// The largest number of buyers that are remembered for one item. If there are more, all are
-/// forgotten.
+/// The largest number of buyers that are remembered for one item. If one more buyer must be
+/// remembered, all earlier buyers are forgotten.
 pub const BUYERS_MAX: usize = 65_536;
 
 /// The store's counts of buyers' units, as a node read them. `T` is the type of the time of a read.

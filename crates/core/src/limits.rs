@@ -15,25 +15,25 @@ pub const SETTLE_BATCH_MAX: usize = 500;
 /// answers [`crate::slot::TicketAnswer::Full`] and deducts nothing.
 pub const SLOT_QUEUE_MAX: usize = 65_536;
 /// The greatest age of the oldest ticket in one slot's queue, in milliseconds. If the oldest ticket
-/// is older, the slot answers "full", because new tickets would be settled too late, and returned.
+/// is older, the slot answers "full", because a new ticket would be settled too late and returned.
 pub const SLOT_QUEUE_AGE_MAX_MS: i64 = 3_000;
-/// The largest number of requests that one slot remembers. If the slot remembers so many, it is
-/// sealed: it issues no tickets for new requests. The slot is then drained and moved to a new
-/// epoch.
+/// The largest number of requests that one slot remembers. A slot that remembers so many is sealed:
+/// it issues no tickets for new requests. The slot is then drained and moved to a new epoch.
 pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
-/// The largest number of recalls that one slot remembers under one grant. If the slot remembers so
-/// many, it refuses further recalls and is sealed. The slot is then drained and moved to a new
-/// epoch.
+/// The largest number of recalls that one slot remembers under one grant. A slot that remembers so
+/// many refuses further recalls and is sealed. The slot is then drained and moved to a new epoch.
 pub const SLOT_RECALLS_MAX: usize = 65_536;
 /// The largest number of partitions of an item. The server refuses more.
 pub const PARTITIONS_MAX: u32 = 64;
-/// The largest number of slots in Redis whose queues one node reads. All sales that may be open at
-/// the same time share this number. The server refuses a sale that would exceed it.
+/// The largest number of slots in Redis whose queues one node reads. The slots of all sales that
+/// may be open at the same time count together. The server refuses a sale that would exceed this
+/// number.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// The time from the creation of a ticket's token until the ticket's `decide_by`, after which the
 /// ticket can no longer become an order.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
-/// While the store is up, a ticket gets its verdict at most this long after its `decide_by`.
+/// While the store is up, a ticket gets its verdict at most this many milliseconds after its
+/// `decide_by`.
 pub const VERDICT_GRACE_MS: i64 = 1_000;
 /// The greatest age of an edge's copy of the nodes' memory, in milliseconds. An edge with an older
 /// copy refuses no request.
@@ -69,29 +69,29 @@ pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
 /// failed, and an operator must resolve it.
 pub const REFUND_TRIES_MAX: u32 = 12;
 /// The largest number of failed deliveries of one event to one endpoint, unless the settings give
-/// another number. After that, the event is a dead letter. So many failed deliveries, with the
-/// pauses between them, take a day and a half.
+/// another number. After that, the event is a dead letter. Together with the pauses between them,
+/// 20 failed deliveries take a day and a half.
 pub const DELIVERY_TRIES: u32 = 20;
 /// The largest value of the setting `webhooks.tries`, which replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
 /// If an endpoint refuses one event this many times in a row, the event can become a dead letter.
 /// After any other failure of the endpoint, the count starts again. A second condition is
-/// [`DELIVERY_REFUSED_MS`]. This many refusals, with the pauses between them, take half a minute.
-/// So an endpoint that refuses events of one type soon gets the events of other types.
+/// [`DELIVERY_REFUSED_MS`]. Six refusals, with the pauses between them, take half a minute. So an
+/// endpoint that refuses events of one type soon gets the events of other types.
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time from the first refusal of an event until the event becomes a dead letter, in
-/// milliseconds. A shop may answer `404` while it deploys a new version. A deployment usually takes
-/// less time than this. If the number of refused events is at least half of
+/// milliseconds. A shop may answer `404` while it deploys a new version of itself. A deployment
+/// usually takes less than these ten minutes. If the number of refused events is at least half of
 /// [`DELIVERIES_PENDING_MAX`], an event can become a dead letter sooner.
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
-/// The longest pause between two attempts to deliver a refused event, in milliseconds. It is short,
-/// so that the shop gets the event soon after it stops refusing the event.
+/// The longest pause between two attempts to deliver a refused event, in milliseconds. The pause is
+/// short, so that the shop gets the event soon after the shop stops refusing it.
 pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
-/// The longest pause between two attempts to deliver an event that this server could not send, in
-/// milliseconds.
+/// If this server could not send an event, it tries again after a pause. This is the longest such
+/// pause, in milliseconds.
 pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
 /// If this server could not send an event this many times in a row, the event becomes a dead
-/// letter. So many attempts, with the pauses between them, take a day and a half.
+/// letter. These attempts, with the pauses between them, take a day and a half.
 pub const DEFERRALS_MAX: u32 = 2_160;
 /// The largest number of events that are being sent to one endpoint at the same time. Further
 /// events wait.
@@ -102,7 +102,7 @@ pub const DELIVERY_WINDOW: usize = 256;
 /// endpoint gets no new events until one of the waiting events is delivered, dead or discarded.
 pub const DELIVERIES_PENDING_MAX: usize = 1_000;
 /// If this many events in a row fail, the endpoint counts as down. From then on, the server sends
-/// it one event at a time, until the endpoint accepts an event.
+/// the endpoint one event at a time, until the endpoint accepts an event.
 pub const BREAKER_FAILURES: usize = 5;
 /// How often in a row the server tries the same event at an endpoint that is down, before it tries
 /// another event.
@@ -110,23 +110,24 @@ pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
 /// While an endpoint is down, the pause between two attempts doubles after each group of this many
 /// attempts. So after a short failure, the pauses are still short.
 pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
-/// The longest pause between two attempts at an endpoint that is down, in milliseconds. If an event
-/// waits for its next attempt, the server tries the event early after this time, because the
-/// endpoint may have recovered.
+/// The longest pause between two attempts at an endpoint that is down, in milliseconds. After this
+/// time, the server even tries an event whose next attempt is due later, because the endpoint may
+/// have recovered.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
-/// After a failover, the server skips this many positions before it gives positions to new events.
-/// If the failover lost at most this many events, no new event gets the position of a lost event.
+/// After a failover, the server skips this many event positions, and gives only later positions to
+/// new events. If the failover lost at most this many events, no new event gets the position of a
+/// lost event.
 pub const LOST_POSITIONS_MAX: i64 = 1_000_000;
 
-/// If a node's previous poll is older than this, in milliseconds, commit digests are not enough,
-/// because some may have been deleted. The node then reads all orders again.
+/// If a node's previous poll is older than this many milliseconds, some later commit digests may
+/// have been deleted. So the digests are not enough, and the node reads all orders again.
 pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
 /// How far back a poll for digests starts after a lost connection, in milliseconds. Thirty seconds
 /// are enough, because PostgreSQL writes every commit to its disk within about a second, even with
 /// `synchronous_commit = off`.
 pub const DIGEST_POLL_REWIND_MS: i64 = 30_000;
 /// A node keeps the positions of earlier polls, at least this many milliseconds apart. After a lost
-/// connection, it polls again from one of them.
+/// connection, the node polls again from one of these positions.
 pub const DIGEST_POSITIONS_APART_MS: i64 = 1_000;
 
 const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch must fit in a queue");
@@ -144,7 +145,7 @@ const _: () = assert!(
 );
 const _: () = assert!(
     DELIVERIES_IN_FLIGHT_MAX <= DELIVERY_WINDOW && DELIVERY_WINDOW <= DELIVERIES_PENDING_MAX,
-    "the window must have room for the events in delivery, and all its events may become pending"
+    "the window must hold all events in delivery, and all events in the window may become pending"
 );
 const _: () = assert!(
     1 < DELIVERY_REFUSALS && DELIVERY_REFUSALS < DELIVERY_TRIES,

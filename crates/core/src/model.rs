@@ -1,5 +1,5 @@
-//! The store's tables in memory. Tests compare every real store with them, and the simulator uses
-//! them as its store.
+//! A model of the store: its tables in memory. Tests compare every real store with the model, and
+//! the simulator uses the model as its store.
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
@@ -15,7 +15,7 @@ use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, TicketN,
 };
 
-/// Every table, in memory. To be able to roll back a transaction, run the transaction on a clone.
+/// Every table, in memory. To be able to roll back a transaction, run it on a clone of the tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
     /// Items by number.

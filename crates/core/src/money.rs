@@ -1,5 +1,5 @@
-//! Payments: a captured payment pays for its order. If it cannot pay for the order, it gets one
-//! refund.
+//! Payments: a captured payment pays for its order. If the payment cannot pay for the order, the
+//! payment is refunded once.
 //!
 //! - A provider reports a payment in a webhook, or in the answer to a query. Each report takes
 //!   effect once, because one transaction applies the effect and stores the report's id in the
@@ -51,7 +51,7 @@ pub enum CaptureOutcome {
     TooEarly,
     /// Nothing was written. The order had ended, and the pool has too few units to make it active
     /// again, but slots may have these units. The caller must recall the units, and then call
-    /// `capture` again. In the last attempt, it must set `last`.
+    /// `capture` again. In the last attempt, the caller must set `last`.
     UnitsMissing {
         /// The order.
         order: Order,
@@ -161,9 +161,8 @@ fn is_undecided<L: Ledger + ?Sized>(
     if ledger.grant(grant)?.is_none_or(|row| !may_settle(row)) {
         return Ok(false);
     }
-    // Each number belongs to one ticket of its grant. If the number belongs to this ticket, and the
-    // order now exists, the ticket has become an order since the caller's read. Then the provider
-    // must report the payment again.
+    // Each ticket of a grant has its own number. If the order of this ticket now exists, the ticket
+    // became an order after the caller's read. Then the provider must report the payment again.
     Ok(match ledger.ticket_of(grant, n)? {
         None => true,
         Some(found) => found == *id && ledger.order(id)?.is_some(),
@@ -181,8 +180,8 @@ pub fn order_price<L: Ledger + ?Sized>(
 }
 
 /// Returns how many more units the pool needs to make an ended order active again. Returns `None`
-/// if it needs no more, if the slots have too few units, or if the buyer's limit does not allow the
-/// order.
+/// if the pool needs no more units, if the slots have too few units, or if the buyer's limit does
+/// not allow the order.
 fn missing_units<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,

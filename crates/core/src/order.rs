@@ -61,7 +61,7 @@ pub(crate) fn lock_order<L: Ledger + ?Sized>(
 ) -> Result<Option<Order>, L::Error> {
     let Some(seen) = ledger.order(id)? else { return Ok(None) };
     // The grant must be locked before the order. So the first read serves only to find the grant.
-    // The order is read again after the grant is locked.
+    // After the grant is locked, a second read gets the order itself.
     ledger.grant(seen.grant)?;
     ledger.order(id)
 }
@@ -172,9 +172,9 @@ pub enum PayOutcome {
     Done(Order),
     /// The order was already paid by another payment.
     Already(Order),
-    /// The caller must refund the money. Either the order was refunded before, or it had ended and
-    /// cannot become paid. An ended order cannot become paid if the pool has too few units, or if
-    /// the buyer's limit does not allow the order.
+    /// The caller must refund the money. Either the order was refunded before, or the order had
+    /// ended and cannot become paid. An ended order cannot become paid if the pool has too few
+    /// units, or if the buyer's limit does not allow the order.
     Refund(Order),
     /// No such order exists, so the caller must refund the money.
     NotFound,

@@ -3,12 +3,12 @@
 //!
 //! A [`DeliveryQueue`] sends nothing itself. Its driver sends the events, and writes the queue's
 //! decisions to the store. The store has a position for each endpoint. Every event up to that
-//! position was delivered, or has a row with the state of its delivery. If the driver crashes, it
+//! position was delivered, or has a row with the state of its delivery. After a crash, the driver
 //! starts again from the position and these rows. So each event is sent until it is delivered or
 //! dead. Events about one order, item or sale are sent one after another.
 //!
-//! Two facts are not in the store: that an endpoint is down, and that it asked for a pause. So
-//! after a restart, the driver tries the endpoint immediately.
+//! Two facts are not in the store: that an endpoint is down, and that an endpoint asked for a
+//! pause. So after a restart, the driver tries the endpoint immediately.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -48,9 +48,9 @@ pub fn ordering_key(event: &Event) -> String {
 }
 
 /// After a standby became the primary, new events get positions above the position that this
-/// function returns. `last` is the last position in the new primary, which may lack the newest
-/// events of the old primary. No new event may get the position of a lost event, because a client
-/// that reads events may already have read past that position.
+/// function returns. `last` is the last position in the new primary. The new primary may lack the
+/// newest events of the old primary. No new event may get the position of a lost event: a client
+/// may already have read past that position, and would miss the new event.
 #[must_use]
 pub fn last_position_after_failover(last: i64) -> i64 {
     if enforces(Rule::NewPositionsAfterFailover) { last + LOST_POSITIONS_MAX } else { last }
@@ -80,7 +80,8 @@ pub struct DeliveryQueue {
     refused: HashMap<i64, RefusedRun>,
     /// How many times in a row this server could not send each event. A restart resets the counts.
     later: HashMap<i64, u32>,
-    /// The events that are being sent. For each: its key, and whether a failure counts as a try.
+    /// The events that are being sent. For each event: its key, and whether a failed delivery
+    /// counts as a try of the event.
     in_flight: HashMap<i64, (Arc<str>, bool)>,
     /// The new position that the store has not confirmed yet.
     advancing_to: Option<i64>,
@@ -132,7 +133,7 @@ impl DeliveryQueue {
         self.breaker.is_open()
     }
 
-    /// Returns how many known events wait or are being sent.
+    /// Returns how many events of this queue wait or are being sent.
     #[must_use]
     pub fn waiting(&self) -> usize {
         let fresh = self
@@ -208,7 +209,8 @@ impl DeliveryQueue {
             self.probe(now)?
         } else {
             let retries = self.in_flight.keys().filter(|at| self.rows.contains_key(at)).count();
-            // If new events can be sent, retries use at most half of the simultaneous deliveries.
+            // While new events can be sent, at most half of the simultaneous deliveries are
+            // retries.
             let is_due = |row: &PendingRow| row.due_at() <= now;
             let of_rows = |queue: &Self| {
                 queue.rows_ready().find(|row| is_due(row)).map(|row| row.parcel.position)
@@ -234,8 +236,8 @@ impl DeliveryQueue {
                 unreachable!("an event that can be sent must have a row or be a new event")
             }
         };
-        // A try before `next_at` does not count as a try of the event. It only tests whether the
-        // endpoint works again.
+        // A try before `next_at` does not count as a try of the event. Such a try only tests
+        // whether the endpoint works again.
         let counts = self.rows.get(&at).is_none_or(|row| row.parcel.next_at <= now);
         self.in_flight.insert(at, (about, counts));
         Some(at)
@@ -262,9 +264,9 @@ impl DeliveryQueue {
         of_rows.map(|at| at.max(until)).into_iter().chain(fresh).min()
     }
 
-    /// Returns how far the endpoint's position can move. It can pass delivered events, failed
-    /// events, and events that wait behind a failed event. Returns `None` if the position cannot
-    /// move, or if the store has not yet confirmed the previous move.
+    /// Returns how far the endpoint's position can move. The position can pass delivered events,
+    /// failed events, and events that wait behind a failed event. Returns `None` if the position
+    /// cannot move, or if the store has not yet confirmed the previous move.
     ///
     /// After the store has recorded the move, the caller calls [`DeliveryQueue::confirm_advance`].
     /// If the store does not record it, the caller must build a new queue from the store's rows.
@@ -326,8 +328,8 @@ impl DeliveryQueue {
         all.map(|(about, _)| about.clone()).collect()
     }
 
-    /// For each key, returns the first row that is in the store. If an event with this key is being
-    /// sent, returns no row for the key.
+    /// Returns the first row of each key that is in the store. Skips a key if an event with this
+    /// key is being sent.
     fn rows_ready(&self) -> impl Iterator<Item = &PendingRow> {
         let mut seen = self.in_flight_keys();
         let mut is_first = move |row: &PendingRow| {

@@ -11,7 +11,7 @@ use crate::spread::{PartitionChoice, Spread};
 use crate::value::Units;
 
 const _: () =
-    assert!(PARTITIONS_MAX <= u64::BITS, "each partition must have one bit of the registry");
+    assert!(PARTITIONS_MAX <= u64::BITS, "the registry must have one bit for each partition");
 
 /// The registry: the partitions that have units or may get units, as one bit for each partition.
 /// The first try of a request goes to one of these partitions.
@@ -19,7 +19,7 @@ const _: () =
 pub struct AvailablePartitions(u64);
 
 impl AvailablePartitions {
-    /// Returns a registry that lists the first `partitions` partitions. Lists at most
+    /// Returns a registry that lists the first `partitions` partitions, but no more than
     /// [`PARTITIONS_MAX`].
     #[must_use]
     pub fn all(partitions: u32) -> Self {
@@ -112,8 +112,8 @@ pub fn first_try(
 }
 
 /// Returns the partition for a request's second try, after the partition `first` had too few units.
-/// This is the listed partition with the most units, apart from `first`. If even this partition has
-/// too few units, returns `None`. Then the caller parks the request.
+/// This is the listed partition with the most units, apart from `first`. If this partition has too
+/// few units too, returns `None`, and the caller parks the request.
 ///
 /// `seen` returns the unsettled granted units of a partition in the latest snapshot
 /// ([`unsettled`]). If several partitions have the most units, the next one after `first` is

@@ -23,7 +23,7 @@ struct QueueEntry {
     done: bool,
 }
 
-/// A slot's tickets. A ticket is removed after it and all earlier tickets were acknowledged.
+/// A slot's tickets. A ticket is removed when this ticket and all earlier tickets are acknowledged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     entries: VecDeque<QueueEntry>,
@@ -41,8 +41,8 @@ impl Queue {
     }
 
     /// Returns the queued ticket with this number under `grant`, which must be the newest grant.
-    /// The search relies on the fact that these tickets are at the end of the queue, sorted by
-    /// number.
+    /// The tickets of the newest grant are at the end of the queue, sorted by number. The search
+    /// relies on this order.
     pub(crate) fn find(&self, grant: GrantId, n: TicketN) -> Option<&Ticket> {
         let i = self.entries.partition_point(|e| e.ticket.grant != grant || e.ticket.n < n);
         self.entries.get(i).map(|e| &*e.ticket).filter(|t| t.n == n)

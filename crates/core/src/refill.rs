@@ -1,6 +1,6 @@
 //! Decides how many units move from the pool to each slot: equal parts before a sale opens, and
 //! small portions while the sale runs. If two leaders decide at the same time, a slot may get one
-//! portion too many, which does no harm.
+//! portion too many. The extra portion does no harm.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::spread::{Counter, PartitionChoice, Spread};
@@ -53,8 +53,8 @@ pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
 ///
 /// `slots` is the number of slots that share the pool. `on_its_way` is above 0 if the slot has not
 /// applied all rows of its feed. The caller applies the slot's feed first, then reads the slot's
-/// view, and then calls this function. The caller does this for slots without the mark too, because
-/// the mark is only a hint.
+/// view, and then calls this function. The caller does so even if the slot's [`SlotView::mark`] is
+/// not set, because the mark is only a hint.
 #[must_use]
 pub fn next_portion(
     spread: &Spread,
@@ -70,8 +70,8 @@ pub fn next_portion(
     if !spread.uses_sub_domains() || pool == 0 || !fed || (!low && enforces(Rule::RefillWhenLow)) {
         return None;
     }
-    // If the pool has few units left, each slot gets only its part of them, but at least
-    // `threshold` units.
+    // If the pool has few units left, each slot gets its equal part of these units. If that part is
+    // smaller than `threshold`, the slot gets `threshold` units.
     let share = pool.div_ceil(u64::from(slots.max(1))).max(spread.threshold);
     let most = if enforces(Rule::RefillSmall) { spread.refill.min(share) } else { pool };
     let counter = if enforces(Rule::RefillNamesDrained) { drained } else { view.active };

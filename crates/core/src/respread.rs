@@ -3,7 +3,7 @@
 //!
 //! All decisions here follow from the spread in the store and the open grants. So if a leader stops
 //! before the change is complete, the next leader completes it. The decisions affect only speed: a
-//! grant can be closed at any time, because closing it returns its unsettled units and tickets.
+//! grant can be closed at any time, because its unsettled units and tickets are then returned.
 use crate::limits::{PARTITIONS_MAX, SETTLE_BATCH_MAX};
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
@@ -16,8 +16,8 @@ use crate::value::SlotKey;
 pub enum SlotDrainStep {
     /// Stop the slot, so that it issues no more tickets.
     Stop,
-    /// Recall these units to the pool immediately. Then other slots can sell them while this slot's
-    /// tickets are settled.
+    /// Recall these units to the pool immediately, so that other slots can sell the units while
+    /// this slot's tickets are settled.
     Recall(u64),
     /// Wait, because tickets that the slot issued are not settled yet.
     Wait,
@@ -106,7 +106,7 @@ pub struct ShareMove {
 /// - A part is the average number of units in the slots, but at most `initial` if sub-domains are
 ///   in use.
 /// - If a part would be smaller than `least` (the item's limit), no units are moved. With smaller
-///   parts, the server would have to gather units again for the largest request.
+///   parts, the server would have to gather units from several slots for the largest request.
 /// - A slot gives at most the units that it has above the average.
 /// - A slot that is not new gets nothing, so that units do not move back and forth.
 #[must_use]
@@ -168,8 +168,8 @@ pub struct AutoWidth {
 
 impl AutoWidth {
     /// Call this regularly. Returns a larger number of partitions if the item needs more. The
-    /// caller then changes the number and calls [`AutoWidth::confirm`]. Until then, further calls
-    /// may return the larger number again.
+    /// caller then changes the number and calls [`AutoWidth::confirm`]. Until the caller has
+    /// confirmed the change, further calls may return the larger number again.
     ///
     /// `waiting` is the number of tickets that wait to be settled, in the slot that has the most of
     /// them. `free` is the number of units that the item can still sell; `None` for unlimited
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(
             step(&view(0, 6, 0, true), 5, false),
             SlotDrainStep::Wait,
-            "the grant does not count the last ticket, so the drain must wait"
+            "the grant does not count the last ticket yet, so the drain must wait"
         );
         assert_eq!(step(&view(0, 6, 0, true), 6, false), SlotDrainStep::Close);
         assert_eq!(

@@ -105,12 +105,12 @@ pub struct FeedRow {
     pub grant: GrantId,
     /// The row's number in the feed, from 1.
     pub seq: Seq,
-    /// If the row is a credit, the returned ticket. The slot forgets the request of this ticket.
+    /// For a credit: the returned ticket. The slot forgets the request of this ticket.
     pub ticket: Option<TicketId>,
     /// The buyer whose quota changes.
     pub buyer: Option<BuyerId>,
-    /// If the row is a credit, the key of the request that the slot forgets. The key is `None` if
-    /// the store decided the ticket from its id alone. Then the slot finds the request by the
+    /// For a credit: the key of the request that the slot forgets. The key is `None` if the store
+    /// decided the ticket from its id alone. In this case, the slot finds the request by the
     /// ticket's number or token.
     pub key: Option<RequestKey>,
     /// Units that become available.
@@ -135,7 +135,7 @@ pub enum Verdict {
     KeyReused,
     /// The ticket was returned, because the buyer's limit does not allow the order.
     LimitReached,
-    /// The ticket was returned, because it came too late or its grant was closed.
+    /// The ticket was returned, because the ticket came too late, or because its grant was closed.
     Unavailable,
 }
 
@@ -190,8 +190,8 @@ impl Order {
     }
 
     /// How long a payment link to an order works after the order was paid or ended, in
-    /// milliseconds. A person who pays through the link has no buyer's token. During this time,
-    /// that person can still see the result.
+    /// milliseconds. A person who pays through the link has no buyer's token, and can see the
+    /// result only through the link.
     pub const LINK_AFTER_END_MS: i64 = 3_600_000;
 
     /// Returns whether a link to this order works. The link works until the order is paid or ends,

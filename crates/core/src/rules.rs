@@ -99,8 +99,8 @@ rules! {
     /// A node answers "sold out" only if too few units are free. Units of unsettled tickets, and
     /// units on their way to a slot, count as free.
     InFlightIsFree,
-    /// A node answers "sold out" from a snapshot only if it knows every request that holds an order
-    /// in this snapshot.
+    /// A node answers "sold out" from a snapshot only if the node knows every request that holds an
+    /// order in this snapshot.
     WinnersInSnapshot,
     /// A node remembers each order that it returns to a buyer, even if the node's snapshot lacks
     /// the order.
@@ -121,8 +121,8 @@ rules! {
     LastTryEverywhere,
     /// The server shows a sale as paused or ended only after the sale's slots are drained.
     PhaseAfterDrain,
-    /// If a sale is changed during the drain of its slots, the slots are drained again before its
-    /// phase changes. The slots are drained at most three times.
+    /// If a sale is changed during the drain of its slots, the slots are drained again before the
+    /// sale's phase changes. The slots are drained at most three times.
     ShowAsIntended,
     /// The transaction that shows an item as paused or ended also closes the item's grants.
     PhaseClosesGrants,
@@ -137,8 +137,8 @@ rules! {
     FirstCommitWins,
     /// If the ticket's request holds an order, a forced verdict names this order.
     ForcedFindsOrder,
-    /// If a slot gets a new epoch, a request is sent again only if its buyer has not got a ticket
-    /// id.
+    /// After a slot got a new epoch, a request is sent again only if the buyer has not received a
+    /// ticket id.
     AskAgainOnlyWithoutId,
     /// A slot remembers each request, and answers a repeated request with the same ticket.
     SlotRemembers,
@@ -172,7 +172,7 @@ rules! {
     RegistryWaitsForSettled,
     /// A partition leaves the registry only when the pool is empty.
     RegistryWaitsForPool,
-    /// A request whose home partition left the registry goes to another partition.
+    /// If a request's home partition left the registry, the request goes to another partition.
     HomeLeftGoesOn,
     /// If the first partition has too few units, the second try goes to another partition.
     SecondTryElsewhere,
@@ -195,13 +195,13 @@ rules! {
     GatherFromPool,
     /// The missing units of a parked request come from other slots.
     GatherFromOthers,
-    /// A slot that left its item's spread is closed only after its tickets are settled.
+    /// The grant of a slot that left the spread is closed only after its tickets are settled.
     LeaveDrains,
     /// The units of a slot outside the spread are recalled while the slot's tickets settle.
     LeaveRecalls,
-    /// The grant of a slot outside the spread is closed, so that other slots get its units.
+    /// The grant of a slot outside the spread is closed, so that other slots get the grant's units.
     LeaveCloses,
-    /// A slot that joined the spread gets units of other slots if the pool is empty.
+    /// If the pool is empty, a slot that joined the spread gets units from other slots.
     NewSlotGetsShare,
     /// The last try of a parked request also goes to the slots that are leaving the spread.
     LastTryAsksLeaving,
@@ -223,7 +223,7 @@ rules! {
     LatePayHoldsLimit,
     /// A sale opens by itself only when its start is due.
     SaleOpensWhenDue,
-    /// A sale opens by itself only if its start has not been moved since the step was found due.
+    /// A sale opens by itself only if its start was not moved after the opening was found due.
     TimedStepStillNeeded,
     /// A slot may answer "limit reached" or "key reused". A node refuses the request for this
     /// reason only after a later snapshot shows that the request holds no order.
@@ -296,8 +296,8 @@ rules! {
     SettledStays,
     /// If the money of a settled refund comes back to the shop, the refund is not settled any more.
     CameBackUndoes,
-    /// If a refund has changed since the provider was asked, the answer does not settle the refund.
-    /// The server ignores the answer or asks the provider again.
+    /// If a refund has changed since the server asked the provider, the provider's answer does not
+    /// settle the refund. The server ignores the answer or asks the provider again.
     AnswerMayBeOld,
     /// After a refund's money came back, a provider's webhook cannot settle the refund. The webhook
     /// only makes the server query the provider.
@@ -308,17 +308,17 @@ rules! {
     NewestReversalReport,
     /// Of two reports about one reversal with the same time, the report about its end counts.
     ReversalEndWins,
-    /// A failed refund by hand ends only a record of the same amount.
+    /// If a refund by hand fails, this ends only a recorded reversal of the same amount.
     ReturnsHaveAmounts,
-    /// A newer report about a smaller refund by hand makes the record newer.
+    /// A newer report about a smaller refund by hand makes the reversal newer.
     SmallerReturnCounts,
     /// The number of failed requests to a provider for one refund is bounded.
     RefundTriesBounded,
     /// Each request to a provider for a refund has an idempotency key of this refund.
     RefundUnderItsKey,
-    /// After a failover, a node applies its remembered payments again.
+    /// After a failover, a node applies the payments that it remembers again.
     ApplyAgainAfterFailover,
-    /// A node also remembers the payments that the server refunds.
+    /// The payments that a node remembers include the payments that the server refunds.
     RememberRefunding,
     /// If slots may have the units for a late payment, the payment waits until these units are
     /// recalled.
@@ -350,7 +350,7 @@ rules! {
     CloseNamesSession,
     /// A checkout counts as closed only after its provider accepts no more money for it.
     CloseAtProvider,
-    /// A checkout counts as closed only after each capture through it has had its effect.
+    /// A checkout counts as closed only after each payment captured at it has taken effect.
     CaptureBeforeClosed,
     /// Units that come back are kept for the waitlist.
     LineKeepsUnits,
@@ -360,7 +360,7 @@ rules! {
     OnePlace,
     /// The number of entries in a waitlist is bounded.
     LineBounded,
-    /// Nobody can join a waitlist that already has an entry for each unit that may be returned.
+    /// If a waitlist already has an entry for each unit that may be returned, nobody can join it.
     LineWithinReturns,
     /// If a buyer's order from a waitlist expired, or the buyer cancelled the order, the buyer
     /// cannot join that waitlist again.

@@ -1,7 +1,7 @@
 //! Settling resolves each ticket exactly once. A *consumed* ticket becomes an order. If a ticket is
-//! *returned*, its slot gets a credit, unless the ticket's grant is closed. Each ticket's units are
-//! checked against the units of its grant. So even if a slot loses, forgets or repeats tickets, the
-//! server does not sell too many units.
+//! *returned* while its grant is open, its slot gets a credit. Each ticket's units are checked
+//! against the units of its grant. So even if a slot loses, forgets or repeats tickets, the server
+//! does not sell too many units.
 use crate::event::{Attribution, EventType, Subject};
 use crate::event_log;
 use crate::id::{IdKey, TicketId, TicketParts};
@@ -12,7 +12,7 @@ use crate::stock;
 use crate::ticket::Ticket;
 use crate::value::{BuyerId, ItemId, Millis, RequestKey, TicketN};
 
-/// A ticket's verdict. After the commit, it is sent to the node that waits for it.
+/// A ticket's verdict. After the commit, the verdict is sent to the node that waits for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketVerdict {
     /// The ticket's id.
@@ -223,9 +223,9 @@ impl Settlement<'_> {
         })
     }
 
-    /// Records that the ticket is returned. If the grant is open, its slot gets a credit. If the
-    /// grant is closed, there is no credit, because closing the grant has already returned the
-    /// units to the pool.
+    /// Records that the ticket is returned. If the grant is open, the grant's slot gets a credit.
+    /// If the grant is closed, the slot gets no credit, because closing the grant has already
+    /// returned the units to the pool.
     fn return_ticket<L: Ledger + ?Sized>(
         mut self,
         ledger: &mut L,

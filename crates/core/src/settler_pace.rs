@@ -1,8 +1,9 @@
-//! Paces nodes that share a store. Without these pauses, the work of the store for one order would
+//! Paces nodes that share a store. Without the pauses, the store's work for one order would
 //! increase with the number of nodes.
 //!
-//! - Each transaction has a fixed cost. So if several nodes settle tickets, each waits after a
-//!   batch, to gather about as many tickets as a single settler would ([`SettlerPace`]).
+//! - Each transaction has a fixed cost. So if several nodes settle tickets, each node waits after a
+//!   batch. Thus its next batch has about as many tickets as the batch of a single settler
+//!   ([`SettlerPace`]).
 //! - The more nodes there are, the less often each node reads the commits of the others
 //!   ([`refresh_interval`]).
 use std::time::Duration;
@@ -16,8 +17,8 @@ pub const LINGER_MAX: Duration = Duration::from_millis(3);
 pub const LINGER_MIN_BATCH: f64 = 8.0;
 /// The weight of the newest batch in the averages.
 const WEIGHT: f64 = 0.1;
-/// A longer time between two batches enters the averages as this time. So after an idle time, the
-/// averages soon follow the load again.
+/// A longer time between two batches counts only as this time in the averages. So after an idle
+/// time, the averages soon follow the load again.
 const CYCLE_MAX: Duration = Duration::from_millis(20);
 
 /// A batch of a settler.
@@ -43,8 +44,8 @@ impl SettlerPace {
     /// settle tickets, including this node.
     ///
     /// Small batches do not prove that the load is low, because many settlers may divide a high
-    /// load. So the settler measures how many tickets it gets in a second, and assumes that each
-    /// other settler gets as many.
+    /// load. So the settler measures how many tickets it gets per second, and assumes that each
+    /// other settler gets the same number.
     pub fn pause_after_batch(&mut self, batch: Batch, settlers: usize) -> Duration {
         let cycle = batch.cycle.min(CYCLE_MAX).as_secs_f64();
         self.tickets += WEIGHT * (batch.tickets as f64 - self.tickets);
@@ -62,9 +63,9 @@ impl SettlerPace {
 }
 
 /// A refresh of a node reads the items' counts and the other nodes' commits. The pause between two
-/// refreshes is this time, multiplied by the number of live nodes. If the last refresh is already
-/// longer ago than this pause, the next refresh begins immediately. So the pause delays verdicts
-/// only under load.
+/// refreshes is this time, multiplied by the number of live nodes. If the last refresh is longer
+/// ago than this pause, the next refresh begins immediately. So the pause delays verdicts only
+/// under load, when refreshes follow each other closely.
 const REFRESH_INTERVAL_EACH: Duration = Duration::from_millis(5);
 /// The smallest pause between two refreshes.
 pub const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(5);

@@ -2,8 +2,8 @@
 //! reference for every backend. A slot in a node's memory is a [`Slot`] behind a lock.
 //!
 //! A slot's units are in two counters, A and B. A refill's feed row names the drained counter. A
-//! credit always goes to A, because its transaction cannot know which counter is active. This is
-//! safe, because a ticket can use the units of both counters.
+//! credit always goes to A, because the transaction that writes the credit cannot know which
+//! counter is active. The choice of A is safe, because a ticket can use the units of both counters.
 mod counters;
 mod memory;
 
@@ -140,8 +140,8 @@ pub struct SlotView {
     /// The counter that tickets deduct from.
     pub active: Counter,
     /// Whether the slot may need a refill. A ticket sets this mark if the active counter is too low
-    /// before or after the ticket. A refill clears the mark. Units recalled from another slot clear
-    /// the mark too.
+    /// before or after the ticket. A refill clears the mark, and so do units that were recalled
+    /// from another slot.
     pub mark: bool,
     /// How many rows of the grant's feed the slot applied.
     pub applied: Seq,
@@ -229,7 +229,7 @@ impl Slot {
         ApplyOutcome::At(Seq(0))
     }
 
-    /// Issues a ticket. This is one atomic step: either all its changes are made, or none.
+    /// Issues a ticket. This is one atomic step: either all changes are made, or none.
     pub fn ticket(&mut self, request: &TicketRequest) -> TicketAnswer {
         let Some(term) = &mut self.term else {
             if !enforces(Rule::FailClosed) {
@@ -315,7 +315,8 @@ impl Slot {
         term.applied = row.seq;
         let counter = if enforces(Rule::RowNamesCounter) { row.counter } else { term.units.active };
         term.units.add(counter, row.units);
-        // The mark is cleared even if a counter is still low, because a later ticket sets it again.
+        // The mark is cleared even if a counter is still low, because a later ticket sets the mark
+        // again.
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled) && row.units > 0;
         term.units.mark &= !brings;
         if let Some(buyer) = &row.buyer {

@@ -1,5 +1,5 @@
-//! Decides whether a slot has lost its memory, so that its grant must be closed. A node that
-//! decides from old readings does no harm: it can close only the grant that it has read.
+//! Decides whether a slot has lost its memory, so that its grant must be closed. A decision from
+//! old readings does no harm, because a node can close only the grant that the node has read.
 use crate::rows::{CloseCause, Grant};
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
@@ -8,7 +8,7 @@ use crate::value::Seq;
 /// Returns the reason to close the grant `before`, if the slot's answer proves that the slot lost
 /// its memory.
 ///
-/// Read `before` first, then the slot, and `feed_len` last. `slot` is `None` if the slot answered
+/// Read in this sequence: `before`, the slot, `feed_len`. `slot` is `None` if the slot answered
 /// that it has no epoch. Do not call this function if the slot did not answer.
 #[must_use]
 pub fn loss_cause(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<CloseCause> {

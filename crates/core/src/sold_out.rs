@@ -10,7 +10,7 @@ pub struct FreeUnits {
     /// The pool plus the unsettled units of all open grants: Σ (granted − settled). `None` for
     /// unlimited stock.
     pub free: Option<u64>,
-    /// Units of reserved orders. They may be returned, because these orders are not paid yet.
+    /// Units of reserved orders. These units may be returned, because the orders are not paid yet.
     pub reserved: u64,
 }
 
@@ -27,9 +27,9 @@ impl FreeUnits {
     /// Returns the refusal of a request for this many units, if too few units are free in this
     /// snapshot. Otherwise, returns `None`.
     ///
-    /// The caller must first read this snapshot, and then check that the request holds no order. In
-    /// this sequence, the caller knows every request whose order the snapshot counts, and refuses
-    /// none of these requests.
+    /// The caller must first read this snapshot, and then check that the request holds no order.
+    /// With this sequence, the caller knows every request whose order the snapshot counts. So the
+    /// caller refuses none of these requests.
     #[must_use]
     pub fn refuses(&self, units: Units) -> Option<SoldOut> {
         let available = self.free?;
@@ -44,7 +44,7 @@ impl FreeUnits {
     }
 
     /// Returns the counts of a snapshot. `in_slots` are the unsettled units of all open grants.
-    /// `in_flight` are those of the unsettled units that are in tickets or on their way to a slot.
+    /// `in_flight` are the part of these units that are in tickets or on their way to a slot.
     #[must_use]
     pub fn from_parts(pool: u64, in_slots: u64, in_flight: u64, reserved: u64) -> Self {
         let hidden = if enforces(Rule::InFlightIsFree) { 0 } else { in_flight };

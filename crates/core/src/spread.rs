@@ -20,7 +20,7 @@ pub struct Spread {
     /// How many independent slots the item has: 1 to [`PARTITIONS_MAX`]. If the slots are in the
     /// memory of nodes, this number is not used, because each node has one slot.
     pub partitions: u32,
-    /// Whether the server chooses the number of partitions, and raises it under load
+    /// Whether the server chooses the number of partitions, and raises this number under load
     /// ([`crate::respread::AutoWidth`]).
     pub auto: bool,
     /// How a request finds its home partition.
@@ -53,7 +53,7 @@ pub enum SpreadFault {
     /// The spread has no partition, or more than [`PARTITIONS_MAX`].
     #[error("partitions must be 1 to {PARTITIONS_MAX}")]
     Partitions,
-    /// Of `initial`, `threshold` and `refill`, some are 0 and the others are not.
+    /// At least one of `initial`, `threshold` and `refill` is 0, and at least one is not 0.
     #[error("initial, threshold and refill must all be 0 or all be above 0")]
     HalfInUse,
     /// `threshold` is above `initial`, so a new slot would need a refill immediately.

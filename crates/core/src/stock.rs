@@ -12,8 +12,8 @@ use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN}
 /// The caller then sends the grant and its units to the slot with `init`.
 ///
 /// Returns `None` if the item does not exist, or if its sale is neither announced nor open. Also
-/// returns `None` if a grant with this id was opened before and is now closed. This happens if the
-/// caller repeats a transaction whose outcome it does not know.
+/// returns `None` if a grant with this id was opened before and is now closed. Such a grant can
+/// exist if the caller repeats a transaction whose outcome the caller does not know.
 pub fn open<L: Ledger + ?Sized>(
     ledger: &mut L,
     slot: SlotKey,
@@ -110,9 +110,9 @@ pub fn close<L: Ledger + ?Sized>(
 }
 
 /// Closes every open grant of an item, in the transaction that shows the item as paused or ended.
-/// Returns the number of closed grants. This is necessary because a slot may issue further tickets.
-/// The slot can miss the call that stops it, or a delayed call can resume it. Tickets under a
-/// closed grant are returned, so the item sells nothing.
+/// Returns the number of closed grants. The grants must be closed because a slot may issue further
+/// tickets: the slot can miss the call that stops it, or a delayed call can resume it. Tickets
+/// under a closed grant are returned, so the item sells nothing.
 pub fn close_item_grants<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: ItemId,

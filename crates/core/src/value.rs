@@ -58,8 +58,8 @@ number!(
     TicketN(u64)
 );
 number!(
-    /// 48 random bits that identify a ticket. A node creates them before it sends the request to a
-    /// slot.
+    /// 48 random bits that identify a ticket. A node creates the token before it sends the request
+    /// to a slot.
     Token(u64)
 );
 number!(
@@ -67,7 +67,7 @@ number!(
     RecallId(u64)
 );
 number!(
-    /// The number by which tickets name a node of the cluster.
+    /// The number of a node of the cluster. Tickets name the node by this number.
     NodeId(u32)
 );
 

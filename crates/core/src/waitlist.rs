@@ -1,7 +1,7 @@
 //! The waitlist of an item whose units are all held or paid. If units are returned, the buyers on
 //! the waitlist get them before other buyers.
 //!
-//! For each waiting entry, the pool keeps one unit, as long as it has units
+//! For each waiting entry, the pool keeps one unit, as long as the pool has units
 //! ([`Item::kept_for_waitlist`]). Slots get only the other units of the pool. The oldest entry gets
 //! a kept unit: the entry becomes an order with a short payment window. Each order belongs to a
 //! grant. For orders from the waitlist, this is the waitlist's own grant, which no slot has and
@@ -40,7 +40,8 @@ pub enum JoinOutcome {
     LimitReached,
     /// The buyer's request key already holds an order of another item, or of more than one unit.
     KeyReused,
-    /// The waitlist is full, or it already has an entry for each unit that may be returned.
+    /// The waitlist has no room for more entries, or already has an entry for each unit that may be
+    /// returned.
     Full,
     /// The sale is not announced or open.
     NotOnSale,
@@ -170,8 +171,8 @@ pub fn join<L: Ledger + ?Sized>(
     Ok(JoinOutcome::Done(entry))
 }
 
-/// Returns the buyer's order from this waitlist, if the order expired or the buyer cancelled it.
-/// The caller has locked the waitlist, so its orders cannot change during this transaction.
+/// Returns the buyer's order from this waitlist, if the order expired or was cancelled by the
+/// buyer. The caller has locked the waitlist, so its orders cannot change during this transaction.
 fn unpaid_order_of<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: Option<&Grant>,
@@ -297,7 +298,7 @@ fn serve_first<L: Ledger + ?Sized>(
 }
 
 /// If the sale has ended, ends at most `at_most` entries of its waitlist, oldest first, because no
-/// entry can become an order any more. If the call is repeated, it continues with the next entries.
+/// entry can become an order any more. A repeated call continues with the next entries.
 pub fn end_with_sale<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
@@ -383,7 +384,7 @@ fn record_unserved<L: Ledger + ?Sized>(
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };
     let by = match (entry.state, verdict) {
         (WaitlistState::Left, _) => Attribution::BUYER.clone(),
-        // The buyer did not leave. So the sale has ended, and `end_with_sale` ended the entry.
+        // The buyer did not leave, so `end_with_sale` ended the entry because the sale has ended.
         (_, Verdict::Unavailable) => Attribution::from_engine(WAITLIST_ENDED),
         _ => Attribution::ENGINE.clone(),
     };

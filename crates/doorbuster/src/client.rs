@@ -20,8 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// The largest response body that this client reads, in bytes. A page of 200 sales fits if no sale
-/// is larger than a request's body. Later changes can make a sale larger than that, so the command
-/// `status` reads smaller pages.
+/// is larger than the largest body of a request. Later changes can make a sale larger than such a
+/// body, so the command `status` reads smaller pages.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const _: () = assert!(200 * doorbuster_api::limits::ADMIN_BODY_BYTES_MAX < ANSWER_BYTES_MAX);
 
@@ -62,7 +62,7 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
 pub enum ClientError {
     /// The server refused the request.
     Problem(problem::Problem),
-    /// No valid answer arrived. It is possible that the server executed the request.
+    /// No valid answer arrived, but the server may have executed the request.
     Transport(anyhow::Error),
     /// The path cannot be written in a URL. No request was sent.
     Path(InvalidPart),
@@ -109,7 +109,7 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Returns true if the request failed, but the server may have executed it.
+/// Returns true if the request failed, but the server may have executed the request.
 pub fn may_have_been_done(result: &ApiResult) -> bool {
     match result {
         Ok(_) | Err(ClientError::Path(_) | ClientError::NotSent(_)) => false,
@@ -153,8 +153,8 @@ impl Client {
         Ok(Self { json: server.json, ..Self::with(server.url.parse()?, key)? })
     }
 
-    /// Creates a client for this server, with this key. Error texts contain the address, so it must
-    /// not contain a password.
+    /// Creates a client for this server, with this key. Error texts contain the address, so the
+    /// address must not contain a password.
     pub fn with(url: Url, key: String) -> Result<Self, Failure> {
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
             return Err(Failure::Settings(format!(
@@ -268,8 +268,8 @@ impl Client {
         self.send(request.body(body)).await
     }
 
-    /// Prints the result: with `--json`, the server's JSON, and otherwise the text that `human`
-    /// makes from it.
+    /// Prints the result. With `--json`, prints the server's JSON. Without `--json`, prints the
+    /// text that `human` makes from the result.
     pub fn print_result<T: DeserializeOwned>(
         &self,
         result: ApiResult,

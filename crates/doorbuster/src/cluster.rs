@@ -47,7 +47,7 @@ fn up(args: &UpArgs) -> Outcome {
         if !is_installation(dir)? {
             return Err(Failure::Refused(error.to_string()));
         }
-        // A partly started installation is useless, so the command stops it.
+        // A partly started installation is useless, so the command stops the started part.
         let stopped = cluster::shut_down(dir).map(drop);
         let logs = dir.join("log").display().to_string();
         let stop_error =

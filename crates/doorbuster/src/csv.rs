@@ -133,8 +133,8 @@ struct PartialFile {
 
 impl PartialFile {
     /// Creates the partial file in the directory of the target. If the target exists, the partial
-    /// file gets the target's mode. Otherwise only the owner can read the partial file, because it
-    /// can contain personal data.
+    /// file gets the target's mode. If there is no target, only the owner can read the partial
+    /// file, because the export can contain personal data.
     fn create(file: &FilePath) -> anyhow::Result<Self> {
         let target = follow_link(file);
         let mut name = target.file_name().context("--output has no file name")?.to_owned();

@@ -62,8 +62,8 @@ fn compare(args: &LabRunArgs) -> Outcome {
     signals::set_on_signal(Arc::clone(&options.stop))?;
     let incident_follows = args.out.is_some() && options.strategies.contains(&INCIDENT_OF);
     let report = lab_run::run(&options, progress(!args.json, incident_follows))?;
-    // The result is printed first, so that it is visible even if the incident cannot be reproduced
-    // or the files cannot be written.
+    // The result is printed first, so that the result is visible even if a later step fails: the
+    // reproduction of the incident, or the writing of the files.
     print::report(args.json, &report, || text::run(&report))?;
     if let Some(dir) = &args.out {
         let bar = progress_bar(!args.json && incident_follows);
@@ -78,7 +78,8 @@ fn compare(args: &LabRunArgs) -> Outcome {
     Ok(CommandResult::new(report.agrees()))
 }
 
-/// Prepares the directory for the report. If this fails, the command must fail before the long run.
+/// Prepares the directory for the report. If the directory cannot be prepared, the command must
+/// fail before it starts the long run.
 fn prepare_out(dir: Option<&Path>) -> Result<(), Failure> {
     dir.map_or(Ok(()), report::prepare)
         .map_err(|error| Failure::Settings(format!("--out: {error:#}")))

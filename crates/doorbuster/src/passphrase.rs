@@ -81,7 +81,7 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
         )));
     }
     eprint!("{question}");
-    // An error of the flush is ignored, because the read below then fails too.
+    // An error of the flush is ignored: if the terminal does not work, the read below fails too.
     let _ = io::stderr().flush();
     let failed = |error: io::Error| Failure::Refused(format!("cannot read the terminal: {error}"));
     let shown = tcgetattr(&input).map_err(|error| failed(error.into()))?;

@@ -1,8 +1,9 @@
 //! Remembers which buyers have reached the limit of an item.
 //!
 //! A slot knows only the units that a buyer got under the slot's current grant. So a buyer at the
-//! limit could get a ticket from another slot, or after a new grant. The store would then refuse
-//! this ticket. With this memory, the node refuses the request, and no slot gives a ticket.
+//! limit could get a ticket from another slot, or from the same slot after a new grant. The store
+//! would then refuse this ticket. With this memory, the node refuses the request before a slot
+//! gives a ticket.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -30,7 +31,7 @@ impl BuyersAtLimit {
         self.count.store(counts.buyers(), Ordering::Release);
     }
 
-    /// Returns the buyer's units if `units` more units would exceed the limit
+    /// Returns the number of units that the buyer has if `units` more units would exceed the limit
     /// ([`LimitCounts::refuses`]). `as_of` is the time of the node's snapshot of the store. Counts
     /// that were read after this time are not used.
     pub fn refuses(

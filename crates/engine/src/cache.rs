@@ -1,8 +1,9 @@
 //! Limits how often a node reads the store for ids that the node does not know.
 //!
 //! A node's catalogue has all sales, except a sale that another node has just created. An unknown
-//! id belongs to such a sale or to none. Only a read of the store can tell which. While Redis is
-//! reachable and reads are quick, only one node of a cluster at a time makes this read.
+//! id belongs either to such a new sale or to no sale. Only a read of the store can tell which of
+//! these is true. While Redis is reachable and reads are quick, only one node of a cluster at a
+//! time makes this read.
 //!
 //! If the read finds no change, a marker records this result for a short time, on the node and in
 //! the shared Redis. All unknown ids share one marker, so random ids cost no memory and no further
@@ -12,9 +13,10 @@
 //! other nodes. `docs/caching.md` describes all caches.
 //!
 //! This part of a node owns the connection to the shared Redis, and the time of the last read for
-//! an unknown id. It calls the store and the shared Redis. The reader of the catalogue calls this
-//! part for requests with unknown ids, and when the reader reads all sales. For an unknown id, this
-//! part calls back the reader's `refresh`. Other parts use only the connection to the shared Redis.
+//! an unknown id. It calls the store and the shared Redis. The catalogue's reader calls this part
+//! in two cases: for requests with unknown ids, and when it reads all sales. For an unknown id,
+//! this part calls back the reader's `refresh`. All other parts of the node use this part only for
+//! its connection to the shared Redis.
 mod copy;
 mod state;
 
@@ -32,8 +34,8 @@ use crate::node::Node;
 /// How long a marker stays valid, on a node and in the shared Redis. A marker says that the store
 /// has nothing new. During this time, nodes do not read the store for unknown ids.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// If a read takes the time `t`, the next read starts at least `t` times this factor after the
-/// start of the first read. So a slow store gets fewer reads.
+/// The minimum time between the starts of two reads is this factor times the duration of the first
+/// of them. So a slow store gets fewer reads.
 const READ_INTERVAL_FACTOR: u32 = 10;
 /// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
@@ -45,7 +47,7 @@ const NAME: &str = "catalogue";
 /// What a node finds in the shared Redis when it looks there for the result of another node's read.
 enum CopyLookup<T> {
     This(T),
-    /// Another node left a result that this node cannot use, so it is useless to wait longer.
+    /// Another node left a result that this node cannot use. To wait longer would be useless.
     Other,
     Missing,
 }
@@ -82,8 +84,8 @@ impl Cache {
         }
     }
 
-    /// Calls `refresh`, unless another node has just found that the store has nothing new. If Redis
-    /// or the store is unreachable, this node continues to use its present catalogue.
+    /// Calls `refresh`. Does not call it if another node has just found that the store has nothing
+    /// new. If Redis or the store is unreachable, this node continues to use its present catalogue.
     async fn check_for_changes<R: Future<Output = Result<(), EngineError>>>(
         &self,
         node: &Node,
@@ -147,8 +149,8 @@ async fn read(node: &Node) -> Result<CatalogueRows, StoreError> {
 enum ReadTurn<T> {
     /// Another node has read the store. This is its result.
     FromPeer(T),
-    /// This node must read the store. With the lock, it also leaves the result for the other nodes.
-    /// Without the lock, it reads only for itself.
+    /// This node must read the store. If it has the lock, it leaves the result for the other nodes.
+    /// If it has no lock, it reads only for itself.
     ReadStore(Option<LockGuard>),
 }
 

@@ -1,5 +1,5 @@
-//! All sales and items in a node's memory. A reader needs one atomic load and no lock. A change
-//! makes a changed copy of the catalogue, and replaces the catalogue with the copy.
+//! All sales and items in a node's memory. A reader needs one atomic load and no lock. Each change
+//! is made in a copy of the catalogue, and this copy then replaces the catalogue.
 mod item;
 mod leaving;
 mod removed;
@@ -32,7 +32,7 @@ const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 /// for the current version and this many versions before it get the cached status.
 const VERSIONS_SHARED: u64 = 4;
 
-/// A sale's state that stays when the sale's row changes.
+/// The part of a sale's state that this node keeps when the sale's row changes.
 #[derive(Debug, Default)]
 pub struct SaleRuntime {
     /// True while a node pauses or closes the sale and waits for tickets in flight. Buyers then get
@@ -78,8 +78,8 @@ pub struct SaleState {
     checkout_limits: LimitRules,
     /// The sale's items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
-    /// The number from which the version of the cached status is made. It changes with every change
-    /// of the row, and clients cannot guess it in advance.
+    /// The number from which the version of the cached status is made. The number changes with
+    /// every change of the row, and clients cannot guess it in advance.
     pub state_version: u64,
     /// The state that stays when the row changes.
     pub runtime: Arc<SaleRuntime>,
@@ -101,8 +101,8 @@ impl SaleState {
         version(self.state_version)
     }
 
-    /// Returns whether `requested` is the current version of the status, or the version that
-    /// belongs to one of the last few states of the row.
+    /// Returns whether `requested` is the status's current version, or a version of one of the
+    /// row's last few states.
     #[must_use]
     pub fn had_version(&self, requested: &str, key: &IdKey) -> bool {
         let earlier =
@@ -135,8 +135,8 @@ impl SaleState {
             && self.row.closed_at.is_none_or(|at| at.plus(REMEMBERED_AFTER_END_MS) <= now)
     }
 
-    /// Returns whether the sale's slots have open grants: from the scheduling of the sale to its
-    /// close, except during a pause.
+    /// Returns whether the sale's slots have open grants. The slots have grants from the scheduling
+    /// of the sale to its close, except during a pause.
     #[must_use]
     pub fn has_open_slots(&self) -> bool {
         matches!(self.row.phase, Phase::Scheduled | Phase::Open)
@@ -146,7 +146,7 @@ impl SaleState {
 /// The number of digits in the version of a status.
 const VERSION_DIGITS: usize = 13;
 
-/// Returns the number from which the version of a sale's status is made. It depends on the
+/// Returns the number from which the version of a sale's status is made. The number depends on the
 /// deployment's secret, so clients cannot guess it in advance.
 fn state_version(key: &IdKey, id: &str, row: u64, phase: Phase) -> u64 {
     key.request_hash(id, &format!("{row} {}", phase.as_str())).low_64_bits()

@@ -3,8 +3,8 @@
 //! [`CatalogueReader`] owns no state: the catalogue and the time of its last read belong to the
 //! [`Node`]. The reader calls the store, the cache and the catalogue of the node. It puts changed
 //! rows into the catalogue with the functions of `sale_rows`. If another node closed or deleted a
-//! sale, the reader also calls the slots and `retire_slots` of stock control, which delete the data
-//! of the sale's slots.
+//! sale, the reader also calls the slots, and `retire_slots` of stock control. These calls delete
+//! the data of the sale's slots.
 //!
 //! The reader is called in three cases:
 //! - A notification from the store wakes the reader's job, which then calls the reader.
@@ -89,7 +89,8 @@ impl CatalogueReader {
     /// # Errors
     ///
     /// If the store is unreachable, or if one of the items belongs to no known sale. The second
-    /// case is an error, because callers would otherwise silently omit rows about the unknown item.
+    /// case is an error, because callers would silently omit rows about the unknown item without an
+    /// error.
     pub async fn find_items(&self, ids: &[ItemId]) -> Result<Vec<Arc<ItemState>>, EngineError> {
         let known = |id: &ItemId| self.node.catalogue().item_by_id(*id).cloned();
         if let Some(items) = ids.iter().map(known).collect::<Option<Vec<_>>>() {
@@ -119,16 +120,16 @@ pub(crate) async fn run(reader: Arc<CatalogueReader>) {
     }
 }
 
-/// Loads the changes since the version `since`. Returns the version up to which the catalogue is
-/// now complete, or `None` if a changed sale was skipped.
+/// Loads the changes since the version `since`. If no changed sale was skipped, returns the version
+/// up to which the catalogue is now complete. If one was skipped, returns `None`.
 async fn reload(
     node: &Node,
     slots: &Slots,
     since: Option<&str>,
 ) -> Result<Option<String>, EngineError> {
     node.meter().catalogue_checks.add_one();
-    // This copy is from before the read of the store. A later comparison with it shows which sales
-    // another task changed during the read.
+    // This copy is made before the read of the store. After the read, a comparison with this copy
+    // shows which sales another task changed meanwhile.
     let known = node.catalogue().clone();
     let version = node.store().catalogue_version().await?;
     if since == Some(version.as_str()) {
@@ -162,8 +163,9 @@ async fn reload(
     Ok(has_all.then_some(version))
 }
 
-/// Loads one changed sale. Returns whether the catalogue then has the newest row of this sale.
-/// Skips the sale if this node is changing it: the end of that change triggers another reload.
+/// Loads one changed sale. Returns whether the catalogue has the newest row of this sale after the
+/// call. Skips the sale if this node is changing it: the end of that change triggers another
+/// reload.
 async fn reload_one(
     node: &Node,
     slots: &Slots,
@@ -205,8 +207,8 @@ async fn reload_one(
             }
         }
     }
-    // The block above releases the sale's lock, because this call may wake the job that follows
-    // another node's drain, and that job takes the lock.
+    // The block above has released the sale's lock before this call. The call may wake the job that
+    // follows another node's drain, and that job takes the lock.
     follow_step(node, slots, &id).await?;
     Ok(true)
 }

@@ -36,8 +36,8 @@ pub(crate) use queue_selection::select_queues;
 
 const OUTAGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Starts every job of this node's roles. Jobs for the leader are started on every node with the
-/// role `control`, but pause while another node leads.
+/// Starts every job of this node's roles. The leader's jobs start on every node with the role
+/// `control`. On a node that does not lead, they pause.
 pub(crate) fn start(
     jobs: &Jobs,
     roles: Roles,

@@ -50,9 +50,9 @@ impl DatabaseState {
         *self.replication.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
-    /// Returns how many orders the last check found missing in the database, although a node had
-    /// confirmed them to buyers. Once a sale was resumed after the failover, its orders no longer
-    /// count. `None` if the store is embedded or was not checked yet.
+    /// Returns the number of lost orders: a node had confirmed them to buyers, but the last check
+    /// did not find them in the database. Once a sale was resumed after the failover, its orders no
+    /// longer count. `None` if the store is embedded or was not checked yet.
     pub fn lost_orders(&self) -> Option<u64> {
         *self.lost_orders.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! An edge is a process without a store, in front of the nodes. The edge has a copy of the nodes'
+//! An edge is a process in front of the nodes. It has no store. The edge has a copy of the nodes'
 //! memory, and uses this copy to refuse requests that cannot succeed. It passes all other requests
 //! to nodes with the role `api`. `doorbuster_core::edge` has the rules of an edge.
 //!
@@ -186,8 +186,8 @@ impl EdgeNode {
         });
     }
 
-    /// Records that the edge read this head. Before the call, the edge's copy must already have
-    /// everything in the feed up to this head.
+    /// Records that the edge read this head. Before the call, the edge must have put everything in
+    /// the feed up to this head into its copy.
     fn use_head(&self, head: FeedHead) {
         let now = self.own_time();
         self.freshness.rcu(|known| {

@@ -38,7 +38,7 @@ pub enum EngineError {
     /// Tickets in flight did not settle in time.
     #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
     Drain,
-    /// A payment message came too early: its payment is not recorded yet, or its order is not
+    /// A payment message came too early: the payment is not recorded yet, or the order is not
     /// decided yet.
     #[error("the message's payment is not recorded yet, or its order is not decided yet")]
     TooEarly,

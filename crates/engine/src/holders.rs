@@ -1,6 +1,6 @@
-//! The hashes of the requests that hold an order, in a node's memory. The published counts of
-//! running and recently ended sales include orders. The set has the request of each of these
-//! orders.
+//! The hashes of the requests that hold an order, in a node's memory. A sale's published counts
+//! include its orders. For running and recently ended sales, the set has the request of each of
+//! these orders.
 mod journal;
 mod queued_requests;
 mod retry_limiter;
@@ -20,33 +20,35 @@ use retry_limiter::RetryLimiter;
 /// The maximum number of requests in one node's set. A full set accepts no more requests. From then
 /// on, the node must ask the store about each request that is not in the set.
 pub const HOLDERS_MAX: usize = 16_000_000;
-/// If the set was full, a node asks the store about a request that is not in the set. This is the
-/// maximum number of such lookups at the same time. Clients of further requests must retry.
+/// If the set was full, a node asks the store about each request that is not in the set. This
+/// constant is the maximum number of such lookups at the same time. Clients of further requests
+/// must retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
-/// When a slot refuses a request, the store must confirm the refusal. This is the maximum number of
-/// confirmations at the same time. Further refusals wait.
+/// When a slot refuses a request, the store must confirm the refusal. This constant is the maximum
+/// number of confirmations at the same time. Further refusals wait.
 const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 
 type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 
 /// The set of requests that hold an order. It has only a half of each request's hash, so two
-/// requests may have the same entry. This does no harm, because the store confirms each match.
+/// requests may have the same entry. Such a collision does no harm, because the store confirms each
+/// match.
 #[derive(Debug)]
 pub struct RequestsWithOrders {
     shards: Vec<Shard>,
     count: AtomicUsize,
-    /// Whether the set may lack requests. It may lack some during a rebuild, or after a request
+    /// Whether the set may lack requests. It may lack requests during a rebuild, or after a request
     /// arrived while the set was full.
     full: AtomicBool,
     lookups: Semaphore,
     confirmations: Semaphore,
     /// Limits the reads of orders for requests that clients repeat.
     pub retry_limiter: RetryLimiter,
-    /// Limits the reads of the store for waitlists. It is separate, so that buyers in a waitlist do
-    /// not delay buyers who have an order.
+    /// Limits the reads of the store for waitlists. Waitlists have their own limiter, so that
+    /// buyers in a waitlist do not delay buyers who have an order.
     pub(crate) waitlist_limiter: RetryLimiter,
-    /// Limits the requests of each buyer about one order. Different buyers do not wait for each
+    /// Limits each buyer's requests about single orders. Different buyers do not wait for each
     /// other.
     pub order_limiter: RetryLimiter,
     pub(crate) queued_requests: QueuedRequests,
@@ -86,7 +88,8 @@ impl RequestsWithOrders {
         let mut shard = self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner);
         if shard.insert(hash_half) {
             self.count.fetch_add(1, Ordering::Relaxed);
-            // The shard is still locked here. [`RequestsWithOrders::begin_journal`] relies on this.
+            // The shard is still locked here. [`RequestsWithOrders::begin_journal`] relies on this
+            // lock.
             self.journal.record(hash_half);
         }
     }
@@ -105,8 +108,8 @@ impl RequestsWithOrders {
         self.holds(request) || self.is_full()
     }
 
-    /// Returns whether a request that is not in the set may still hold an order. This is so after
-    /// the set was full, and during a rebuild.
+    /// Returns whether a request that is not in the set may nevertheless hold an order. The result
+    /// is true after the set was full, and during a rebuild.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)

@@ -50,10 +50,10 @@ impl ItemGauge {
         self.show(&counts);
     }
 
-    /// Publishes counts that were read from the store, unless a commit has published counts during
-    /// the read. Before the read, the caller must call [`ItemGauge::published`]. It passes the
-    /// result as `published`. Returns `false` if it published nothing. The caller must then read
-    /// the counts again.
+    /// Publishes counts that were read from the store. If a commit has published counts during this
+    /// read, publishes nothing and returns `false`. The caller must then read the counts again.
+    /// Before the read, the caller must call [`ItemGauge::published`], and pass its result as
+    /// `published`.
     #[must_use]
     pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,8 +84,8 @@ impl ItemGauge {
     }
 
     /// Records that a request for this many units is about to wait for [`ItemGauge::progress`].
-    /// After this call, the request must read the counts again, because they may have changed
-    /// before the call.
+    /// After this call, the request must read the counts again. A change of the counts before this
+    /// call does not wake the request.
     pub fn note_parked(&self, units: u32) {
         self.parked.fetch_max(units, Ordering::SeqCst);
     }
@@ -105,7 +105,7 @@ impl ItemGauge {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns how many units slots may get from the pool: all except the units kept for the
+    /// Returns how many units of the pool slots may get: all units except those kept for the
     /// waitlist.
     #[must_use]
     pub fn open_pool(&self) -> u64 {
@@ -114,7 +114,7 @@ impl ItemGauge {
     }
 
     /// Wakes the item's parked requests. Called after units were given to a slot, and when some of
-    /// the requests can be refused.
+    /// the parked requests can be refused.
     pub fn wake_parked(&self) {
         self.parked.store(0, Ordering::SeqCst);
         self.progress.notify_waiters();

@@ -1,6 +1,6 @@
-//! The engine decides which requests get units. It has the purchases, the settler, the orders, the
-//! waitlists and the changes of sales. It also has the sales in memory, and the jobs that keep the
-//! slots and the store consistent.
+//! The engine decides which requests get units. It contains the purchases, the settler, the orders,
+//! the waitlists and the changes of sales. It also contains the copy of the sales in memory, and
+//! the jobs that keep the slots and the store consistent.
 
 pub mod api_conversion;
 pub mod blocks;

@@ -9,9 +9,9 @@ pub const BATCH_BOUNDS: [usize; 6] = [1, 4, 16, 64, 256, 500];
 /// Counters of the engine.
 #[derive(Debug, Default)]
 pub struct EngineMeter {
-    /// The number of settled batches by size. Entry `i` counts the batches that have at most
-    /// [`BATCH_BOUNDS`]`[i]` tickets and are larger than the previous bound. The last entry also
-    /// counts larger batches.
+    /// The number of settled batches by size. Entry `i` counts the batches with at most
+    /// [`BATCH_BOUNDS`]`[i]` tickets, but more tickets than the previous bound. The last entry also
+    /// counts all larger batches.
     pub batches: [Counter; BATCH_BOUNDS.len()],
     /// Settled tickets.
     pub tickets: Counter,
@@ -43,7 +43,7 @@ pub struct EngineMeter {
     pub reloads: Counter,
     /// How often this node asked the store for changes of the catalogue.
     pub catalogue_checks: Counter,
-    /// How often this node read all sales again because some had changed.
+    /// How often this node read all sales again because some sales had changed.
     pub read_all: Counter,
     /// Sale views rendered for readers.
     pub view_renders: Counter,

@@ -44,8 +44,8 @@ pub use node_count::NodeCount;
 pub(crate) use refusals::Refusals;
 pub use this_node::{NodeDescription, ThisNode};
 
-/// Some work is done by only one node. If this node could not read the store for this long, in
-/// milliseconds, it leaves such work to another node.
+/// Some work is done by one node for all nodes. If this node could not read the store for this
+/// long, in milliseconds, it leaves such work to another node.
 const CUT_OFF_AFTER_MS: i64 = 5_000;
 /// The pause between two checks of the age of a node's memory.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -181,10 +181,10 @@ impl Node {
         doorbuster_steps::memory::is_recent(self.memory_age_ms())
     }
 
-    /// Returns whether this node has not read the store for so long that another node should take
-    /// over its shared work. The time limit is longer than that of [`Self::is_memory_recent`],
-    /// because it is expensive to move the work to another node. For example, each new writer of
-    /// the edge feed must first write all requests.
+    /// Returns whether this node's last read of the store is so old that another node should do the
+    /// work that it does for all nodes. The time limit is longer than that of
+    /// [`Self::is_memory_recent`], because it is expensive to move the work to another node. For
+    /// example, each new writer of the edge feed must first write all requests.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.memory_age_ms() > CUT_OFF_AFTER_MS
     }
@@ -204,7 +204,7 @@ impl Node {
         i64::try_from(millis.saturating_add(part)).unwrap_or(i64::MAX)
     }
 
-    /// Returns the time up to which this node's memory has every commit, by the store's clock.
+    /// Returns a time of the store's clock. This node's memory has every commit up to this time.
     pub(crate) fn memory_as_of(&self) -> Millis {
         let age = self.store.staleness().as_millis();
         self.now().plus(-i64::try_from(age).unwrap_or(i64::MAX).saturating_add(1))
@@ -238,8 +238,8 @@ impl Node {
         self.this_node.layout
     }
 
-    /// Returns whether this node watches the slots that serve its requests. Slots that all nodes
-    /// reach are watched only by the leader.
+    /// Returns whether this node watches the slots that serve its requests. If all nodes reach the
+    /// slots, only the leader watches them.
     pub(crate) fn watches_slots(&self) -> bool {
         self.layout().is_node_local() || self.control().leads()
     }
@@ -308,9 +308,9 @@ impl Node {
         }
     }
 
-    /// Returns the buyer of a ticket that this node issued and that has no verdict yet. A client
-    /// can make up an id that contains the token of another buyer's ticket. So this function
-    /// verifies that the id was made for the ticket's buyer.
+    /// Returns the buyer of a ticket. The ticket must come from this node and have no verdict yet.
+    /// A client can make up an id that contains the token of another buyer's ticket. So this
+    /// function verifies that the id was made for the ticket's buyer.
     #[must_use]
     pub fn waiting_buyer(&self, id: TicketId) -> Option<BuyerId> {
         let buyer = self.memory.waiters.info(id.parts()?.token)?.buyer;

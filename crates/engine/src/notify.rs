@@ -3,12 +3,12 @@
 //! state with `GET`.
 //!
 //! Each reader has a queue of limited size. If more than [`BACKLOG_BYTES_MAX`] bytes wait for a
-//! reader, the hub ends the reader's subscription. Events about orders are kept for a while. A
-//! buyer who reconnects gets the events that the buyer missed.
+//! reader, the hub ends the reader's subscription. The hub keeps events about orders for a while.
+//! So a buyer who reconnects gets the missed events.
 //!
-//! While a reader has no event, no task needs to wait for its queue. Instead, the reader is parked:
-//! when an event arrives, the reader's key is added to a ready queue. One task waits for this ready
-//! queue and serves many readers.
+//! A reader without events is parked, so that no task needs to wait for its queue. When an event
+//! arrives, the parked reader's key is added to a ready queue. One task waits for this ready queue
+//! and serves many readers.
 
 mod event;
 mod followed_buyers;
@@ -43,8 +43,8 @@ const REPLAY_FOR: Duration = Duration::from_secs(60);
 struct HubState {
     buyers: HashMap<BuyerId, Followers>,
     followed: FollowedBuyers,
-    /// The followed buyers who have event streams. Only a client of an event stream can ask for
-    /// missed events.
+    /// The followed buyers who have event streams. Only clients of event streams can ask for missed
+    /// events.
     streaming: FollowedBuyers,
     sales: HashMap<Arc<str>, SaleFollowers>,
     /// The kept events: events about the orders of buyers in `streaming`, oldest first.
@@ -60,9 +60,10 @@ pub struct Hub(Arc<HubInner>);
 struct HubInner {
     readers: Mutex<HubState>,
     count: AtomicUsize,
-    /// The number of subscriptions of edges. They get no statuses of sales.
+    /// The number of subscriptions of edges. These subscriptions get no statuses of sales.
     for_edges: AtomicUsize,
-    /// The number of subscriptions for push messages. They get no events about sales.
+    /// The number of subscriptions for push messages. These subscriptions get no events about
+    /// sales.
     for_push: AtomicUsize,
     /// How many subscriptions ended because too many events waited for the reader.
     dropped: AtomicU64,
@@ -107,7 +108,7 @@ impl Hub {
     }
 
     /// Subscribes to events about one buyer's orders and to statuses of some sales. If `after` is
-    /// set, the subscription begins with kept events about the orders: all that are newer than the
+    /// set, the subscription begins with the kept events about the orders that are newer than the
     /// event `after`. Returns `None` if the buyer already has `most` such subscriptions.
     #[must_use]
     pub fn subscribe(
@@ -152,7 +153,7 @@ impl Hub {
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // While the hub had no readers, it kept no new events. So the kept events may lack some,
+        // While the hub had no readers, it kept no new events. So the kept events may have gaps,
         // and are dropped.
         if !self.may_have_readers() {
             readers.kept.clear();
@@ -246,8 +247,8 @@ impl Hub {
         readers.kept.retain(|event| event.kind.buyer() != Some(buyer));
     }
 
-    /// Returns whether there are readers, or whether a reader disconnected so recently that it may
-    /// come back for missed events.
+    /// Returns whether there are readers, or whether there were readers so recently that one of
+    /// them may come back for missed events.
     #[must_use]
     pub fn may_have_readers(&self) -> bool {
         self.readers() > 0 || {
@@ -269,9 +270,9 @@ impl Hub {
                 .contains_key(buyer)
     }
 
-    /// Returns whether this node must publish the orders of a buyer with this tag, which is a short
-    /// hash of the buyer. This is so if such a buyer has a reader on this node, or had one within
-    /// the last minute.
+    /// Returns whether this node must publish the orders of a buyer with this tag. A tag is a short
+    /// hash of the buyer. The result is true if such a buyer has a reader on this node, or had a
+    /// reader within the last minute.
     #[must_use]
     pub fn follows(&self, tag: u32) -> bool {
         self.may_have_readers()

@@ -23,7 +23,7 @@ use crate::error::EngineError;
 use crate::node::Node;
 use crate::stock::{StockControl, reconcile};
 
-/// A call that ends an order waits at most this long until the slot knows that the order has ended.
+/// How long a call that ends an order waits for the slot to know that the order has ended.
 const RECONCILE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The result of looking up an order id.
@@ -95,10 +95,9 @@ impl Orders {
     }
 
     /// Looks up the id of an order, a queued request or a waitlist entry. If `buyer` is `None`, an
-    /// operator asks, and the id may be any buyer's.
+    /// operator asks, and the id may belong to any buyer.
     ///
-    /// # Errors
-    /// If the store is unreachable. The function then does not guess a result.
+    /// # Errors If the store is unreachable. The function never guesses a result.
     pub async fn look_up_order(
         &self,
         id: TicketId,
@@ -110,12 +109,12 @@ impl Orders {
         };
         let Some(parts) = parts else { return Ok(OrderLookup::NotFound) };
         // The waiting requests must be read before the verdict. In the reverse sequence, a ticket
-        // that gets its verdict between the two reads would appear in neither.
+        // could get its verdict between the two reads, and neither read would find the ticket.
         let waits = self.node.waiting_buyer(id);
         let mut resolved = self.node.store().verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
             // The id shows which buyer made the request. But if this buyer was erased, the order no
-            // longer belongs to a buyer with this name, so it must not be found.
+            // longer belongs to a buyer with this name. Then the buyer must not find the order.
             return Ok(if buyer.is_none_or(|buyer| order.buyer == *buyer) {
                 found_order(&self.node, order, buyer.is_some())
             } else {
@@ -183,8 +182,8 @@ impl Orders {
                 match self.node.store().verdict(id).await? {
                     Some(resolved) => match resolved.order {
                         Some(order) => found_order(&self.node, order, buyer.is_some()),
-                        // A waitlist entry gets the verdict `Unavailable` only if it ended with its
-                        // sale.
+                        // For a waitlist entry, the verdict `Unavailable` means that the entry
+                        // ended with its sale.
                         None if resolved.verdict == Verdict::Unavailable => {
                             OrderLookup::Ended { item, entry }
                         }
@@ -226,7 +225,7 @@ impl Orders {
         self.end_order(id, EndReason::Cancel, by).await
     }
 
-    /// Refunds a paid order. This frees the units and the buyer's quota at once. The provider
+    /// Refunds a paid order. The refund frees the units and the buyer's quota at once. The provider
     /// returns the money later.
     ///
     /// # Errors
@@ -250,8 +249,8 @@ impl Orders {
         if let ChangeOutcome::Done(order) = &changed
             && let Some(item) = self.node.catalogue().item_by_id(order.item).cloned()
         {
-            // The buyer may buy again at once. So before this call returns, the slot should know
-            // that the buyer has fewer units.
+            // The buyer may send the next purchase at once. So before this call returns, the slot
+            // should know that the buyer has fewer units.
             drop(tokio::time::timeout(RECONCILE_WAIT_MAX, reconcile(&self.stock, &item)).await);
         }
         Ok(changed)

@@ -16,9 +16,9 @@ use crate::error::EngineError;
 /// The time between two log lines about a continuing outage.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
 /// If no call has failed for this long, the outage counts as ended. During an outage, every job
-/// repeats its failed call sooner than this.
+/// repeats its failed call within this time.
 const OVER_AFTER: Duration = Duration::from_secs(3);
-/// After the first failed call, the store itself notices an outage within this time. This module
+/// After the first failed call, the store itself notices an outage within this time. So this module
 /// reports failed calls only after this time.
 const STORE_NOTICES_WITHIN: Duration = Duration::from_secs(3);
 
@@ -106,8 +106,8 @@ impl OutageLog {
         of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a failed call if its error is part of an outage. Otherwise returns `false`, and the
-    /// caller must log the failure itself. `job` is the log event of the caller. The number of
+    /// Counts a failed call if its error is part of an outage. If it is not, returns `false`, and
+    /// the caller must log the failure. `job` is the log event of the caller. The number of
     /// different events must be bounded.
     pub fn count_if_outage(&self, error: &impl FailedCall, job: &'static str) -> bool {
         let Some(away) = error.away() else { return false };
@@ -134,8 +134,8 @@ impl OutageLog {
         true
     }
 
-    /// Counts a request that failed because of an outage. Returns `false` if the caller must log
-    /// the failure itself: if there is no outage, or if this is the first failure of an outage.
+    /// Counts a request that failed because of an outage. If there is no outage, or if this failure
+    /// is the first of an outage, returns `false`. The caller must then log the failure.
     pub fn count_request_if_outage(&self, error: &impl FailedCall) -> bool {
         let is_known = error.away().is_some_and(|away| self.lock(away).is_some());
         self.count_if_outage(error, REQUEST) && is_known
@@ -193,7 +193,7 @@ impl OutageLog {
 }
 
 /// Logs a failure after which the caller tries again. The level is `debug` during an outage, and
-/// `warn` otherwise.
+/// `warn` at all other times.
 #[macro_export]
 macro_rules! warn_unless_away {
     ($outages:expr, $error:expr, event = $event:literal, $($line:tt)+) => {{

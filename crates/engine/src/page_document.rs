@@ -1,7 +1,7 @@
-//! The texts and pictures of a sale's or an item's page that have no column of their own:
-//! translations, further pictures and facts. They are one JSON document in the column `page`.
+//! The parts of a sale's or an item's page that have no column of their own: translations, further
+//! pictures and facts. These parts are one JSON document in the column `page`.
 //!
-//! The columns `title` and `description` have each text in only one language. Exports, payment
+//! The columns `title` and `description` have their texts in only one language. Exports, payment
 //! providers and older versions of the program use only these columns.
 
 use std::collections::BTreeMap;
@@ -96,9 +96,9 @@ fn written(page: &impl Serialize) -> String {
     if text == "{}" { String::new() } else { text }
 }
 
-/// Returns a text in all its languages. If the column has another text than the document, returns
-/// only the column's text. In this case, an older version of the program has changed the column,
-/// but not the document.
+/// Returns a text in all its languages. If the texts in the column and in the document differ,
+/// returns only the column's text. They differ if an older version of the program has changed the
+/// column but not the document.
 fn joined(column: &str, languages: Languages) -> Text {
     let text = Text::Languages(languages);
     if text.fallback_language().is_some() && text.fallback() == column {

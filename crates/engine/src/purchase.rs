@@ -1,11 +1,12 @@
 //! Handles one purchase request, from its first check to its result.
 //!
-//! [`refuse_from_memory`] tries to refuse the request from the node's memory. If it cannot,
-//! [`Purchases::buy`] runs the steps of [`doorbuster_steps::purchase`], and performs their effects
-//! with the slots and the store.
+//! [`refuse_from_memory`] tries to refuse the request from the node's memory. If the memory gives
+//! no refusal, [`Purchases::buy`] runs the steps of [`doorbuster_steps::purchase`], and performs
+//! their effects with the slots and the store.
 //!
 //! [`Purchases`] owns the number of parked requests. It has a handle of the slots, which issue its
-//! tickets. It calls the store and the memory of its [`Node`]. The handlers of requests call it.
+//! tickets. It calls the store and the memory of its [`Node`]. The handlers of requests call
+//! [`Purchases`].
 mod outcome;
 mod park;
 mod reads;
@@ -41,8 +42,8 @@ pub use outcome::{PurchaseOutcome, answer_kind};
 use park::{ItemSignals, ParkedPermit, UnitDemandEntry};
 use view::RequestView;
 
-/// After this many seconds, a client should repeat a request that was refused for a temporary
-/// reason.
+/// If a request was refused for a temporary reason, the client should repeat it after this many
+/// seconds.
 pub const RETRY_SECS: u32 = 1;
 
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(SLOT_QUERY_MAX_MS);
@@ -114,7 +115,7 @@ impl Purchases {
     }
 
     /// Requests units, and waits for the verdict for at most `purchase.wait`. The caller may drop
-    /// the future at any time: a ticket that was already issued is settled in any case.
+    /// the future at any time, because a ticket that was already issued is settled in any case.
     pub async fn buy(&self, purchase: &Purchase) -> PurchaseOutcome {
         let mut driver = Driver::new(self, purchase);
         let (mut steps, mut effect) = driver.start();
@@ -160,8 +161,9 @@ struct Driver<'a> {
     purchase: &'a Purchase,
     request: TicketRequest,
     begun: Instant,
-    /// The request's entry in the node's list of waiting requests. It is created before a slot is
-    /// asked for a ticket, because the verdict may come before the slot's response.
+    /// The request's entry in the node's list of waiting requests. The entry is created before a
+    /// slot is asked for a ticket, because the ticket's verdict may come before the slot's
+    /// response.
     waiter: Option<(oneshot::Receiver<TicketVerdict>, WaiterGuard<'a>)>,
     /// Created before a slot is asked, so that no signal is missed.
     signals: Option<ItemSignals<'a>>,
@@ -215,8 +217,8 @@ impl<'a> Driver<'a> {
         effect
     }
 
-    /// Returns what the node's memory knows about this request. Uses the newest catalogue: while
-    /// the request waited, the item's spread and the sale's phase may have changed.
+    /// Returns what the node's memory knows about this request. Uses the newest catalogue, because
+    /// the item's spread and the sale's phase may have changed while the request waited.
     fn view<'b>(&'b self, catalogue: &'b Catalogue) -> RequestView<'b, &'b TicketRequest> {
         let Purchase { item, sale, .. } = self.purchase;
         RequestView {
@@ -239,8 +241,8 @@ impl<'a> Driver<'a> {
         answer.map_or(UNREACHABLE, Input::Slot)
     }
 
-    /// Asks the slot whether it has already issued a ticket for this request. With the limit 0, the
-    /// slot does not issue a new ticket.
+    /// Asks the slot whether it has already issued a ticket for this request. This call uses the
+    /// limit 0, so that the slot issues no new ticket.
     async fn find_ticket(&self, slot: SlotKey) -> Input {
         let known = TicketRequest { limit: 0, ..self.request.clone() };
         match timeout(SLOT_QUERY_MAX, self.purchases.slots.ticket(slot, &known)).await {
@@ -266,8 +268,8 @@ impl<'a> Driver<'a> {
         };
         let Some(mut verdict) = verdict else { return Input::NotWaiting };
         let deadline = self.begun + self.purchase.wait;
-        // A request that must not wait is always answered with `Queued`, even if the verdict is
-        // already there.
+        // A request that must not wait is always answered with `Queued`, even if its verdict has
+        // already arrived.
         if deadline <= Instant::now() {
             return Input::Elapsed;
         }

@@ -1,8 +1,9 @@
 //! Remembers a bounded number of refusals, so that operators can see why a buyer got nothing.
 //!
-//! Refusals are frequent, so a new refusal must not allocate memory. The memory consists of many
-//! small sets of entries. A buyer's hash selects one set, which several buyers share. If a set is
-//! full, a new entry overwrites the oldest, and the set is marked as incomplete.
+//! Refusals are frequent, so the server must store a new refusal without allocating memory. This
+//! storage consists of many small sets of entries. A buyer's hash selects one set, which several
+//! buyers share. If a set is full, a new entry overwrites the oldest entry, and the set is marked
+//! as incomplete.
 //!
 //! All sets together are larger than the processor's caches, so a random access to a set is slow.
 //! For this reason, new entries wait in a short list, and then move to their sets together. The
@@ -24,7 +25,7 @@ const SETS: usize = 65_536;
 const PARTS: usize = 16;
 /// The number of sets in a part.
 const SETS_OF_PART: usize = SETS / PARTS;
-/// When a part has this many waiting entries, they move to their sets.
+/// When a part has this many waiting entries, the entries move to their sets.
 const WAITING_MAX: usize = 64;
 /// The number of entries in a set.
 const ENTRIES: usize = 8;
@@ -34,9 +35,9 @@ const QUEUED: u8 = u8::MAX;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    /// A part of the buyer's hash. With the number of the set, 48 bits of the hash are known. The
-    /// probability that two buyers have the same 48 bits is less than 1 in 10¹⁴. Zero marks an
-    /// empty entry.
+    /// A part of the buyer's hash. This part and the number of the set are together 48 bits of the
+    /// hash. The probability that two buyers have the same 48 bits is less than 1 in 10¹⁴. Zero
+    /// marks an empty entry.
     buyer: u32,
     /// For a refusal, the item. For a queued request, a hash of its ticket's token.
     subject: u32,
@@ -87,9 +88,8 @@ struct Set {
 }
 
 impl Set {
-    /// Stores an entry. If the set has an entry that differs only in its time, replaces this entry.
-    /// Otherwise uses an empty entry. If there is none, overwrites the oldest entry and returns
-    /// `true`.
+    /// Stores an entry in the first of these places that exists: an entry that differs only in its
+    /// time, an empty entry, the oldest entry. Returns `true` if it overwrites the oldest entry.
     fn put(&mut self, new: Entry) -> bool {
         let equal = self.entries.iter().position(|entry| entry.repeats(new));
         let free = equal.or_else(|| self.entries.iter().position(|entry| entry.buyer == 0));
@@ -109,7 +109,7 @@ struct Part {
     /// New entries that have not yet moved to their sets, each with the number of its set.
     waiting: Vec<(usize, Entry)>,
     sets: Box<[Set]>,
-    /// For each set, whether an entry was lost because another one overwrote it.
+    /// For each set, whether an entry was lost because another entry overwrote it.
     incomplete: Box<[bool]>,
 }
 
@@ -130,8 +130,9 @@ impl Part {
     }
 
     fn move_waiting(&mut self) {
-        // This loop loads the sets into the cache before the next loop changes them. Its reads do
-        // not depend on each other, so the processor does many of them at the same time.
+        // This loop loads the sets into the cache before the next loop changes them. The reads of
+        // this loop do not depend on each other, so the processor does many of them at the same
+        // time.
         let mut read = 0;
         for (set, _) in &self.waiting {
             let entries = &self.sets[*set].entries;
@@ -298,8 +299,8 @@ mod tests {
     #[test]
     fn a_reader_never_sees_a_refusal_of_another_buyer() {
         let memory = memory();
-        // These buyers all use the same set, which has room for half of their entries. So their
-        // entries overwrite each other.
+        // These buyers all use the same set. The set has room for half of the buyers' entries, so
+        // the entries overwrite each other.
         let buyer = |n: i64| 1 + n.cast_unsigned() * SETS as u64;
         let of = |n: i64| NotedRefusal { at: Millis(n), item: ItemId(n), code: Code::SoldOut };
         let buyers = 2 * ENTRIES as i64;

@@ -35,8 +35,8 @@ doorbuster_core::labels! {
 impl Route {
     /// Returns at which moment a request on this route is added to the count that all nodes share.
     /// Purchases, passes and checkouts are added before the response. Challenges and requests to
-    /// waiting rooms give no units, so their limits need not be exact, and they are added after the
-    /// response.
+    /// waiting rooms are added after the response: they give no units, so their limits need not be
+    /// exact.
     pub const fn counting(self) -> Counting {
         match self {
             Self::Challenge | Self::Room => Counting::AfterAnswer,

@@ -72,9 +72,9 @@ impl SaleRoom<'_> {
         self.item.map_or(&self.sale.runtime.room, |item| &item.work.room)
     }
 
-    /// Returns how many visitors this room admits per second. `per_sec` is the number of visitors
-    /// whom all rooms of the sale together admit per second. An automatic room opens if more buyers
-    /// arrive per second than this room admits.
+    /// Returns how many visitors this room admits per second. All rooms of the sale together admit
+    /// `per_sec` visitors per second. An automatic room opens if more buyers arrive per second than
+    /// this room admits.
     pub fn part_of(&self, per_sec: u64) -> u64 {
         (per_sec / self.rooms_of_sale() as u64).max(1)
     }

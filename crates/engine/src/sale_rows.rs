@@ -14,8 +14,8 @@ use crate::control::JobSignals;
 use crate::error::EngineError;
 use crate::node::Node;
 
-/// After a change of an item's spread, the node reconciles the item at once, and again after each
-/// of these pauses, because another node may move units in the meantime.
+/// After a change of an item's spread, the node reconciles the item at once. Another node may move
+/// units in the meantime, so the node repeats the reconciliation after each of these pauses.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 /// The exclusive right of one task to change a sale on this node. While a sale is locked, the node
@@ -73,7 +73,7 @@ async fn show_row(node: &Node, row: SaleRow, is_new: bool) -> Result<bool, Engin
     }
     if !items.is_empty() {
         // The counts may have changed after they were read and before the catalogue had the items.
-        // Such a change was not published here, so the counts are read again.
+        // This node did not publish such a change, so the counts are read again.
         node.read_counts(items).await?;
     }
     node.control().status_changed(&id);

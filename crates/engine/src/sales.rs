@@ -3,7 +3,7 @@
 //!
 //! [`SaleControl`] owns no state. It calls the store, the catalogue of its [`Node`], and
 //! [`StockControl`], which drains and reconciles the slots. It also calls the slots: it views them,
-//! deletes their data, and reads which servers have them. It has these callers: the handlers of
+//! deletes their data, and reads on which servers they are. It has these callers: the handlers of
 //! operators' requests, the audit, the demonstration, and the two jobs of this module. One job
 //! opens and closes sales at their times. The other job adds partitions.
 
@@ -28,8 +28,8 @@ use crate::sale_rows::{SaleLock, add_to_catalogue, update_in_catalogue, wake_spr
 use crate::stock::{StockControl, drain, retire_slots, slots_with_grants};
 
 /// The maximum number of drains for one change of a phase. If another node changes the sale during
-/// the drain, the drain is repeated. After the last drain, the phase changes in any case. So other
-/// nodes cannot prevent a pause or a close.
+/// a drain, this node drains the sale again. After the last drain, the phase changes in any case.
+/// So other nodes cannot prevent a pause or a close.
 const DRAINS_MAX: u32 = 3;
 
 /// The part of a node that changes sales.
@@ -92,16 +92,17 @@ impl SaleControl {
         if outcome == DeleteOutcome::Done {
             self.node.change_catalogue(|c| c.remove(id));
             drop(guard);
-            // The grants of the deleted sale are gone. So if a slot does not answer, the data that
-            // it keeps does no harm.
+            // The deleted sale has no grants any more. So if a slot does not answer and keeps its
+            // data, the data does no harm.
             retire_slots(self.stock.slots(), slots).await;
         }
         Ok(outcome)
     }
 
     /// Moves a sale to another phase. A pause or a close first waits until the tickets in flight
-    /// are settled. During this time, buyers must retry. After `DRAIN_MAX`, or if a slot is
-    /// unreachable, the phase changes anyway. Tickets that are not settled then are returned.
+    /// are settled. During this wait, buyers must retry. After `DRAIN_MAX`, or if a slot is
+    /// unreachable, the phase changes without further waiting. Tickets that are still not settled
+    /// are then returned.
     ///
     /// # Errors
     ///
@@ -131,8 +132,8 @@ impl SaleControl {
         Ok(outcome)
     }
 
-    /// Opens or closes a sale at its time. Changes nothing if an operator has changed the sale's
-    /// phase or this time in the meantime.
+    /// Opens a sale at its start time, or closes it at its end time. Changes nothing if an operator
+    /// has changed the sale's phase or that time in the meantime.
     pub(super) async fn take_timed_step(
         &self,
         id: &str,
@@ -198,8 +199,8 @@ impl SaleControl {
         step: StepRequest,
     ) -> Result<StepOutcome, EngineError> {
         let mut outcome = self.drain_until_stepped(&sale.row.id, step).await;
-        // The transaction of a successful step ends the drain. In any other case, this node must
-        // cancel the drain that it began: the step failed, or another node took the step first.
+        // The transaction of a successful step ends the drain. If the step failed, or if another
+        // node took the step first, this node must cancel the drain that it began.
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
             drain::cancel_drain(&self.node, sale).await;
         }
@@ -214,7 +215,7 @@ impl SaleControl {
     }
 
     /// Drains the slots and then takes the step. If another node changes the sale during the drain,
-    /// repeats both, up to [`DRAINS_MAX`] drains.
+    /// repeats the drain and the step, up to [`DRAINS_MAX`] drains.
     async fn drain_until_stepped(
         &self,
         id: &str,
@@ -291,8 +292,8 @@ impl SaleControl {
         };
         let _guard = SaleLock::take(&self.node, &runtime).await;
         let before = self.node.catalogue().item_by_id(item.row.id).cloned();
-        // If the sale has not opened yet, the store also closes the item's grants. The lock keeps a
-        // reconciliation from opening new grants with the old spread at the same time.
+        // If the sale has not opened yet, the store also closes the item's grants. At the same
+        // time, a reconciliation could open new grants with the old spread. The lock prevents this.
         let sale = self.node.catalogue().sale(&item.sale).cloned();
         let is_before = sale.is_some_and(|sale| sale.row.phase.is_before_opening());
         let reconciling = match is_before {

@@ -44,10 +44,10 @@ struct Timing {
     first: Duration,
     /// The shortest pause between two runs.
     spacing: Duration,
-    /// The longest pause between two runs, unless the work asks for a longer one
-    /// ([`NextRun::After`]). If the scheduler misses a reason to run earlier, the work is late by
-    /// at most this time. Such a reason may be a lost signal, an adjusted clock, or a change by
-    /// another node.
+    /// The longest pause between two runs. Only the work itself can ask for a longer pause
+    /// ([`NextRun::After`]). If the scheduler misses that work became due earlier, the work is late
+    /// by at most this time. It may miss this because of a lost signal, an adjusted clock, or a
+    /// change by another node.
     idle: Duration,
 }
 
@@ -56,7 +56,7 @@ struct Timing {
 pub enum NextRun {
     /// After the shortest pause.
     Now,
-    /// At this time of the store's clock, because there is work to do then.
+    /// At this time of the store's clock, because the next work is due at this time.
     At(Millis),
     /// After this pause.
     After(Duration),
@@ -120,7 +120,7 @@ pub struct Scheduler {
     began: Instant,
     woken: [Notify; Work::ALL.len()],
     /// For each kind of work, when its current run was due, in milliseconds since `began`. Between
-    /// two runs, the time at which the next run is due.
+    /// two runs, this is the time at which the next run is due.
     due: [AtomicU64; Work::ALL.len()],
     leads: watch::Sender<bool>,
 }
@@ -137,7 +137,7 @@ impl Default for Scheduler {
 }
 
 impl Scheduler {
-    /// Makes a kind of work due at once. If it is running now, it runs once more afterwards.
+    /// Makes a kind of work due at once. If the work is running now, it runs once more afterwards.
     pub fn wake(&self, work: Work) {
         self.woken[work as usize].notify_one();
     }
@@ -152,9 +152,9 @@ impl Scheduler {
         self.leads.send_if_modified(|value| std::mem::replace(value, leads) != leads)
     }
 
-    /// Returns by how many seconds this kind of work is late: the time since its current run was
-    /// due. Between two runs, returns 0 unless the next run is late. Returns `None` if this node
-    /// does not run this work.
+    /// Returns by how many seconds this kind of work is late. During a run, this is the time since
+    /// the run was due. Between two runs, it is the time since the next run was due, or 0 if the
+    /// next run is not due yet. Returns `None` if this node does not run this work.
     pub fn delay_secs(&self, work: Work) -> Option<f64> {
         match self.due[work as usize].load(Ordering::Relaxed) {
             _ if !self.leads() => None,
@@ -209,8 +209,8 @@ pub struct Turns<'a, C> {
 
 impl<C: Fn() -> Millis> Turns<'_, C> {
     /// Waits until this node is the leader and the next run is due. `next` is the result of the
-    /// previous run, and says when the next run is due. If this node lost leadership after that
-    /// run, the pause is `Timing::first` instead.
+    /// previous run, and says when the next run is due. If this node lost leadership after the
+    /// previous run, the pause is `Timing::first`, and `next` has no effect.
     pub async fn wait(&mut self, next: NextRun) -> Turn {
         let (scheduler, timing) = (self.scheduler, self.work.timing());
         loop {

@@ -2,9 +2,9 @@
 //! the waiting requests.
 //!
 //! The settler is one task on each node with the role `settle`. While one batch commits, the
-//! tickets that arrive form the next batch. If several nodes settle, each gets only a part of the
-//! tickets, and its batches would be small. So each of these nodes pauses before it takes the next
-//! batch.
+//! tickets that arrive form the next batch. If several nodes settle, each of them gets only a part
+//! of the tickets, and its batches would be small. So each of these nodes pauses before it takes
+//! the next batch.
 //!
 //! The settler owns no state. It has a handle of the slots, from whose queues it takes tickets. It
 //! calls the store and the memory of its [`Node`]. No other part calls the settler.
@@ -134,7 +134,7 @@ fn deliver(node: &Arc<Node>, ticket: &Ticket, resolved: TicketVerdict) {
     } else if resolved.fresh {
         node.catalogue().count_orders(ticket.item, 1);
     }
-    // The node that issued the ticket publishes its refusal. No other node does.
+    // Only the node that issued the ticket publishes the refusal.
     let is_published = refused && ticket.node == node.id() && node.hub().may_have_readers();
     let event = is_published
         .then(|| (ticket.item, ticket.buyer.clone(), ticket.units))

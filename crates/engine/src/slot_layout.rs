@@ -8,7 +8,7 @@ pub enum SlotLayout {
     /// The slots are in the memory of this process, and no other process can reach them.
     SingleNode,
     /// Each node that serves buyers has one slot of each item in its own memory. The value is the
-    /// id of this node. It is `None` if this node serves no buyers and so has no slots.
+    /// id of this node, or `None` if this node serves no buyers and so has no slots.
     PerNode(Option<NodeId>),
     /// The slots are on Redis servers, and every node can reach them.
     Shared,
@@ -48,8 +48,8 @@ impl SlotLayout {
         !matches!(self, Self::PerNode(_) | Self::Edge)
     }
 
-    /// Returns whether no other node uses the slots that this node reaches, because they are in
-    /// this node's memory.
+    /// Returns whether the slots that this node reaches are in this node's memory, so that no other
+    /// node uses them.
     #[must_use]
     pub fn is_node_local(self) -> bool {
         !matches!(self, Self::Shared)
@@ -68,8 +68,8 @@ impl SlotLayout {
         self == Self::Edge
     }
 
-    /// Returns whether units of an item can be in a slot other than the first slot that a request
-    /// tries. `slots` is the number of the item's slots on this node.
+    /// Returns whether units of an item can be in further slots, besides the first slot that a
+    /// request tries. `slots` is the number of the item's slots on this node.
     #[must_use]
     pub fn has_other_slots(self, slots: usize) -> bool {
         slots > 1 || !self.reaches_all_slots()
@@ -87,8 +87,8 @@ impl SlotLayout {
     }
 }
 
-/// Returns the prefix of a deployment's keys in Redis. It differs for each deployment, so that
-/// several deployments can share Redis servers.
+/// Returns the prefix of a deployment's keys in Redis. Each deployment has a different prefix, so
+/// that several deployments can share Redis servers.
 pub(crate) fn redis_prefix(id_key: &IdKey) -> String {
     let deployment = id_key.request_hash("doorbuster", "slots").id_bits();
     format!("doorbuster:{deployment:06x}")

@@ -35,10 +35,10 @@ use crate::stock::{self, StockControl};
 use crate::waiters::VerdictWaiters;
 use crate::waitlists::Waitlists;
 
-/// The number of settlers in each node. With two or three settlers, batches were smaller in
-/// measurements, and the server created 5% fewer orders per second.
+/// The number of settlers in each node. In measurements with two or three settlers, batches were
+/// smaller, and the server created 5% fewer orders per second.
 const SETTLERS: usize = 1;
-/// At the start, the maximum number of old grants that are closed at the same time.
+/// The maximum number of old grants that a starting node closes at the same time.
 const RECOVERIES_AT_ONCE: usize = 64;
 
 /// Where the server keeps its stock, and where it decides about the stock.
@@ -50,7 +50,7 @@ pub enum StockLocation {
     CopiedDirectory(PathBuf, CommitBuffer),
     /// The slots are in the memory of each node. The store is PostgreSQL at this address.
     Postgres(SecretString),
-    /// Not in this process: the process is an edge, which does not decide about stock.
+    /// No stock in this process: the process is an edge, and an edge does not decide about stock.
     Edge(Arc<EdgeNode>),
     /// The slots are in Redis. The store is PostgreSQL.
     Cluster {
@@ -88,8 +88,8 @@ pub struct EngineOptions {
     pub pass_key: Option<doorbuster_secrets::PassKeyFile>,
     /// This node's id.
     pub node: NodeId,
-    /// The bounds of one slot's memory. Tests use lower bounds, because they could not reach the
-    /// real ones.
+    /// The bounds of one slot's memory. Tests use lower bounds, because a test could not reach the
+    /// real bounds.
     pub bounds: SlotBounds,
     /// Whether this node acts as leader even while another node is the leader. Set only in tests of
     /// two leaders.
@@ -190,8 +190,8 @@ async fn open_node(options: EngineOptions) -> Result<(Arc<Node>, Slots), EngineE
 }
 
 /// Loads the catalogue and the requests that hold orders, and reconciles the loaded items. On a
-/// single node, first closes all open grants: their slots were in the memory of an earlier process,
-/// and are gone.
+/// single node, first closes all open grants. The slots of these grants were in the memory of an
+/// earlier process, and are gone.
 async fn recover(stock: &StockControl, roles: Roles) -> Result<(), EngineError> {
     let (node, slots) = (&stock.node, stock.slots());
     if node.layout().is_single_node() {

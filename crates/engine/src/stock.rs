@@ -1,8 +1,8 @@
 //! Stock control: makes the slots of an item agree with the store's rows.
 //!
 //! Only stock control takes the lock of an item. Changes of a spread and late payments also move
-//! units. For this, they get an [`ItemLock`] from stock control. Purchases and the settler use the
-//! slots without stock control.
+//! units, and get an [`ItemLock`] from stock control for this purpose. Purchases and the settler
+//! use the slots without stock control.
 //!
 //! [`StockControl`] starts slots, moves units between pool and slots, drains slots, and deletes
 //! their data. It changes an item's total, shows an item's numbers, and stops the node. It owns no
@@ -65,8 +65,8 @@ impl StockControl {
         &self.slots
     }
 
-    /// Returns the state of a slot. Returns `None` if the slot does not answer within [`VIEW_MAX`],
-    /// so that a server that hangs does not delay the item's other slots.
+    /// Returns the state of a slot. Returns `None` if the slot does not answer within [`VIEW_MAX`].
+    /// Without this limit, a server that hangs would delay the item's other slots.
     async fn view_in_time(&self, slot: SlotKey) -> Option<Option<SlotView>> {
         let view = tokio::time::timeout(VIEW_MAX, self.slots.view(slot)).await;
         view.ok()?.ok()

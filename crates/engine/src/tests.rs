@@ -203,7 +203,7 @@ async fn the_units_of_an_expired_hold_are_sold_again() {
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(1), 1, 300).await;
     let order = bought(&engine, "anna", "k", 1).await;
-    // The test allows much time, because other tests check how soon returned units are sold.
+    // The time limit is long, because other tests check how soon returned units are sold.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
         match buy(&engine, "bert", "k", 1).await {

@@ -1,5 +1,5 @@
 //! The demand of an item: the units that its parked requests need. The server gathers the item's
-//! last units for the oldest of these requests first.
+//! last units for the parked requests, and begins with the oldest request.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,8 +15,8 @@ pub struct UnitDemand {
     pub units: Units,
 }
 
-/// The demand of all parked requests of an item. It needs no bound of its own, because the number
-/// of parked requests is limited.
+/// The demand of all parked requests of an item. The queue needs no bound, because the number of
+/// parked requests is limited.
 #[derive(Debug, Default)]
 pub struct DemandQueue {
     queue: Mutex<BTreeMap<u64, UnitDemand>>,

@@ -2,8 +2,8 @@
 //!
 //! Each ticket of this node has an entry. The entry is created before the ticket is issued, and
 //! removed when the ticket's verdict is delivered. So if a ticket of this node has no entry, the
-//! store has its verdict. If a slot loses a ticket, no verdict ever arrives, and the entry is
-//! removed [later](VerdictWaiters::forget_overdue).
+//! store has the ticket's verdict. If a slot loses a ticket, no verdict ever arrives, and the
+//! ticket's entry is removed [later](VerdictWaiters::forget_overdue).
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -41,8 +41,8 @@ pub enum DeliveryOutcome {
     Received(TicketInfo),
     /// No request received the verdict, because all requests had stopped waiting.
     Abandoned(TicketInfo),
-    /// This node has no entry for the ticket. For example, the verdict may have been delivered
-    /// before.
+    /// This node has no entry for the ticket. For example, the ticket's verdict was already
+    /// delivered.
     Unknown,
 }
 
@@ -75,8 +75,8 @@ impl VerdictWaiters {
         f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Creates an entry for a new ticket, before the ticket is issued. When the returned guard is
-    /// dropped, it removes the entry, unless [`WaiterGuard::keep`] was called.
+    /// Creates an entry for a new ticket, before the ticket is issued. If the returned guard is
+    /// dropped without a call of [`WaiterGuard::keep`], it removes the entry.
     pub fn register(
         &self,
         token: Token,
@@ -126,8 +126,8 @@ impl VerdictWaiters {
         }
     }
 
-    /// Removes entries of tickets that a slot has lost. These are the entries for which no request
-    /// waits and whose `decide_by` is not later than `due`. `due` is a time of the store's clock.
+    /// Removes entries of tickets that a slot has lost. A ticket counts as lost if no request waits
+    /// for it and its `decide_by` is not later than `due`. `due` is a time of the store's clock.
     pub fn forget_overdue(&self, due: Millis) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,8 +135,8 @@ impl VerdictWaiters {
         }
     }
 
-    /// Returns whether this node must still wait for verdicts. This is so if a request waits for a
-    /// verdict, or if a ticket's `decide_by` is later than the store's time `now`.
+    /// Returns whether this node must still wait for verdicts. It must wait if a request waits for
+    /// a verdict, or if a ticket's `decide_by` is later than the store's time `now`.
     #[must_use]
     pub fn has_pending(&self, now: Millis) -> bool {
         let is_open = |entry: &WaiterEntry| entry.info.decide_by > now || entry.has_listener();
@@ -147,8 +147,8 @@ impl VerdictWaiters {
     }
 }
 
-/// Removes an entry when this guard is dropped. A dropped guard means that the entry's ticket may
-/// never be issued.
+/// Removes an entry when this guard is dropped, because the entry's ticket may then never be
+/// issued.
 #[must_use]
 #[derive(Debug)]
 pub struct WaiterGuard<'a> {

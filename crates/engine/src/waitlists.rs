@@ -1,11 +1,11 @@
 //! Lets buyers join an item's waitlist, look up their entry, or leave the waitlist. Another part, a
 //! job of the leader, gives units to the entries.
 //!
-//! A limiter bounds the reads of the store: each buyer can have only one read at a time, and all
-//! buyers together only a few.
+//! A limiter bounds the reads of the store. At the same time, each buyer can have only one read,
+//! and all buyers together can have only a few reads.
 //!
 //! [`Waitlists`] owns no state. It uses the store and the memory of its [`Node`], and looks up an
-//! entry's state through [`Orders`]. The handlers of requests call it.
+//! entry's state through [`Orders`]. The handlers of requests call [`Waitlists`].
 
 use std::sync::Arc;
 
@@ -55,13 +55,13 @@ pub enum JoinRefusal {
         /// Units that the buyer holds.
         used: u32,
     },
-    /// The buyer already got an order from this waitlist and did not pay it. The order ended in
-    /// this state.
+    /// The buyer already got an order from this waitlist. The order was not paid, and ended in this
+    /// state.
     Lapsed(OrderState),
     /// The request's key belongs to an order for another item or for another number of units.
     KeyReused,
-    /// The waitlist accepts no more entries. It has the maximum number of entries, or as many
-    /// entries as there are held and kept units.
+    /// The waitlist accepts no more entries. The reason: it has the maximum number of entries, or
+    /// one entry for each held or kept unit.
     Full,
     /// The sale is not open.
     NotOnSale,
@@ -160,7 +160,7 @@ impl Waitlists {
     ) -> Result<JoinResult, EngineError> {
         let id = item.row.id;
         if let Some(why) = join_refusal(&self.node, item) {
-            // A buyer who already has a waiting entry gets this entry, not the refusal.
+            // A buyer who already has a waiting entry gets this entry and not the refusal.
             let read = self.buyer_waitlist_position(id, buyer).await?;
             return match read {
                 Some(Some(found)) => self.join_result(found.entry.id, buyer, false).await,
@@ -200,7 +200,7 @@ impl Waitlists {
     }
 
     /// Returns the buyer's waiting entry for the item, with its position. Returns `Some(None)` if
-    /// the buyer has no waiting entry. Returns `None` if too many requests wait at the same time.
+    /// the buyer has no waiting entry. Returns `None` if too many requests wait for the limiter.
     ///
     /// # Errors
     ///
@@ -220,7 +220,8 @@ impl Waitlists {
     }
 
     /// Ends the buyer's waiting entry, if the buyer has one. If the sale has ended (`is_over`),
-    /// does not change the entry: the end of the sale ends it, and the buyer was already notified.
+    /// does not change the entry, because the end of the sale ends the entry. The buyer was already
+    /// notified of this end.
     ///
     /// # Errors
     ///
@@ -257,8 +258,9 @@ impl Waitlists {
     }
 
     /// Ends all waiting entries of a blocked buyer in open and paused sales. In other sales, the
-    /// entries get no units and need not be ended. With several nodes, this node may not know which
-    /// items have waiting buyers. It then asks the store about every item of these sales.
+    /// entries get no units and need not be ended. In a deployment of several nodes, this node may
+    /// not know which items have waiting buyers. Then it asks the store about every item of these
+    /// sales.
     ///
     /// # Errors
     ///
@@ -311,9 +313,8 @@ fn read_key(node: &Node, buyer: &BuyerId) -> u64 {
     node.id_key().buyer_hash(buyer.as_str())
 }
 
-/// Returns the result for a request that already holds an order. If the order is for another item
-/// or another number of units, the buyer has used the key for two different requests. This request
-/// is then refused.
+/// Returns the result for a request that already holds an order. The buyer may have used the same
+/// key for another item or another number of units. In this case, the request is refused.
 fn replayed_order(item: &ItemState, order: Order) -> JoinResult {
     match order.is_for(item.row.id, Units::ONE) {
         true => JoinResult::Order(order),

@@ -9,8 +9,8 @@ use doorbuster_store::{CODE_PREFIX_CHARS, CodeHash, CodesOutcome, Store, StoreEr
 ///
 /// # Errors
 ///
-/// If the store is unreachable. The hashes may be stored even then, but the caller does not get the
-/// codes.
+/// If the store is unreachable. The hashes may be stored despite the error, but the caller does not
+/// get the codes.
 pub async fn create(
     store: &Store,
     sale: &str,

@@ -2,7 +2,7 @@
 //!
 //! A challenge comes with a token. The token is encrypted, and contains everything that a node
 //! needs to check the buyer's answer. So each node can check an answer, and no node has to remember
-//! the challenge. Only the first answer to a challenge counts. The store ensures this.
+//! the challenge. The store ensures that only the first answer to a challenge counts.
 
 mod answer_turns;
 mod pool;
@@ -28,8 +28,8 @@ use seal::{ChallengeSealer, Sealed};
 
 /// The time in which a buyer must answer a challenge, in milliseconds.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
-/// The maximum number of wrong answers of a buyer in a sale within [`MISSES_MS`]. At this number,
-/// the server refuses all further answers of this buyer in this sale.
+/// The maximum number of wrong answers of a buyer in a sale within [`MISSES_MS`]. After this many
+/// wrong answers, the server refuses all further answers of this buyer in this sale.
 pub(crate) const MISSES_MAX: u32 = 10;
 /// The length of the period in which a buyer's wrong answers are counted, in milliseconds. The
 /// period begins with the first wrong answer. When the period ends, the server forgets all wrong
@@ -46,8 +46,8 @@ const _: () = assert!(
 /// Why an answer was not accepted. After a wrong answer, the buyer needs a new challenge.
 #[derive(Debug, thiserror::Error)]
 pub enum ChallengeFault {
-    /// The answer is wrong, or the challenge is invalid, expired, used, or for another buyer or
-    /// sale.
+    /// The answer is wrong, or the challenge is not usable: it is invalid, expired, already used,
+    /// or for another buyer or sale.
     #[error("the answer was not accepted")]
     Failed,
     /// The buyer gave too many wrong answers, and may answer again after `retry_secs`.
@@ -98,7 +98,8 @@ pub struct Challenges {
     work: Box<[WorkKeys]>,
     pool: ChallengePool,
     outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
-    /// Of all answers of one buyer in one sale, only one at a time calls the store.
+    /// If a buyer sends several answers in one sale, these answers call the store one after
+    /// another.
     answer_turns: AnswerTurns,
 }
 
@@ -153,7 +154,7 @@ impl Challenges {
     }
 
     /// Checks an answer. Each challenge accepts only one answer, even if that answer is wrong. If
-    /// several answers arrive, perhaps on different nodes, only one of them counts.
+    /// several answers to a challenge arrive, perhaps on different nodes, only one of them counts.
     ///
     /// # Errors
     ///
@@ -174,8 +175,8 @@ impl Challenges {
         };
         let is_correct = self.is_correct(&sealed, answer);
         let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
-        // The buyer's other answers wait here and not in the store, so they occupy no connection to
-        // the store.
+        // If the buyer sent other answers before, this answer waits here. It does not wait in the
+        // store, so it occupies no connection to the store.
         let _turn = self.answer_turns.wait(by).await;
         let spending = AnswerSpend {
             id: sealed.id,

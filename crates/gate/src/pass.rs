@@ -1,7 +1,7 @@
-//! Issues and checks purchase passes. For this, a node needs only its keys, and does not read the
+//! Issues and checks purchase passes. A node needs only its keys to do so, and does not read the
 //! store. Time is divided into periods, and each period has its own keys. A node caches the keys of
-//! the previous, the current and the next period. It needs no others: a pass of any other period
-//! has expired or was never issued.
+//! the previous, the current and the next period. These keys are enough, because a pass of any
+//! other period has expired or was never issued.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,8 +37,8 @@ impl<'a> PresentedPass<'a> {
     }
 }
 
-/// The cached keys. `signing` signs new passes, and belongs to `period`. `known` has the keys with
-/// which passes are checked: those of `period`, and of the periods before and after it.
+/// The cached keys. `signing` signs new passes, and belongs to `period`. `known` has the keys that
+/// check passes: those of `period`, of the period before it, and of the period after it.
 #[derive(Debug)]
 struct KeyRing {
     period: i64,
@@ -129,8 +129,9 @@ impl Passes {
         result
     }
 
-    /// Issues a pass for `item` of `sale`, which is valid from `terms.valid_from` on. It is valid
-    /// for the usual time, but at most until `terms.expires_at`.
+    /// Issues a pass for `item` of `sale`. The pass is valid from `terms.valid_from` on for the
+    /// usual time. If `terms.expires_at` is earlier than the end of this time, the pass expires
+    /// then.
     #[must_use]
     pub fn issue(&self, now: Millis, terms: PassTerms<'_>, sale: &str, item: &str) -> IssuedPass {
         let expires_at = terms.valid_from.plus(self.ttl_ms).min(terms.expires_at);
@@ -227,9 +228,9 @@ mod tests {
     #[test]
     fn passes_stay_valid_while_secrets_change() {
         // The steps in which nodes change a secret. First, every node accepts the new secret. Then
-        // every node signs with it. Then every node removes the old one. During each step, some
-        // nodes are one step ahead of the others. So nodes in neighbouring steps must accept each
-        // other's passes.
+        // every node signs with the new secret. Then every node removes the old secret. During each
+        // step, some nodes are one step ahead of the others. So nodes in neighbouring steps must
+        // accept each other's passes.
         let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];
         for pair in steps.windows(2) {
             let (before, after) = (&pair[0], &pair[1]);
@@ -246,8 +247,8 @@ mod tests {
         assert!(holds(&passes, &last.text, end.plus(-1)));
         assert!(holds(&passes, &last.text, end.plus(PERIOD_MS - 1)));
         assert!(!holds(&passes, &last.text, end.plus(PERIOD_MS)));
-        // A node whose clock is a little fast signs with the next period's key, and this pass must
-        // be valid too.
+        // A node whose clock is a little fast signs with the next period's key. The other nodes
+        // must accept this pass too.
         assert!(holds(&passes, &issued(&passes, end).text, end.plus(-1)));
     }
 

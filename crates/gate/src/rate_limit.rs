@@ -4,8 +4,8 @@
 //! - Each route counts its own requests. So requests for a position in a waiting room do not use up
 //!   the limit of purchases.
 //! - The buyer's limit is checked first, and the limit of all buyers last. If a limit refuses a
-//!   request, the limits that were checked before it give back what they counted. So refused
-//!   requests cannot use up a limit that other buyers share.
+//!   request, the limits that were checked earlier give back what they counted. So refused requests
+//!   cannot use up a limit that other buyers share.
 //! - If nodes share limits, a request for a purchase, a pass or a checkout waits until its node has
 //!   a share of each limit. See [`check`], [`sharing`] and [`doorbuster_core::gate::shared_limit`].
 
@@ -62,7 +62,7 @@ struct LimitStep {
     /// The request's cost if this node applies the whole limit.
     cost: u64,
     /// By how much the request moved the limit's state. If the node applied only its part of the
-    /// limit, this is more than `cost`.
+    /// limit, the state moved by more than `cost`.
     taken: u64,
 }
 
@@ -78,16 +78,16 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Creates limits that no caller has used yet. Nodes with the same id key compute the same key
-    /// for a caller, so they can share limits.
+    /// Creates limits that no caller has used yet. Nodes with the same id key compute the same
+    /// limit key for a caller, so they can share limits.
     pub fn new(id_key: &IdKey, sharing: Option<LimitSharing>) -> Self {
         let secret = id_key.buyer_hash("limits").to_be_bytes();
         let key = blake3::derive_key("doorbuster: whom limits are held to", &secret);
         Self { table: LimitTable::default(), key, birth: Instant::now(), sharing, edges: None }
     }
 
-    /// Returns these limits with the number of edges, including this one. `None` means that this
-    /// process is a node, and changes nothing.
+    /// Returns these limits with the number of edges, including this edge. `None` means that this
+    /// process is a node. The limits then stay as they are.
     pub(crate) fn at_edge(self, edges: Option<Arc<AtomicU32>>) -> Self {
         Self { edges, ..self }
     }
@@ -145,8 +145,8 @@ impl RateLimiter {
         self.edges.is_some() && counting == Counting::BeforeAnswer
     }
 
-    /// While the nodes cannot share limits, returns this node's part of the limit. Otherwise
-    /// returns the whole limit.
+    /// Returns the whole limit. But while the nodes cannot share limits, returns this node's part
+    /// of the limit.
     fn pace_now(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
         match self.sharing.as_ref().filter(|sharing| sharing.is_unreachable()) {
             Some(sharing) => pace.split_between(sharing.nodes()),

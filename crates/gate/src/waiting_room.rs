@@ -3,7 +3,7 @@
 //! Positions of visitors are rows of the store. A node also keeps the positions of its own visitors
 //! in memory, so that it can show them without a read of the store. The leader admits visitors,
 //! each time in one transaction. While another node becomes the leader, two nodes may admit
-//! visitors. The result is correct even then.
+//! visitors. The result is correct even if two nodes do so.
 
 mod admitter;
 mod batcher;
@@ -66,8 +66,8 @@ pub struct PositionView {
     pub token: String,
     /// Whether the buyer is admitted or must wait. `BeyondStock(0)` means that the sale has ended.
     pub status: VisitorStatus,
-    /// When the buyer will probably be admitted. `None` if nothing is known or the buyer does not
-    /// wait.
+    /// When the buyer will probably be admitted. `None` if this time is unknown or the buyer does
+    /// not wait.
     pub estimate: Option<WaitEstimate>,
 }
 
@@ -90,8 +90,8 @@ pub struct WaitingRoomCounts {
 #[derive(Debug)]
 pub struct WaitingRooms {
     states: Mutex<HashMap<RoomKey, Arc<WaitingRoomState>>>,
-    /// How often this node has checked the rooms. This number decides which room of a sale comes
-    /// first in a check.
+    /// How many times this node has checked the rooms. This number decides which room of a sale
+    /// comes first in a check.
     steps: AtomicUsize,
     batcher: PositionBatcher,
     key: [u8; 32],
@@ -101,8 +101,8 @@ pub struct WaitingRooms {
 
 impl WaitingRooms {
     /// Creates the waiting rooms. In each sale, all rooms together admit at most `per_sec` visitors
-    /// per second. An admission lasts so long that the visitor can fetch a pass and then use it. A
-    /// pass is valid for `pass_ttl`.
+    /// per second. An admission lasts so long that the visitor can fetch a pass and then use the
+    /// pass. A pass is valid for `pass_ttl`.
     #[must_use]
     pub fn new(masters: &MasterKeys, pass_ttl: Duration, per_sec: u64) -> Self {
         let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master key");
@@ -117,8 +117,8 @@ impl WaitingRooms {
         room.runtime().arrivals.record_arrival(buyer, room.part_of(self.per_sec));
     }
 
-    /// Adds the buyer to the room. If the buyer already has a position, returns it. Also returns
-    /// whether the position is new.
+    /// Adds the buyer to the room, and returns the buyer's position. If the buyer already has a
+    /// position, returns this position. Also returns whether the position is new.
     ///
     /// # Errors
     ///
@@ -132,8 +132,8 @@ impl WaitingRooms {
         let room_state = self.room_state(room);
         self.record_arrival(room, buyer.as_str());
         // If a valid position is in memory, the request writes nothing to the store. So a reload of
-        // the page costs little. With several nodes, the position in memory may be out of date. The
-        // buyer may have left at another node, or another node may have extended the turn. So the
+        // the page costs little. With several nodes, the position in memory may be out of date,
+        // because another node may have removed the position or extended the buyer's turn. So the
         // node also reads the position from the store.
         if let Some(shown) = self.cached_position(node, room, buyer) {
             if node.layout().is_single_node() {
@@ -230,8 +230,8 @@ impl WaitingRooms {
         can_tell.then(|| self.position_view(node, room, &room_state, buyer, None)).flatten()
     }
 
-    /// Returns the room's row. If the store has none, creates it. If the sale has opened, also
-    /// closes the draw.
+    /// Returns the room's row. If the store has no row of the room, creates it. If the sale has
+    /// opened, also closes the room's draw.
     ///
     /// # Errors
     ///
@@ -280,8 +280,9 @@ impl WaitingRooms {
         room: SaleRoom<'_>,
     ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(room);
-        // If the store has no row of the room, the state in memory records this. While the state is
-        // kept, the node does not read the store again. Concurrent requests share one read.
+        // If the store has no row of the room, the state in memory records that the row is absent.
+        // While the state is kept, the node does not read the store again. Concurrent requests
+        // share one read.
         let is_known = || room_state.room().is_some() || room_state.is_absent();
         if is_known() {
             return Ok(room_state.room().is_some());

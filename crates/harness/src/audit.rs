@@ -83,8 +83,8 @@ impl StoreLocation {
     }
 }
 
-/// Returns whether the text may contain a password. An address, or a list such as `host=…
-/// password=…`, may contain one.
+/// Returns whether the text may contain a password. This is possible in an address, and in a list
+/// such as `host=… password=…`.
 fn may_have_password(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     ["postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme))
@@ -122,7 +122,7 @@ pub struct AuditReport {
     /// Orders in the store.
     pub orders_checked: u64,
     /// Orders whose buyers were erased. The store no longer has the buyer and the request key of
-    /// such an order. So the audit compares answers with the order only by the order's id.
+    /// such an order. So the audit uses only the order's id to compare answers with the order.
     #[serde(default)]
     pub orders_erased: u64,
     /// Lines of the answers file.
@@ -142,8 +142,8 @@ pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport,
     Ok(report(&snapshot, findings, answers_checked))
 }
 
-/// Finds the lines of an answers file that name an order or a verdict which the store lacks, for
-/// example after a restore. Returns these lines, and writes all other lines to the file `kept`.
+/// Finds the lines of an answers file whose order or verdict is missing in the store, for example
+/// after a restore. Returns these lines, and writes all other lines to the file `kept`.
 pub fn split_answers(
     store: &StoreLocation,
     answers: &Path,
@@ -200,8 +200,8 @@ fn report(snapshot: &Snapshot, findings: Findings<'_>, answers_checked: u64) -> 
 }
 
 fn audit_item(snapshot: &Snapshot, item: &snapshot::Item) -> AuditItem {
-    // A negative sum cannot be shown here, so the report shows 0. Another check has already added a
-    // finding about the sum.
+    // The report cannot show a negative sum, so it shows 0. Another check has already added a
+    // finding about this sum.
     let shown = |units: i128| u64::try_from(units).unwrap_or(0);
     let sums = snapshot.item_totals(item.id);
     let counted = item.total.is_some();

@@ -2,8 +2,8 @@
 //! fault during the load.
 //!
 //! Each round sells one item to many buyers, and injects one fault during the sale. The moment of
-//! the fault depends on the seed. After that, all buyers repeat their requests, and further buyers
-//! buy the remaining units. A round passes if:
+//! the fault depends on the seed. After the load, all buyers repeat their requests, and further
+//! buyers buy the remaining units. A round passes if all of the following is true:
 //!
 //! - Every buyer received a verdict, and the store keeps every promise that a buyer received.
 //! - Every buyer who had an order received the same order for the repeated request.
@@ -41,7 +41,7 @@ pub struct ChaosPlan {
     pub dir: PathBuf,
     /// The deployment shape of the nodes.
     pub shape: Shape,
-    /// The number of rounds. If there are several faults, the rounds use the faults in turn.
+    /// The number of rounds. If several faults are selected, the rounds use them in turn.
     pub rounds: u64,
     /// The seed of all random choices.
     pub seed: u64,
@@ -55,8 +55,8 @@ pub struct ChaosPlan {
     pub next: Option<PathBuf>,
     /// The roles of each node. If the list is empty, there are two nodes with all roles.
     pub roles: Vec<String>,
-    /// The number of nodes. If `roles` has more entries than this number, there is one node for
-    /// each entry.
+    /// The number of nodes. If `roles` has more entries than this number, the number of entries
+    /// counts instead.
     pub nodes: usize,
     /// The number of edges in front of the nodes. Only shape `cluster` can have edges.
     pub edges: usize,
@@ -106,7 +106,7 @@ pub struct RoundReport {
     /// How many requests of the load run were repeated after status `429` or `5xx`.
     pub retries: u64,
     /// How many requests of the load run were refused as sold out, although enough units were free
-    /// after the run. This answer is allowed only if the request waited in the server for the
+    /// after the run. Such a refusal is allowed only if the request waited in the server for the
     /// longest allowed time. So without a fault, the number must be 0.
     pub early_refusals: u64,
     /// The number of units on sale.
@@ -184,8 +184,8 @@ pub fn run(
     let mut cluster = Cluster::start(&built)?;
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
-        // Each round has its own random generator. So one round can be repeated alone, with the
-        // same choices.
+        // Each round has its own random generator. So a single round can be repeated with the same
+        // choices, without the rounds before it.
         let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_add(number));
         // The index is smaller than the number of faults, so it fits a `usize`.
         let fault = faults[(number % faults.len() as u64) as usize];

@@ -1,8 +1,8 @@
 //! Tests the product from outside: sends load, injects faults, and audits the result independently.
 //!
-//! The harness uses only HTTP and SQL, and shares no code with the server that it tests. Its rules
-//! about orders, limits and stock come from the documents. From the crate `doorbuster-api`, the
-//! harness uses only the types of reports.
+//! The harness uses only HTTP and SQL, and shares no code with the server that it tests. The
+//! harness takes its rules about orders, limits and stock from the documents. From the crate
+//! `doorbuster-api`, the harness uses only the types of reports.
 
 pub mod audit;
 pub mod chaos;

@@ -58,8 +58,8 @@ pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, L
     Ok(report)
 }
 
-/// Opens one connection before the run. So a wrong address causes one error, not one error for each
-/// buyer.
+/// Opens one connection before the run, so that a wrong address causes one error and not one error
+/// for each buyer.
 fn probe(plan: &LoadPlan, target: &Target) -> Result<(), LoadError> {
     TcpStream::connect_timeout(&target.addr, limits::CONNECT_TIMEOUT)
         .map(drop)
@@ -135,7 +135,8 @@ fn collect_tallies(
     }
 }
 
-/// Returns a line of an answers file. A test of the auditor checks that the auditor can read it.
+/// Returns a line of an answers file. A test of the auditor checks that the auditor can read the
+/// line.
 #[cfg(test)]
 pub(crate) fn sold_out_answer_line() -> Vec<u8> {
     let answer = answer::FinalAnswer {

@@ -15,7 +15,7 @@ use crate::incident::Journal;
 use crate::order::Order;
 use crate::redis_link::RedisLink;
 
-/// How long [`retry`] waits between two attempts. `RETRY_FOR` is the time after which it gives up.
+/// How long [`retry`] waits between two attempts. After the time `RETRY_FOR`, [`retry`] gives up.
 const RETRY_INTERVAL: Duration = Duration::from_millis(2);
 const RETRY_FOR: Duration = Duration::from_secs(3);
 

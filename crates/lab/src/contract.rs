@@ -47,8 +47,8 @@ pub trait Strategy: Send + Sync {
         false
     }
 
-    /// Returns how many accepted requests still wait for this process's background work. Before the
-    /// lab stops the process, it waits at most `DRAIN_WITHIN` for these requests.
+    /// Returns how many accepted requests still wait for this process's background work. The lab
+    /// waits at most `DRAIN_WITHIN` for these requests before it stops the process.
     fn waiting(&self) -> Task<'_, u64> {
         Box::pin(async { Ok(0) })
     }
@@ -85,8 +85,8 @@ pub enum Claim {
     Safe,
     /// The strategy can oversell even without a fault.
     Unsafe,
-    /// The strategy never oversells, and never loses or duplicates an order, while every server and
-    /// process works. During a fault, it may break this promise.
+    /// As long as every server and process works, the strategy never oversells, and never loses or
+    /// duplicates an order. During a fault, the strategy may break this promise.
     SafeWithoutFaults,
 }
 
@@ -102,8 +102,8 @@ impl Claim {
     }
 }
 
-/// A strategy that the lab can run. The JSON output of `lab list` has all fields without
-/// `serde(skip)`.
+/// A strategy that the lab can run. The JSON output of `lab list` contains every field that is not
+/// marked `serde(skip)`.
 #[derive(Clone, Copy, Serialize)]
 pub struct StrategyEntry {
     /// The strategy's id. It stays the same in all versions of the lab.
@@ -119,8 +119,8 @@ pub struct StrategyEntry {
     /// The kind of load that the strategy suits.
     #[serde(skip)]
     pub suits: &'static str,
-    /// The text of the strategy's source file, from which the report quotes. For the product, a
-    /// short description with the same sections.
+    /// The text of the strategy's source file, from which the report quotes. The product has a
+    /// short description with the same sections instead.
     #[serde(skip)]
     pub text: &'static str,
     /// The texts of the Lua scripts and SQL statements that the strategy has in separate files.

@@ -43,7 +43,7 @@ pub struct DirectCrowd {
 }
 
 impl DirectCrowd {
-    /// Returns the same crowd, but buying in the sale `sale`.
+    /// Returns the same crowd for another sale, `sale`.
     #[must_use]
     pub fn of_sale(&self, sale: &str) -> Self {
         Self { sale: sale.to_owned(), ..self.clone() }
@@ -149,7 +149,8 @@ pub(crate) async fn measure(
     let mut input = child.stdin.take().context("the process has no piped input")?;
     let text = serde_json::to_vec(&crowd)?;
     let output = tokio::task::spawn_blocking(move || {
-        // The write fails only if the process has ended. Its error output then gives the reason.
+        // The write fails only if the process has ended. The error output of the process then gives
+        // the reason.
         let _ = std::io::Write::write_all(&mut input, &text);
         drop(input);
         child.wait_with_output()

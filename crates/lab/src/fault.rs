@@ -20,7 +20,7 @@ pub enum Fault {
     /// There is no fault.
     None,
     /// Each process that takes units is killed once, at a random time, and started again. If only
-    /// one process takes units, it is killed twice.
+    /// one process takes units, this process is killed twice.
     Crash,
     /// On one database connection in ten, all data is delayed by 200 ms in each direction.
     Slow,
@@ -33,7 +33,7 @@ impl Fault {
     /// All faults. `None` is first, so the runs without a fault come first.
     pub const ALL: [Self; 4] = [Self::None, Self::Crash, Self::Slow, Self::Restart];
 
-    /// Returns the fault as a word on the command line and in the report.
+    /// Returns the name of the fault that the command line and the report use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -81,13 +81,13 @@ pub struct HeadlineReport {
     pub connections: usize,
     /// Requests that were sent.
     pub requests: u64,
-    /// Requests that were due during the sale but were never sent: all connections waited for
-    /// answers, even 5 seconds after the end of the sale.
+    /// Requests that were due during the sale but were never sent, because all connections still
+    /// waited for answers 5 seconds after the end of the sale.
     pub not_sent: u64,
     /// Answers per second.
     pub answers_per_second: f64,
     /// The latencies of all answers, including the answers after the end of the sale. A latency is
-    /// the arrival time of an answer minus the time at which its request was due.
+    /// the arrival time of an answer minus the time at which the request was due.
     pub latency_ms: LatencyMs,
     /// Orders at the end.
     pub orders: u64,
@@ -199,8 +199,8 @@ pub fn run(options: &HeadlineOptions) -> Result<HeadlineReport> {
     ensure!(!options.stop.load(Ordering::Relaxed), "the sale was interrupted");
     let rows = product.order_rows(&target)?;
     let store = product.store();
-    // This value removes the directory when it is dropped, so it must live until the auditor has
-    // read the store.
+    // The directory is removed when this value is dropped. So the value must live until the auditor
+    // has read the store.
     let _dir = product.stop()?;
     let audited = audit::run(&StoreLocation::parse(&store)?, None)?;
     let findings = audited.audit.findings.iter().map(|finding| format!("{finding:?}")).collect();
@@ -228,8 +228,8 @@ fn report(
 ) -> HeadlineReport {
     let answered = load.in_time.values().sum::<u64>() as f64;
     let answers_per_second = answered / load.time.as_secs_f64().max(f64::MIN_POSITIVE);
-    // The number of requests at random instants differs a little from the rate. So the answers are
-    // compared with the requests that were due.
+    // Requests come at random instants, so their number is a little above or below the requested
+    // rate. So the answers are compared with the requests that were due.
     let due = (load.sent_in_time + load.given_up) as f64;
     let latency = &load.latency;
     let ms = |micros: u64| micros as f64 / 1_000.0;
@@ -270,8 +270,8 @@ fn send(
     let Target::Product { sale, .. } = target else {
         anyhow::bail!("the target must be a sale of Doorbuster")
     };
-    // Requests come at random instants, so there may be more of them than the rate says. The run
-    // prepares some more buyers.
+    // Requests come at random instants, so there may be a few more requests than `rate` × `secs`.
+    // The run prepares buyers for these requests too.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
     let count = u32::try_from(count).context("too many requests")?;
     let buyers = Buyers::new(product.secret(), "headline", count);

@@ -34,5 +34,5 @@ pub const DRAIN_WITHIN: Duration = Duration::from_secs(15);
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
 /// The delay of all data on a slow database connection.
 pub const SLOW_BY: Duration = Duration::from_millis(200);
-/// How old the snapshot is from which Redis starts again.
+/// The age of the snapshot from which Redis starts again.
 pub const SNAPSHOT_AGE: Duration = Duration::from_secs(1);

@@ -100,8 +100,7 @@ impl ProductInstallation {
     }
 
     /// Makes one in ten connections from a node to the database slow: the connections whose number
-    /// ends with the digit `slow` plus [`OTHER_CONNECTIONS`]. The first connection has the number
-    /// 0.
+    /// has the last digit `slow` + [`OTHER_CONNECTIONS`]. The first connection has the number 0.
     pub fn slow_down(&self, slow: usize) {
         let Installation::Nodes(cluster) = &self.installation else { return };
         let slow = OTHER_CONNECTIONS + slow;
@@ -145,8 +144,8 @@ impl ProductInstallation {
         format!("{SERIES}-{buyer:08}")
     }
 
-    /// Returns the command `lab direct`. It sells without HTTP, on the data directory of the
-    /// stopped server.
+    /// Returns the command `lab direct`. The command sells without HTTP, on the data directory of
+    /// the stopped server.
     pub fn direct_command(&self) -> Result<Command> {
         let Installation::Embedded(server) = &self.installation else {
             bail!("only the embedded shape runs without HTTP");
@@ -207,8 +206,8 @@ impl ProductInstallation {
         Ok(())
     }
 
-    /// Kills each Redis server and starts it again. Returns true if the fault had an effect: if a
-    /// process was connected to one of these servers.
+    /// Kills each Redis server and starts it again. Returns true if a process was connected to one
+    /// of these servers, because only then the fault had an effect.
     pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
         let Installation::Nodes(cluster) = &mut self.installation else { return Ok(false) };
         let Some(redis) = &mut cluster.redis else { return Ok(false) };

@@ -19,7 +19,7 @@ pub struct RedisLink {
     pub(crate) client: redis::Client,
     pub(crate) connection: Arc<Mutex<Option<MultiplexedConnection>>>,
     /// The connection for the consumer's blocking command, which waits for list elements. On the
-    /// usual connection, this command would block all others.
+    /// usual connection, this command would block all other commands.
     pub(crate) blocking: Arc<Mutex<Option<MultiplexedConnection>>>,
 }
 

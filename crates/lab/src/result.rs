@@ -106,11 +106,11 @@ pub struct RunResult {
     pub throughput_per_second: f64,
     /// The time from a buyer's first request to the buyer's last answer.
     pub latency_ms: LatencyMs,
-    /// The fraction of the time during which the driver's thread ran on a core. If it is near 1,
-    /// the driver may have limited the speed, and the strategy may be faster than measured.
+    /// The fraction of the time during which the driver's thread ran on a core. If this fraction is
+    /// near 1, the driver may have limited the speed, and the strategy may be faster than measured.
     pub driver_busy: f64,
     /// The number of buyers for each last answer: `sold`, `sold_out`, `refused` and `no_answer`.
-    /// The sum is `started`.
+    /// The sum of these numbers is `started`.
     pub answers: BTreeMap<&'static str, u64>,
     /// Units on sale.
     pub stock: i64,
@@ -217,7 +217,7 @@ pub struct RunReport {
 }
 
 impl RunReport {
-    /// Returns whether the command ran to its end, no run failed, and every strategy kept its
+    /// Returns true if the command ran to its end, no run failed, and every strategy kept its
     /// promise.
     #[must_use]
     pub fn agrees(&self) -> bool {
@@ -376,8 +376,8 @@ fn throughput(answers: &Answers) -> f64 {
     (answers.records.len() as f64 / seconds).round()
 }
 
-/// The longest latency that is recorded, in microseconds. Any longer latency is recorded as this
-/// one.
+/// The longest latency that is recorded, in microseconds. A longer latency is recorded as this
+/// value.
 const LATENCY_MAX_US: u64 = 600_000_000;
 
 fn latencies(answers: &Answers) -> LatencyMs {

@@ -42,7 +42,8 @@ pub struct RunOptions {
     pub seeds: u32,
     /// The command that repeats the run.
     pub command: String,
-    /// The caller sets this flag to stop the runs. The report then has the runs that ended before.
+    /// The caller sets this flag to stop the runs. The report then contains the runs that ended
+    /// before the stop.
     pub stop: Arc<AtomicBool>,
 }
 

@@ -309,8 +309,8 @@ impl Drop for Workers {
     }
 }
 
-/// Calls `ready` in short intervals until it returns true. If it still returns false after the time
-/// `within`, returns false.
+/// Calls `ready` at short intervals until `ready` returns true. Returns false if this takes longer
+/// than `within`.
 pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) -> bool {
     let until = std::time::Instant::now() + within;
     while !ready().await {

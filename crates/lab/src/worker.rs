@@ -38,7 +38,7 @@ pub struct WorkerSpec {
     /// The port to listen on.
     pub port: u16,
     /// True for one worker of a run. This worker does the background work of strategies in which
-    /// one process does it for all.
+    /// one process does that work for all.
     pub leads: bool,
 }
 
@@ -51,7 +51,8 @@ pub fn run() -> Result<()> {
         serde_json::from_str(&line).context("the worker's specification is invalid")?;
     std::thread::spawn(|| {
         let mut rest = Vec::new();
-        // The lab has ended, whether the read returns the end of the input or an error.
+        // If the read returns, the lab has ended. It does not matter whether the read returns the
+        // end of the input or an error.
         let _ = std::io::stdin().read_to_end(&mut rest);
         std::process::exit(0);
     });

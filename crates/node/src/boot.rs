@@ -120,9 +120,9 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
             secrets::warn_of_writable_directory(&settings.data_dir);
             let history = load_history(&settings.data_dir)?;
             // This node must know the database's newest history before it reads the shared secrets.
-            // Otherwise it could read them from an outdated database, such as an old primary. Redis
-            // also has the newest history, but the names of its keys depend on the secrets. So the
-            // node asks only its peers here.
+            // Otherwise it could read the secrets from an outdated database, such as an old
+            // primary. Redis has the newest history too, but the names of the keys in Redis depend
+            // on the secrets. So the node asks only its peers here.
             let ask = history_asker(&history, None, settings.peers.clone());
             for known in ask().await {
                 history.learn_from_peer(known);

@@ -88,7 +88,7 @@ pub fn backup(
     }
     let _lock = lock_data_dir(dir);
     // The unencrypted copy for an encrypted backup goes to the data directory. This directory
-    // contains the same data without encryption anyway.
+    // already contains the same data without encryption.
     let in_data_dir = dir.join("backup");
     let beside = if passphrase.is_some() { in_data_dir.as_path() } else { path };
     let copies = u64::from(passphrase.is_some()) + u64::from(is_on_disk_of(dir, path));

@@ -13,8 +13,8 @@ use doorbuster_base::dns_lookups::{DnsLookups, LookupBounds};
 use crate::limits::ENDPOINTS_MAX;
 
 /// How long the server waits for the look-up of a new endpoint's host name. After this time, it
-/// accepts the endpoint without checking the name's addresses. The guard checks them whenever the
-/// server connects to the name.
+/// accepts the endpoint without checking the name's addresses. The guard checks these addresses
+/// whenever the server connects to the name.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The bounds of the look-ups. Few look-ups run at the same time, because transactions use the same
@@ -134,8 +134,8 @@ fn is_local_name(name: &str) -> bool {
         || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
 }
 
-/// Returns whether an address is public by the registries of special addresses (IANA; RFC 6890 and
-/// later).
+/// Returns whether an address is public according to the registries of special addresses (IANA; RFC
+/// 6890 and later).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -173,8 +173,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let parts = address.segments();
     let inner = || Ipv4Addr::from((u32::from(parts[6]) << 16) | u32::from(parts[7]));
     match parts {
-        // Such an address contains an IPv4 address: it is IPv4-mapped, or an address for NAT64. It
-        // is public if this IPv4 address is public.
+        // IPv4-mapped addresses and addresses for NAT64 contain an IPv4 address. They are public if
+        // this IPv4 address is public.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
         // Networks for special purposes such as Teredo, for documentation, and for 6to4. A 6to4
         // address can lead to any IPv4 address.

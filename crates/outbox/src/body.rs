@@ -37,8 +37,8 @@ pub fn visible_event_id(position: i64, event: Option<&(String, Millis)>, about: 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links<'a> {
     pub key: &'a IdKey,
-    /// The address of the sale pages, if it is configured. The message of a new order has a link to
-    /// it.
+    /// The address of the sale pages, if it is configured. The message of a new order contains a
+    /// link to these pages.
     pub origin: Option<&'a str>,
 }
 
@@ -76,8 +76,8 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // The subject is the ticket or waitlist entry that ended without an order. If the buyer
-            // ended the subject, the subject is a waitlist entry that the buyer left.
+            // The event's subject is a ticket or a waitlist entry that ended without an order. A
+            // subject that the buyer ended is always a waitlist entry: the buyer left the waitlist.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,

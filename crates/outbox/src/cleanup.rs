@@ -1,5 +1,5 @@
-//! Deletes expired rows in small batches; only the leader does this. It never deletes the histories
-//! of orders or the results of tickets.
+//! Deletes expired rows in small batches; only the leader does this. The cleanup never deletes the
+//! histories of orders or the results of tickets.
 
 use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Work};
@@ -39,7 +39,7 @@ impl Outbox {
     }
 
     async fn delete_batch(&self) -> NextRun {
-        // After a jump of the clock, rows may seem expired although they are not. So none are
+        // After a jump of the clock, rows may seem expired although they are not. So no rows are
         // deleted then.
         if self.node.clock_stepped() {
             return NextRun::Idle;

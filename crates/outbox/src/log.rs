@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use doorbuster_engine::outage_log::{self, OutageLog};
 use doorbuster_store::StoreError;
 
-/// The shortest time between two log lines about events that one endpoint refuses while it accepts
-/// others.
+/// The shortest time between two log lines about events that an endpoint refuses although it
+/// accepts other events.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Limits the number of log lines about one endpoint.
@@ -17,7 +17,7 @@ pub(super) struct RefusalLog {
 
 impl RefusalLog {
     /// Logs when the endpoint begins to fail, and when it accepts events again. While the endpoint
-    /// does not fail as a whole, also logs a refused event, at most once in
+    /// as a whole does not fail, logs refused events too, at most one event in each
     /// [`REFUSAL_LOG_INTERVAL`].
     pub(super) fn note(
         &mut self,

@@ -47,8 +47,8 @@ pub use metrics::MessageOutcome;
 /// The maximum number of subscriptions that a node owns. A node with this number refuses new
 /// subscriptions, and does not take over subscriptions of other nodes.
 const SUBSCRIPTIONS_MAX: usize = 20_000;
-/// The maximum number of subscriptions of one buyer. If a buyer has more, the subscription that
-/// ends first is removed.
+/// The maximum number of subscriptions of one buyer. If a buyer has more subscriptions, the one
+/// that ends first is removed.
 const OF_BUYER_MAX: usize = 4;
 /// How long a subscription is valid after its last renewal, in milliseconds.
 const LIVES_MS: i64 = 86_400_000;
@@ -135,8 +135,8 @@ impl WebPush {
         }
         let mut events = node.hub().subscribe_for_push(buyer.clone());
         // Registers the subscription at the hub, so that `ready_queue` names the subscription when
-        // an event arrives. An event that was published in between is skipped, because an earlier
-        // event would not be sent either.
+        // an event arrives. An event that arrived since `subscribe_for_push` is skipped, as all
+        // events before that call are.
         while events.next_or_park(&self.ready_queue, id).is_some() {}
         let target = Arc::new(Target { endpoint, keys: BrowserKeys { public, auth } });
         let reader = PushReader { events, target, ends_at: until, sent: HashMap::new() };
@@ -144,8 +144,8 @@ impl WebPush {
         true
     }
 
-    /// Ends a buyer's subscriptions in the store and in this node's memory. Other nodes remove them
-    /// from their memory when they next compare it with the store.
+    /// Ends a buyer's subscriptions in the store and in this node's memory. Other nodes remove the
+    /// subscriptions from their memory when they next compare their memory with the store.
     pub async fn unsubscribe(&self, node: &Node, buyer: &BuyerId) -> StoreResult<()> {
         node.store().delete_push_subscriptions_of(buyer).await?;
         self.forget(buyer);

@@ -17,7 +17,7 @@ use super::receiver::{DeliveryError, Message};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The server reads the body of a response for at most this time, in order to reuse the connection.
-/// It can reuse the connection only if it has read the whole body.
+/// The server can reuse the connection only if it has read the whole body.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// If the body of a response is larger than this number of bytes, the server stops reading and
 /// closes the connection.
@@ -48,7 +48,7 @@ impl Webhooks {
 
     /// Sends a message once. Signs it with each secret of the endpoint that is active at `now`, the
     /// store's time. The timestamp in the request is `wall`, the wall clock's time, because the
-    /// receiver compares it with its own clock.
+    /// receiver compares the timestamp with its own clock.
     pub(super) async fn send(
         &self,
         endpoint: &Endpoint,
@@ -121,8 +121,8 @@ pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> Outgoing
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(resolver.clone())
     };
-    // If the system's certificates cannot be loaded, the client trusts no certificates. It then
-    // reaches only http endpoints.
+    // If the system's certificates cannot be loaded, the client trusts no certificates. Such a
+    // client reaches only http endpoints.
     OutgoingClient::new(move || builder().build().or_else(|_| builder().tls_certs_only([]).build()))
 }
 
@@ -135,7 +135,7 @@ fn is_final(status: StatusCode) -> bool {
 }
 
 /// Returns the pause that the receiver requests in the header `Retry-After` with status 429 or 503,
-/// in milliseconds. Returns 0 if it requests no pause. `now` is the wall clock's time.
+/// in milliseconds. Returns 0 if the receiver requests no pause. `now` is the wall clock's time.
 fn pause_ms(status: StatusCode, headers: &HeaderMap, now: Millis) -> i64 {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return 0;
@@ -152,8 +152,8 @@ fn asked_ms(text: &str, now: Millis) -> Option<i64> {
     Some(at.as_millisecond().saturating_sub(now.0))
 }
 
-/// Reads a short body to its end, so that the client can reuse the connection. What the body
-/// contains does not change the result of the attempt.
+/// Reads a short body to its end, so that the client can reuse the connection. The content of the
+/// body does not change the result of the attempt.
 async fn drain(mut answer: Response) {
     let reading = async {
         let mut bytes = 0;

@@ -1,8 +1,8 @@
 //! Delivers events to one endpoint: reads the events after the endpoint's position, sends those
 //! that [`DeliveryQueue`] chooses, and stores the results.
 //!
-//! The worker delivers only while its node has the endpoint's lease. If it stops, the next worker
-//! reads the results from the store, and sends all other events again.
+//! The worker delivers only while its node has the endpoint's lease. If the worker stops, the next
+//! worker reads the results from the store, and sends all events without a stored result again.
 //! [`doorbuster_steps::delivery`] defines the sequence of steps in a worker's turn.
 mod attempt;
 mod ending;
@@ -31,8 +31,8 @@ use attempt::{SendError, delivery_outcome, send};
 use read_ahead::{ReadAhead, event_type};
 use starting::{start, stored_endpoint};
 
-/// How long a lease is valid after its last renewal, in milliseconds. Then another node can take
-/// it.
+/// How long a lease is valid after its last renewal, in milliseconds. After that time, another node
+/// can take the lease.
 const LEASE_MS: i64 = 5_000;
 const _: () = assert!(
     LEASE_MS + 1_000 <= doorbuster_store::limits::LEASE_END_MAX_MS,
@@ -281,13 +281,14 @@ impl<'o> Worker<'o> {
         }
         let page = self.outbox.node.store().events_after(self.queue.read_after(), room).await?;
         // The endpoint's list of event types has changed. Some of these events may have a type that
-        // is wanted only now, so this worker adds none of them. The next worker reads them again.
+        // is wanted only now, so this worker adds none of these events. The next worker reads all
+        // these events again.
         if endpoint.borrow().wanted != self.wanted {
             return Ok(());
         }
-        // An operator may have changed the list of event types at another node. If the worker would
-        // skip an event, it reads the list from the store. The list is read after the events, so it
-        // is at least as new as they are.
+        // An operator may have changed the list of event types at another node. So the worker reads
+        // the list from the store before it skips an event. The list is read after the events, so
+        // the list is at least as new as the events.
         if page.iter().any(|read| !self.wanted.has(event_type(read))) {
             let stored = stored_endpoint(self.outbox, self.id).await?;
             if stored.is_none_or(|stored| stored.wanted != self.wanted) {

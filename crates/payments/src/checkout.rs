@@ -93,7 +93,7 @@ impl Payments {
     }
 
     /// Closes the order's previous checkout at the provider. Returns `None` if the order can now
-    /// get a new one. Otherwise, returns the result for the buyer.
+    /// get a new checkout. Otherwise, returns the result for the buyer.
     async fn close_previous(
         &self,
         order: &Order,
@@ -131,8 +131,8 @@ impl Payments {
         }
     }
 
-    /// Stores a new checkout. If the store rejects it, closes it at the provider. No payment is
-    /// lost, because no buyer has seen this checkout.
+    /// Stores a new checkout. If the store rejects the checkout, closes the checkout at the
+    /// provider. No payment is lost, because no buyer has seen this checkout.
     async fn store_checkout(
         &self,
         order: &Order,
@@ -214,7 +214,7 @@ pub(super) fn order_total(catalogue: &Catalogue, order: &Order) -> Option<Money>
     Some(Money { minor, currency: item.row.currency.clone() })
 }
 
-/// Returns the checkout with an end that is not later than the order's payment window. The provider
+/// Returns the checkout with its end limited to the end of the order's payment window. The provider
 /// may accept payments after this end, but this server does not.
 fn with_order_deadline(mut kept: Checkout, order: &Order) -> Checkout {
     kept.expires_at = kept.expires_at.min(order.pay_by);

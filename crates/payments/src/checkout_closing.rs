@@ -2,8 +2,9 @@
 //! The leader asks the provider about each of these checkouts.
 //!
 //! * An order is due when its payment window has ended. Its units return only after the provider
-//!   has answered. If the provider cannot be reached, they return after a grace period.
-//! * The other checkouts belong to orders that have ended. No units wait for their answers.
+//!   has answered. If the provider cannot be reached, the units return after a grace period.
+//! * The other checkouts belong to orders that have ended. No units wait for the provider's answers
+//!   about these checkouts.
 //! * If the provider took money, the order becomes paid, even if the provider's message about the
 //!   payment was lost. Otherwise, the provider closes the checkout.
 //! * If the provider is silent (`silence`), the server asks about a few checkouts and postpones all
@@ -48,8 +49,9 @@ const RETRY_MS: i64 = 2_000;
 /// The shortest pause for a checkout that was postponed because the provider is silent. The grace
 /// period is several times as long.
 const SILENT_RETRY_MIN_MS: i64 = 30_000;
-/// The shortest pause between two requests about an order that has ended. It can be long, because
-/// no units wait for the answer. Later, a pause is an eighth of the time since the order's end.
+/// The shortest pause between two requests about an order that has ended. This pause can be long,
+/// because no units wait for the answer. Later, a pause is an eighth of the time since the order's
+/// end.
 const ENDED_RETRY_MIN_MS: i64 = 60_000;
 /// The longest pause between two requests about an order that has ended.
 const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
@@ -181,8 +183,8 @@ impl Payments {
         }
     }
 
-    /// Reads a page of due checkouts. Returns those about which no request is running, and whether
-    /// the page was full. The last checkout is the most urgent one.
+    /// Reads a page of due checkouts. Returns the checkouts without a running request, and whether
+    /// the page was full. The most urgent checkout is the last one.
     async fn next_page(&self, in_progress: &HashSet<String>) -> (Vec<(Checkout, Order)>, bool) {
         let mut waiting = self.due_checkouts().await;
         let is_full = waiting.len() == PAGE_SIZE;
@@ -291,8 +293,8 @@ fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }
 
-/// How long the server has waited for the provider's answer. The wait begins when the order ended
-/// or was paid, or else at the end of its payment window.
+/// How long the server has waited for the provider's answer. If the order has ended or was paid,
+/// the wait begins at that time. If not, the wait begins at the end of the order's payment window.
 fn waiting_ms(order: &Order, now: Millis) -> i64 {
     now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
 }

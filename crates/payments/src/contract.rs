@@ -133,7 +133,7 @@ pub struct NewSession {
     /// The URL of the checkout's page for the buyer's browser. A URL without a host is a path of
     /// this server.
     pub url: String,
-    /// When the checkout ends, as the server requested it from the provider, in the store's time.
+    /// The end of the checkout that the server requested from the provider, in the store's time.
     pub expires_at: Millis,
 }
 

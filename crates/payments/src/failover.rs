@@ -5,7 +5,8 @@
 //! * Each node remembers the payments that it applied or began to refund during the last minutes
 //!   ([`doorbuster_steps::applied_payments`]).
 //! * Another node may have refunded such a payment, and the new primary may lack this refund too.
-//!   So the node asks the provider whether the payments that it applied again were refunded.
+//!   So the node asks the provider about each payment that the node applied again: was this payment
+//!   refunded?
 #[cfg(test)]
 mod tests;
 
@@ -63,14 +64,14 @@ impl AppliedPayments {
         self.lock().forget_payment(payment);
     }
 
-    /// Returns the number of the last failover for which the remembered payments were read. If it
-    /// changes while the caller applies a payment, the caller must apply the payment again.
+    /// Returns the number of the last failover for which the remembered payments were read. If this
+    /// number changes while the caller applies a payment, the caller must apply the payment again.
     pub(super) fn payments_read_at_fence(&self) -> i64 {
         self.read_for.load(Ordering::Acquire)
     }
 
-    /// Notes that the payments are read for the history `fence`. Returns them in the sequence in
-    /// which the node must apply them.
+    /// Notes that the payments are read for the history `fence`. Returns the payments in the
+    /// sequence in which the node must apply them.
     fn read(&self, fence: i64) -> Vec<Capture> {
         let kept = self.lock();
         self.read_for.store(fence, Ordering::Release);
@@ -88,7 +89,7 @@ impl AppliedPayments {
 
 impl Payments {
     /// Remembers that the shop refunds an order. If a failover loses the payment and its refund,
-    /// the node applies the payment again and asks the provider whether it was refunded.
+    /// the node applies the payment again and asks the provider whether the payment was refunded.
     pub fn remember_refund_of(&self, order: &str) {
         if let Some(applied) = &self.applied {
             applied.begin_refund(order);
@@ -110,8 +111,8 @@ impl Payments {
                         break;
                     }
                     let fence = *changes.borrow_and_update();
-                    // The first number that a node reads is that of the present history, and does
-                    // not mean a failover.
+                    // The first number that a node reads belongs to the present history, so this
+                    // number does not mean that a failover has happened.
                     if fence > known && known > 0 {
                         let kept = applied.read(fence);
                         unasked.extend(self.apply_again(fence, kept, &changes).await);
@@ -208,7 +209,7 @@ impl Payments {
                 .collect();
             if !unanswered.is_empty() {
                 // The loop takes payments from the end of `unasked`. Payments without an answer go
-                // to its front, so the server asks about all others first.
+                // to the front of `unasked`, so the server asks about all other payments first.
                 unasked.splice(0..0, unanswered);
                 tokio::time::sleep(ASK_PAUSE).await;
             }

@@ -1,6 +1,6 @@
 //! Handles the messages of payment providers. The store applies each message only once. After a
-//! message, the server wakes the refund job and notifies the buyer's page. So neither waits for its
-//! next poll.
+//! message, the server wakes the refund job and notifies the buyer's page, so that neither of the
+//! two waits for its next poll.
 use std::sync::Arc;
 
 use doorbuster_api::payment::PaymentEventOutcome;
@@ -22,7 +22,7 @@ impl Payments {
     ///
     /// # Errors
     /// Fails if the store or a slot is unreachable, or if the message arrives too early. The
-    /// provider then sends it again.
+    /// provider then sends the message again.
     pub async fn handle_message(
         &self,
         message: ProviderMessage,
@@ -43,8 +43,8 @@ impl Payments {
                 self.wake_refunds();
                 // A failed refund is logged when it has become a dead letter. Before that, the
                 // server still asks about an earlier attempt. If the dead letter cannot be read,
-                // the failure is logged anyway. A repeated message also logs the failure. After the
-                // first message, the process may have ended before it logged the failure.
+                // the failure is logged anyway. A repeated message logs the failure too, because
+                // the process may have ended between the first message and its log line.
                 if let Some((refund, why)) =
                     failed.filter(|_| settled != RefundMessageOutcome::NoRefund)
                     && store

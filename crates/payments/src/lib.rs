@@ -1,6 +1,6 @@
-//! Payments and refunds at a payment provider. The provider reports them in messages, which are
-//! webhook requests. Each message takes effect only once. Messages can be lost, so the server also
-//! asks about each checkout and refund until the result is final.
+//! Payments and refunds at a payment provider. The provider reports payments and refunds in
+//! messages, which are webhook requests. Each message takes effect only once. Messages can be lost,
+//! so the server also asks about each checkout and refund until the result is final.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -94,7 +94,8 @@ impl Payments {
         if let Provider::Sandbox(sandbox) = &self.provider { Some(sandbox) } else { None }
     }
 
-    /// Returns the sandbox if this node must send its messages. A node sends them to itself.
+    /// Returns the sandbox if this node must send the sandbox's messages. A node sends these
+    /// messages to itself.
     fn message_sender(&self) -> Option<&Sandbox> {
         self.sandbox().filter(|_| self.serves_api)
     }
@@ -110,7 +111,7 @@ impl Payments {
         &self.provider
     }
 
-    /// Returns the reason why the provider does not accept this price, if it does not.
+    /// If the provider does not accept this price, returns the reason.
     pub fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         self.provider.refuses_price(minor, currency)
     }

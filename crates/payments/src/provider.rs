@@ -94,7 +94,7 @@ impl Provider {
         }
     }
 
-    /// Returns the reason why the provider does not accept this price of one unit, if it does not.
+    /// If the provider does not accept this price of one unit, returns the reason.
     pub fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         match self {
             Self::Sandbox(_) => None,
@@ -157,8 +157,8 @@ impl Provider {
     ) -> Result<Option<ReversalReport>, ProviderError> {
         match self {
             // Asking is not necessary: the sandbox's messages are in the same database as the
-            // payments. If a failover loses a reversal, it also loses the record that the message
-            // about it was sent. The sandbox then sends the message again.
+            // payments. A failover that loses a reversal also loses the record that the message
+            // about this reversal was sent. The sandbox then sends the message again.
             Self::Sandbox(_) => Ok(None),
             Self::Stripe(provider) => provider.reversal_of(payment, wall).await,
         }

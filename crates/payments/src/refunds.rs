@@ -1,6 +1,7 @@
-//! Sends refunds to the provider; only the leader does this. It requests each refund until the
-//! provider accepts it. Then it asks for the refund's progress until the money has arrived. The
-//! refund's id is the idempotency key, so a repeated request makes no second refund.
+//! Sends refunds to the provider; only the leader does this. The leader requests each refund until
+//! the provider accepts the refund. Then the leader asks for the refund's progress until the money
+//! has arrived. The refund's id is the idempotency key, so a repeated request makes no second
+//! refund.
 
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::money::{Refund, RefundId, RefundState, RefundUpdate};

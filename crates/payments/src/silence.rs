@@ -89,7 +89,8 @@ impl ProviderSilence {
     }
 
     /// If the provider is silent, removes from `waiting` the checkouts that must be postponed, and
-    /// returns them. The last elements stay in `waiting`, because the server asks about them next.
+    /// returns these checkouts. The last elements stay in `waiting`, because the server asks about
+    /// those checkouts next.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();

@@ -168,7 +168,7 @@ impl Stripe {
     }
 
     /// Returns a session with its payment. If the API key may not read payments, returns the
-    /// session without it. The session alone also says whether it was paid.
+    /// session without the payment. The session itself says whether the buyer paid.
     async fn session(&self, path: &str) -> Result<Value, ProviderError> {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {

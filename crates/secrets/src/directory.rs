@@ -20,7 +20,8 @@ pub fn create_directory(dir: &Path) -> io::Result<()> {
 }
 
 /// Checks the permissions of the data directory of an embedded store. If other users can read or
-/// enter the directory, this only logs a warning, because they cannot read the files in it.
+/// enter the directory, this function only logs a warning, because those users cannot read the
+/// files in the directory.
 ///
 /// # Errors
 ///

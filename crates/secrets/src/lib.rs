@@ -45,8 +45,8 @@ const FILES: [&str; 5] = ["admin_key", "buyer_secret", "id_key", "pass_key", "we
 /// The generated master key of the front door. It is in the file `pass_key` or in the shared store.
 #[derive(Clone, Debug)]
 pub struct PassKeyFile {
-    /// 16 hexadecimal digits that identify the secret. The store keeps them, and so recognizes a
-    /// wrong secret.
+    /// 16 hexadecimal digits that identify the secret. The store keeps these digits, in order to
+    /// recognize a wrong secret.
     pub fingerprint: String,
     /// Whether this start of the server created the secret.
     pub is_new: bool,
@@ -82,8 +82,8 @@ pub fn remove_new_pass_key(settings: &Settings, secrets: &Secrets) {
     }
 }
 
-/// Returns every secret. A secret comes from the settings or, if it is not there, from the data
-/// directory or the shared store. Creates missing secrets.
+/// Returns every secret. A secret that is not in the settings comes from the data directory or from
+/// the shared store. Creates missing secrets.
 ///
 /// # Errors
 ///

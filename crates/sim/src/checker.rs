@@ -1,5 +1,5 @@
 //! Checks every commit and every answer to a buyer against the checker's own records. The checker
-//! does not use the rules in `core`, so an error in a rule cannot hide itself.
+//! does not use the rules in `core`, so the checker also finds an error in such a rule.
 mod answers;
 mod checkouts;
 mod events;
@@ -101,8 +101,8 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// Creates a checker. If `starts_at` is given, all sales open at that time. Otherwise, they are
-    /// open.
+    /// Creates a checker. If `starts_at` is given, all sales open at that time. Without
+    /// `starts_at`, all sales are open from the beginning.
     pub(crate) fn new(model: &Model, starts_at: Option<Millis>) -> Self {
         let history = Vec::with_capacity(128);
         let mut checker = Self { history, starts_at: [starts_at; 2], ..Self::default() };
@@ -217,8 +217,8 @@ impl Checker {
         &self.history[at.saturating_sub(1)]
     }
 
-    /// Returns until when the commit `version` was the last commit: the time of the next commit, or
-    /// `mono` if there is none.
+    /// Returns the time until which the commit `version` was the last commit. This is the time of
+    /// the next commit, or `mono` if there is no next commit.
     fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
         self.history.get(next).map_or(mono, |m| m.at)

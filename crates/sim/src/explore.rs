@@ -2,11 +2,11 @@
 //! faults.
 //!
 //! Random seeds may miss a short sequence of steps that leads to an error. This search visits each
-//! state once, and recognises a state by its hash (Wolper and Leroy, "Reliable Hashing without
-//! Collision Detection", CAV 1993).
+//! state once. It recognises a visited state by the state's hash (Wolper and Leroy, "Reliable
+//! Hashing without Collision Detection", CAV 1993).
 //!
 //! The checker checks every step. In each state without messages in flight, the search also runs a
-//! copy of the sale *to rest*: without further faults, until nothing changes.
+//! copy of the sale *to rest*: the copy continues without further faults until nothing changes.
 use std::fmt::Write;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,8 +26,7 @@ use crate::world::World;
 pub struct SmallSale {
     /// The items, slots and nodes.
     pub setup: Setup,
-    /// The operations of buyers and operators. Each operation happens at most once, and it may
-    /// happen at any moment.
+    /// The operations of buyers and operators. Each operation happens at most once, at any moment.
     pub arrivals: Vec<Op>,
     /// The largest number of faults: lost or repeated messages, crashes, lost slots, and settlers
     /// that take over.
@@ -65,7 +64,7 @@ impl SmallSale {
         Self { setup, arrivals: vec![buy(0, 0), buy(1, 1)], faults, turns }
     }
 
-    /// Adds a third request: the second buyer sends the same request again, to the first node.
+    /// Adds a third request: the second buyer repeats its own request, but at the first node.
     #[must_use]
     pub fn with_repeat(mut self) -> Self {
         self.arrivals.push(Op::Buy { node: 0, buyer: 1, key: 0, item: 0, units: 1 });
@@ -200,7 +199,7 @@ impl Search<'_> {
     }
 
     /// Returns the next state to visit, or `None` at the end of the search. If another thread has
-    /// no states, first gives away half of this thread's states.
+    /// no states left, this thread first gives away half of its own states.
     fn next(&self, own: &mut Vec<State>) -> Option<State> {
         if own.len() > 1 && self.idle.load(Ordering::Relaxed) > 0 {
             lock(&self.open).extend(own.drain(..own.len() / 2));

@@ -24,7 +24,8 @@ pub struct MutantResult {
 }
 
 impl MutantResult {
-    /// Returns whether a seed or the rule's own list had a finding.
+    /// Returns whether the runs with seeds, or the run of the directed list of the rule, had a
+    /// finding.
     #[must_use]
     pub fn is_noticed(&self) -> bool {
         self.seeds.is_some() || self.directed.is_some()
@@ -32,7 +33,7 @@ impl MutantResult {
 }
 
 /// Removes each of these rules in turn. For each rule, runs the plan's seeds until the first
-/// finding, and then the rule's own list of operations in the directory `directed`.
+/// finding. After that, runs the rule's own list of operations in the directory `directed`.
 ///
 /// # Errors
 /// Fails if the directed lists cannot be read.
@@ -50,15 +51,15 @@ fn run_mutant(rule: Rule, plan: SimPlan, directed: &[(String, Reproduction)]) ->
     MutantResult { rule, seeds, broken, directed }
 }
 
-/// Returns a short list of operations that has a finding if the rule is removed. The list is made
-/// from a seed with such a finding.
+/// Returns a short list of operations that produces a finding if the rule is removed. The list is
+/// shortened from the operations of a seed that produces such a finding.
 #[must_use]
 pub fn directed_list(rule: Rule, broken: &FailingSeed) -> Reproduction {
     shortest(broken, Some(rule))
 }
 
 /// Returns a short list of operations that breaks the same promise as the seed. If `without` is
-/// given, the list breaks the promise without this rule, and keeps the promise with all rules.
+/// given, the list breaks the promise only if this rule is removed.
 #[must_use]
 pub fn shortest(broken: &FailingSeed, without: Option<Rule>) -> Reproduction {
     let run = |case: &Case| {

@@ -11,8 +11,8 @@ pub const BUYERS_ALL: usize = 16;
 /// The number of request keys of one buyer.
 pub const KEYS: usize = 24;
 
-/// The names of buyers and keys, and their hashes. They are the same in all simulated sales, so
-/// they are computed only once.
+/// The names of buyers and keys, and their hashes. These names and hashes are the same in all
+/// simulated sales, so they are computed only once.
 pub(crate) struct Names {
     pub(crate) key: IdKey,
     pub(crate) buyers: Vec<BuyerId>,

@@ -1,6 +1,6 @@
-//! The operations of a simulated sale. If an argument is an index, the simulator takes it modulo
-//! the number of existing orders, slots or other objects of its kind. So every index is valid, and
-//! any part of a list is a valid list.
+//! The operations of a simulated sale. An argument may be the index of an order, a slot or another
+//! object. The simulator takes each index modulo the number of existing objects of this kind. So
+//! every index is valid, and each part of a list of operations is a valid list.
 pub mod spread;
 pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
@@ -15,8 +15,9 @@ pub const REFUSED_AT_DOOR: u8 = 4;
 pub enum Op {
     /// A buyer requests units under a key.
     Buy { node: u8, buyer: u8, key: u8, item: u8, units: u8 },
-    /// A buyer repeats the request of an earlier attempt, for `more` modulo 4 additional units. If
-    /// the bit [`REFUSED_AT_DOOR`] of `more` is set, the front door refuses the request.
+    /// A buyer repeats the request of an earlier attempt, and asks for additional units: `more`
+    /// modulo 4. If the bit [`REFUSED_AT_DOOR`] of `more` is set, the front door refuses the
+    /// request.
     Replay { node: u8, attempt: u8, more: u8 },
     /// A node answers `202` to a request whose ticket has no verdict yet. `attempt` is an index
     /// among the attempts that wait for a verdict.
@@ -55,11 +56,11 @@ pub enum Op {
     Repeat { message: u8 },
     /// A settler takes at most this many tickets from a slot's queue.
     Take { slot: u8, at_most: u8 },
-    /// Another settler takes over a slot's queue. The new settler gets all tickets without an
-    /// acknowledgement again.
+    /// Another settler takes over a slot's queue. All unacknowledged tickets are delivered again,
+    /// to the new settler.
     Redeliver { slot: u8 },
-    /// One ticket of a batch in flight cannot be settled, so it is returned. `message` is an index
-    /// among the batches in flight.
+    /// One ticket of a batch in flight cannot be settled, so this ticket is returned. `message` is
+    /// an index among the batches in flight.
     Poison { message: u8 },
     /// A leader opens the slot's next grant with this many units from the pool. If the slot has an
     /// open grant, the leader sends this grant again.
@@ -78,7 +79,7 @@ pub enum Op {
     /// A leader begins to check whether a slot lost its memory.
     Look { leader: u8, slot: u8 },
     /// A leader recalls at most this many units from a slot. If `target` is 0, the units go to the
-    /// pool. Otherwise, they go to the slot with the index `target - 1`.
+    /// pool. Otherwise, the units go to the slot with the index `target - 1`.
     Recall { leader: u8, slot: u8, units: u8, target: u8 },
     /// A leader sends a pending recall again.
     RecallAgain { leader: u8, recall: u8 },
@@ -100,8 +101,8 @@ pub enum Op {
     /// A leader waits until an item's slots are drained, and then shows buyers the item's new
     /// phase.
     Drain { leader: u8, item: u8 },
-    /// A leader moves a slot to a new epoch: it stops and drains the slot, closes the grant, and
-    /// opens the next grant.
+    /// A leader moves a slot to a new epoch: the leader stops and drains the slot, closes the
+    /// grant, and opens the next grant.
     Roll { leader: u8, slot: u8 },
     /// The store sends a snapshot to a node.
     Snapshot { node: u8 },
@@ -135,22 +136,24 @@ pub enum Op {
     /// A buyer asks for the checkout of an order. `order` is an index among the reserved orders.
     Checkout { order: u8 },
     /// A buyer pays at a checkout whose URL a buyer received. If `how` is 0 or 1, the payment
-    /// succeeds. If `how` is 2, the payment fails and then succeeds. If `how` is 3, it fails.
+    /// succeeds. If `how` is 2, the payment fails and then succeeds. If `how` is 3, the payment
+    /// fails.
     PayAt { session: u8, how: u8 },
     /// A provider captures money that was not paid at a checkout, and sends a message about it.
     /// `order` is an index among all orders. The values of `how`:
     ///
     /// - 0: the order's price; 1: another amount; 2: another currency
-    /// - 3: for a valid id without an order; 4: for an invalid id
+    /// - 3: the money is for a valid id without an order; 4: the money is for an invalid id
     /// - 5: the payment fails; 6: the payment fails and then succeeds
     Charge { order: u8, how: u8 },
     /// A provider repeats the message about a payment. If `how` is even and no node has answered
     /// the message yet, the copy has the same message id. Otherwise the copy has another id.
     TellAgain { payment: u8, how: u8 },
-    /// A payment or a change of a total that waited for units continues.
+    /// Continues a payment, or a change of a total, that waited for units.
     EndWait { action: u8 },
-    /// The behavior of the provider changes. If `how` is 0, it becomes available. If `how` is 1, it
-    /// becomes unavailable. A greater `how` is the number of refunds that it refuses from now on.
+    /// The behavior of the provider changes. If `how` is 0, the provider becomes available. If
+    /// `how` is 1, the provider becomes unavailable. If `how` is greater, the provider refuses the
+    /// next `how` refunds.
     Provider { how: u8 },
     /// A leader asks the provider to close a checkout that should be closed, and to report this
     /// checkout's payments.
@@ -158,7 +161,7 @@ pub enum Op {
     /// A leader requests a pending refund from the provider. If the provider has already accepted
     /// the refund, the leader asks for its state.
     AskRefund { leader: u8, refund: u8 },
-    /// The provider sends a message about a refund that it accepted. The values of `how`:
+    /// The provider sends a message about a refund that the provider accepted. The values of `how`:
     ///
     /// - 3: the payout failed, and the provider tries it again
     /// - 5: the money arrived, and the message about it is delayed
@@ -189,14 +192,15 @@ pub enum Op {
     Tell { worker: u8, endpoint: u8 },
     /// The behavior of an endpoint changes. The values of `mood`:
     ///
-    /// - 0: it accepts events; 1: it fails; 2: it accepts events, but its answers never arrive
-    /// - 3 or more: it refuses one event, which `mood` selects
+    /// - 0: the endpoint accepts events; 1: the endpoint fails; 2: the endpoint accepts events, but
+    ///   its answers never arrive
+    /// - 3 or more: the endpoint refuses one event, which `mood` selects
     Endpoint { endpoint: u8, mood: u8 },
     /// A delivery worker ends.
     CrashTeller { worker: u8 },
     /// A standby of the database stops receiving commits.
     StandbyStops,
-    /// The standby becomes the primary. The commits that it did not receive are lost.
+    /// The standby becomes the primary. The commits that the standby did not receive are lost.
     FailOver,
     /// A node pauses the open sales after a failover, because the new primary may lack commits.
     PauseAfterFailover,

@@ -35,8 +35,8 @@ pub enum Profile {
     Phases,
     /// Grants are closed and opened frequently, while old messages still arrive.
     Epochs,
-    /// An item has several partitions with sub-domains. These are frequent: switches of the active
-    /// sub-domain, slots that need a refill, refills by two leaders, and second tries.
+    /// An item has several partitions with sub-domains. Four cases are frequent: switches of the
+    /// active sub-domain, slots that need a refill, refills by two leaders, and second tries.
     Partitions,
     /// The number of partitions changes again and again while buyers buy.
     Respread,
@@ -97,9 +97,9 @@ pub fn case(seed: u64) -> Case {
     let profile = Profile::for_seed(seed);
     let mut rng = SimRng::new(seed);
     let mut setup = setup::setup(profile, &mut rng);
-    // This choice uses the seed itself and no random number, so it does not change the numbers for
-    // the later choices. A setup with failovers never has only one process, because only a database
-    // that several processes share can fail over.
+    // This choice uses the seed itself and no random number, so the random numbers of the later
+    // choices stay the same. A setup with failovers always has several processes, because only a
+    // shared database can fail over.
     let nth = seed / Profile::ALL.len() as u64;
     setup.alone = nth.is_multiple_of(2) && profile != Profile::Failover && setup.may_be_alone();
     let mut opening_rng = SimRng::new(mix(seed));
@@ -187,8 +187,8 @@ fn buy(profile: Profile, rng: &mut SimRng) -> Op {
 fn replay(_: Profile, rng: &mut SimRng) -> Op {
     let more = if rng.percent(12) { 1 } else { 0 };
     let (node, attempt) = (below_four(rng), any_byte(rng));
-    // This choice uses `attempt` and no random number, so it does not change the numbers for later
-    // choices.
+    // This choice uses `attempt` and no random number, so the random numbers of later choices stay
+    // the same.
     let door = if attempt % 4 == 0 { REFUSED_AT_DOOR } else { 0 };
     Op::Replay { node, attempt, more: more | door }
 }
@@ -214,7 +214,7 @@ fn ending(_: Profile, rng: &mut SimRng) -> Op {
 }
 
 /// Returns a cancellation by an operator if `order` is odd, and by the buyer otherwise. This choice
-/// uses `order` and no random number, so it does not change the numbers for later choices.
+/// uses `order` and no random number, so the random numbers of later choices stay the same.
 fn cancel(order: u8) -> Op {
     match order % 2 {
         0 => Op::Cancel { order },

@@ -71,8 +71,8 @@ pub enum BuyerAnswer {
     },
     /// The buyer would exceed the limit.
     LimitReached {
-        /// Set if the node used a count of the buyer's units from its memory, without a new read.
-        /// The value is the number of the commit of the node's snapshot.
+        /// Set if the node did not read the buyer's units again, but used a count from the node's
+        /// memory. The value is the number of the commit of the node's snapshot.
         as_of: Option<u64>,
     },
     /// The buyer used the request key before, for another item or another number of units.

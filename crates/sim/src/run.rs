@@ -65,7 +65,7 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Makes a panic print nothing on threads where a panic becomes a finding.
+/// Suppresses the panic output of threads on which a panic becomes a finding.
 fn quiet_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -15,8 +15,8 @@ pub struct ItemSetup {
     /// How the node chooses a slot for a request. 0: by the buyer. 1: at random. 2: in turn.
     #[serde(default)]
     pub choose: u8,
-    /// The initial units of each slot, if the slots have sub-domains. They have sub-domains only if
-    /// this number, the threshold and the refill are all above 0.
+    /// The initial units of each slot, if the slots have sub-domains. Slots have sub-domains only
+    /// if this number, the threshold and the refill are all above 0.
     #[serde(default)]
     pub initial: u8,
     /// If a ticket leaves fewer units than this threshold in the active counter, the slot sets its
@@ -54,8 +54,8 @@ pub struct Setup {
     /// The number of nodes.
     pub nodes: u8,
     /// The bound of a slot's queue, of a node's parked requests, and of an item's waiting entries.
-    /// It is so small that runs reach it. The bounds of a slot's requests and recalls are computed
-    /// from it. With 0, the server's bounds apply.
+    /// This bound is so small that runs reach the bound. The bounds of a slot's requests and
+    /// recalls are computed from this bound. If the value is 0, the server's bounds apply.
     #[serde(default)]
     pub tight: u8,
     /// Whether there is only one process: the only node is also the leader, and no other process
@@ -63,8 +63,8 @@ pub struct Setup {
     /// slots in its memory.
     #[serde(default)]
     pub alone: bool,
-    /// The sales open after this number of tenths of a second. With 0, they are open from the
-    /// start.
+    /// The sales open after this number of tenths of a second. If the number is 0, the sales are
+    /// open from the start.
     #[serde(default)]
     pub opens: u8,
 }

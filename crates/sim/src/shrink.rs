@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use crate::checker::Finding;
 use crate::op::{Case, Op, Setup};
 
-/// The largest number of changed lists that are tried. After that, the smallest list so far is the
-/// result.
+/// The largest number of changed lists that are tried. After this many tries, the smallest list so
+/// far is the result.
 const RUNS_MAX: usize = 20_000;
 
 /// Returns a smaller list that breaks the same promise, and its finding.

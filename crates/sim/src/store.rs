@@ -174,7 +174,7 @@ pub struct SimStore {
     /// The requests that hold an order, in the sequence of their commits.
     winners: Vec<OrderHolder>,
     /// The number of the running transaction. A transaction gets its number when it begins, so
-    /// transactions may commit in another sequence than their numbers.
+    /// transactions may commit in another order than the order of their numbers.
     pub xid: u64,
     key: IdKey,
     /// Set if the run is recorded: every transaction that ran the rules of `core`, with its result.

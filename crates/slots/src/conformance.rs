@@ -232,7 +232,7 @@ pub async fn credits_without_keys_forget_their_requests(slots: Slots) {
     }
 }
 
-/// A slot applies feed rows in sequence. It applies only rows of its own grant and epoch.
+/// A slot applies feed rows in sequence. The slot applies only rows of its own grant and epoch.
 pub async fn feed_rows_are_applied_in_order(slots: Slots) {
     open_slot(&slots, 0).await;
     let apply =
@@ -245,7 +245,8 @@ pub async fn feed_rows_are_applied_in_order(slots: Slots) {
     assert_eq!(available(&slots).await, 12);
 }
 
-/// A recall takes units once for each id, and only if it names the slot's own grant and epoch.
+/// A recall takes units only once for each recall id. The recall must name the slot's own grant and
+/// epoch.
 pub async fn a_recall_takes_units_once(slots: Slots) {
     open_slot(&slots, 10).await;
     let recall = async |id, grant, epoch, n| {
@@ -318,13 +319,13 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
 
 /// A slot with two counters follows these rules:
 ///
-/// - The other counter becomes active if the active counter has too few units for a ticket. It also
-///   becomes active if a ticket leaves the active counter below the threshold, and the other
-///   counter has more units.
+/// - The other counter becomes active if the active counter has too few units for a ticket. The
+///   other counter also becomes active if a ticket leaves the active counter below the threshold,
+///   and if the other counter has more units.
 /// - The counters merge if neither counter alone has enough units for a ticket, but both together
 ///   have.
-/// - A ticket sets the refill mark if the active counter has too few units for it, or falls below
-///   the threshold. A refill clears the mark.
+/// - A ticket sets the refill mark if the active counter has too few units for the ticket, or falls
+///   below the threshold. A refill clears the mark.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     open_slot(&slots, 0).await;
     let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };
@@ -349,7 +350,7 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     assert_eq!(
         state().await,
         ([3, 1], Counter::A, true),
-        "B must serve the request, and then A, which has more units, must be active"
+        "B must serve the request, and then A must be active, because A has more units"
     );
     fill(2, Counter::B, 1).await;
     assert_eq!(state().await, ([3, 2], Counter::A, false), "a refill must clear the mark");

@@ -32,7 +32,8 @@ pub struct FeedChange<'a> {
     /// The position of the feed before this change. If the feed is at another position, nothing is
     /// written.
     pub before: FeedPosition,
-    /// The new head, as text. It says how many requests and changes the feed has after this change.
+    /// The new head, as text. The head says how many requests and changes the feed has after this
+    /// change.
     pub head: &'a str,
     /// The hashes of new requests that hold orders, at most [`FEED_REQUESTS_MAX`].
     pub requests: &'a [u64],
@@ -45,7 +46,7 @@ pub struct FeedChange<'a> {
 pub struct FeedPart {
     /// The number of the feed's generation.
     pub generation: u64,
-    /// The head, as text. It says how many requests and changes an edge must read in total.
+    /// The head, as text. The head says how many requests and changes an edge must read in total.
     pub head: Vec<u8>,
     /// The position of the feed at which this part begins.
     pub from: FeedPosition,
@@ -85,7 +86,7 @@ impl SharedRedis {
     }
 
     /// Writes a change. Returns false, and writes nothing, if the feed is not at `change.before`.
-    /// In this case, Redis lost the feed, or another node writes it.
+    /// In this case, Redis lost the feed, or another node writes the feed.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The change may

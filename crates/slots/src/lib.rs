@@ -75,7 +75,7 @@ pub struct ServerIdentity {
     pub address: String,
     /// The server's run id, which changes at each start.
     pub run_id: String,
-    /// The server's replication id. It changes when a replica takes over, and when the first
+    /// The server's replication id. This id changes when a replica takes over, and when the first
     /// replica is added.
     pub replication_id: String,
     /// Whether the server answered the last check. There is about one check each second.
@@ -103,8 +103,9 @@ pub struct LossEvidence {
 pub enum Slots {
     /// Slots in this node's memory.
     Local(Local),
-    /// Slots in Redis, which all nodes share. The futures of these calls are large, so they are
-    /// boxed. A purchase with another backend then needs no memory for them.
+    /// Slots in Redis, which all nodes share. The futures of these calls are large, so each future
+    /// is boxed. Without the boxes, a purchase with another backend would also need memory for
+    /// these futures.
     Redis(Redis),
 }
 
@@ -172,8 +173,8 @@ impl Slots {
     }
 
     /// Gives a slot a grant. The slot accepts the grant only if the grant's epoch is higher than
-    /// the slot's epoch. After that, the slot has `available` units in counter A, and it remembers
-    /// no requests, buyers, recalls or feed rows. A repeated call changes nothing.
+    /// the slot's epoch. After that, the slot has `available` units in counter A, and the slot
+    /// remembers no requests, buyers, recalls or feed rows. A repeated call changes nothing.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send `init` again.

@@ -1,4 +1,4 @@
-//! Rate limits that all nodes share. They have no influence on stock.
+//! Rate limits that all nodes share. These limits have no influence on stock.
 use std::fmt::Write;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};

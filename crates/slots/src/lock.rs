@@ -1,10 +1,10 @@
-//! Locks that nodes share to avoid duplicate work. They never protect stock, and correctness never
-//! depends on them.
+//! Locks that nodes share to avoid duplicate work. These locks never protect stock, and correctness
+//! never depends on the locks.
 //!
 //! A lock is on one server, or on a majority of several independent servers. Each holder gets a
-//! fencing number that is greater than those of all earlier holders, and sends it with every write.
-//! If the resource has seen a greater number, the write fails. So a holder that slept longer than
-//! its lease does no harm. `docs/locks.md` says what locks are for.
+//! fencing number that is greater than the numbers of all earlier holders. The holder sends this
+//! number with every write. If the resource has seen a greater number, the write fails. So a holder
+//! that slept longer than its lease does no harm. `docs/locks.md` says what locks are for.
 mod guard;
 mod server;
 #[cfg(test)]
@@ -49,8 +49,7 @@ struct Inner {
 
 impl Locks {
     /// Returns locks on a majority of these servers. If the number of servers is even, the last
-    /// server is not used. With this server, the locks could not tolerate more failures than
-    /// without it.
+    /// server is not used. With the last server, the locks could not tolerate more failures.
     ///
     /// # Errors
     /// Fails if there is no server.
@@ -110,7 +109,8 @@ impl Locks {
         if is_known && Instant::now() < until {
             return Ok(Some(LockGuard::new(self.clone(), name, owner, fence, until)));
         }
-        // A server whose answer was lost may have stored the lock, so it must be released.
+        // A server whose answer was lost may have stored the lock, so the lock must be released
+        // there.
         if taken.iter().any(|answer| !matches!(answer, Ok(None))) {
             self.release(name, &owner).await;
         }
@@ -121,8 +121,8 @@ impl Locks {
         }
     }
 
-    /// Waits until this process has the lock of this name. Because the wait may last for hours, it
-    /// makes only about one try in each `pause`.
+    /// Waits until this process has the lock of this name. The wait may last for hours. So this
+    /// function makes only about one try in each `pause`.
     pub async fn wait(&self, name: &str, pause: Duration) -> LockGuard {
         loop {
             // If too few servers can be reached, a later try may succeed.

@@ -63,9 +63,9 @@ pub struct RedisOptions {
     pub node: NodeId,
     /// The bounds of one slot's memory.
     pub bounds: SlotBounds,
-    /// How many replicas should confirm a ticket before its caller gets it. If they do not confirm
-    /// in time, the caller gets the ticket anyway. With 0, there is no wait. Safety does not depend
-    /// on this setting.
+    /// How many replicas should confirm a ticket before its caller gets it. If too few replicas
+    /// confirm in time, the caller gets the ticket anyway. If this number is 0, there is no wait.
+    /// Safety does not depend on this setting.
     pub wait_replicas: u32,
 }
 
@@ -152,8 +152,9 @@ impl Redis {
         }
     }
 
-    /// Calls `once` again if it had no effect, because the server does not have the slot or is not
-    /// available. Before each repetition, asks the cluster which servers have which slots.
+    /// Calls `once` again if the last call had no effect, because the server does not have the slot
+    /// or is not available. Before each repetition, asks the cluster which servers have which
+    /// slots.
     async fn repeat<T, F>(&self, once: impl Fn() -> F) -> Result<T, RedisFailure>
     where
         F: Future<Output = Result<T, RedisFailure>>,

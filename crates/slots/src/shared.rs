@@ -1,11 +1,11 @@
-//! A Redis server that all nodes share. It has only data that may be lost, and never data about
-//! stock.
+//! A Redis server that all nodes share. This server has only data that may be lost. It never has
+//! data about stock.
 //!
 //! Each node uses the first server of the sorted list that the node can reach. So all nodes usually
 //! use the same server. In a Redis Cluster, each node uses the server that has the keys.
 //!
-//! A call with an effect is never sent twice. Without an answer, the error says that the call may
-//! have taken effect. While no server can be reached, calls fail at once.
+//! A call with an effect is never sent twice. If no answer arrives, the error says that the call
+//! may have taken effect. While no server can be reached, calls fail at once.
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
@@ -40,7 +40,8 @@ use crate::redis::link::connect;
 
 /// If a server accepts no connection in this time, the next server is tried.
 const CONNECT_MAX: Duration = Duration::from_millis(250);
-/// Without an answer in this time, the connection is dropped, and the call may have taken effect.
+/// If no answer arrives in this time, the connection is dropped, and the call may have taken
+/// effect.
 const RESPONSE_MAX: Duration = Duration::from_millis(250);
 /// The pause after a call that reached no server. During the pause, all calls fail at once.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
@@ -206,8 +207,8 @@ impl SharedRedis {
         Ok(())
     }
 
-    /// Returns the script's digest. If it is not known, loads the script. Returns `None` if the
-    /// table of digests is full.
+    /// Returns the script's digest. If the digest is not known, loads the script. Returns `None` if
+    /// the table of digests is full.
     async fn digest(&self, script: &'static str) -> Result<Option<String>, RedisFailure> {
         {
             let known = self.0.digests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -311,8 +312,8 @@ impl SharedRedis {
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))?;
         let addr = server_address(template, asked, host, port);
         let server = self.connect(&template.clone().set_addr(addr)).await?;
-        // This server has all keys of this module. So later calls use it, and do not begin with the
-        // first server again.
+        // This server has all keys of this module. So later calls use this server, and do not begin
+        // with the first server of the list again.
         *self.0.at.lock().await =
             CurrentServer { server: Some(server.clone()), ..CurrentServer::default() };
         Ok(server)

@@ -1,8 +1,8 @@
 //! Remembers the payments that a node applied in the last minutes.
 //!
 //! After a failover, the promoted database may lack the newest payments. The provider has already
-//! received answers to its messages about these payments, so it does not send the messages again.
-//! Instead, the node applies the payments that it remembers.
+//! received answers to its messages about these payments, so the provider does not send the
+//! messages again. Instead, the node applies the payments that it remembers.
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use doorbuster_core::money::{Capture, PaymentId};
 use doorbuster_core::rules::{Rule, enforces};
 
 /// How long a node remembers a payment, in milliseconds. The node forgets old payments only when it
-/// adds a new payment. During an outage of the database, the node adds no payment, so it forgets no
-/// payment.
+/// adds a new payment. During an outage of the database, the node adds no payment, so the node
+/// forgets no payment.
 pub const KEPT_MS: i64 = 300_000;
 /// The largest number of remembered payments of each kind: payments that pay for orders, and
 /// payments that the server refunds. At the bound, the node forgets the oldest payment.
@@ -75,7 +75,7 @@ impl AppliedPayments {
     }
 
     /// Returns the payments to apply again after a failover. The payments that pay for orders come
-    /// before those that the server refunds.
+    /// before the payments that the server refunds.
     #[must_use]
     pub fn after_failover(&self) -> Vec<Capture> {
         if !enforces(Rule::ApplyAgainAfterFailover) {

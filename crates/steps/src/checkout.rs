@@ -1,6 +1,6 @@
 //! Closes a checkout after its order has ended, or after the order's payment window is over. When
-//! all payments that the provider reported are applied, the checkout is recorded as closed. It is
-//! also recorded as closed if a payment has been undecided for too long.
+//! all payments that the provider reported are applied, the checkout is recorded as closed. The
+//! checkout is also recorded as closed if a payment has been undecided for too long.
 use doorbuster_core::rules::{Rule, enforces};
 
 /// The next action of the driver.
@@ -38,7 +38,8 @@ pub enum Input {
 /// The result of a query to the provider about a checkout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The checkout accepts no more payments. This many payments were made at it.
+    /// The checkout accepts no more payments. The value is the number of payments that were made at
+    /// this checkout.
     Closed(usize),
     /// A payment is pending and may still fail.
     Undecided {
@@ -46,8 +47,8 @@ pub enum Answer {
         /// the provider again.
         is_last: bool,
     },
-    /// The provider refused the query because it received too many requests. Such a query does not
-    /// count as failed.
+    /// The provider refused the query because the provider received too many requests. Such a query
+    /// does not count as failed.
     Busy,
     /// The provider did not answer, refused the query, or is not configured.
     Failed,

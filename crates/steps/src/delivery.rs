@@ -18,8 +18,8 @@ pub enum Effect {
     SendEvents,
 }
 
-/// Returns the effects of one turn. Without [`Rule::NoteBeforeNext`], the results are stored only
-/// after the next events are sent.
+/// Returns the effects of one turn. If the simulator has removed [`Rule::NoteBeforeNext`], the
+/// results are stored only after the next events are sent.
 #[must_use]
 pub fn effects() -> &'static [Effect] {
     use Effect::{AdvancePosition, ReadEvents, SendEvents, StoreResults};

@@ -1,6 +1,6 @@
 //! Applies a payment that arrives after its order has ended. If the pool has too few units, the
-//! step recalls units from the slots and waits a short time for more. If units are then still
-//! missing, the payment is refunded.
+//! step recalls units from the slots and waits a short time for more units. If units are still
+//! missing after this wait, the payment is refunded.
 use doorbuster_core::Millis;
 
 /// How long a late payment waits for units, in milliseconds.

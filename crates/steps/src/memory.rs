@@ -59,7 +59,8 @@ pub enum Refusal {
     KeyReused,
     /// A queue or a table is full. The client should try again later.
     Overloaded,
-    /// The request could not be decided now. The client should send it again with the same key.
+    /// The request could not be decided now. The client should send the request again with the same
+    /// key.
     Unavailable,
     /// The front door refuses the request.
     AtDoor(DoorRefusal),
@@ -80,8 +81,8 @@ pub enum DoorAnswer {
 ///
 /// `door` returns the front door's answer. `door` is not called if the request may hold an order,
 /// or if the sale's phase refuses the request. The argument of `door` says when the front door
-/// counts the request in a shared limit. If the request is refused as sold out, it is counted after
-/// the answer. Any other request is counted before the answer.
+/// counts the request in a shared limit. If the request is refused as sold out, the request is
+/// counted after the answer. Any other request is counted before the answer.
 ///
 /// The counts are read before the memory of requests. So for each order in the counts, the memory
 /// has the order's request. A repeated request that has an order is therefore never answered "sold

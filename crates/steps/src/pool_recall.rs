@@ -146,8 +146,8 @@ impl PoolRecall {
         }
     }
 
-    /// Sorts the slots, those with the most units first. Removes slots without units. Also removes
-    /// slots of other nodes that already have a pending recall to the pool.
+    /// Sorts the slots by their units, the most units first. Removes slots without units. Also
+    /// removes a slot of another node if the slot already has a pending recall to the pool.
     fn order_sources(&mut self, pending: &[Recall]) {
         let is_asked = |grant: &Grant| {
             pending.iter().any(|r| r.grant == grant.id && r.target == RecallTarget::Pool)

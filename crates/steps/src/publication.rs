@@ -1,7 +1,8 @@
 //! Publishes a commit, or a snapshot of the store, to a node's memory.
 //!
 //! After the counts are published, the node may answer "sold out". A request that holds an order
-//! must not get this answer. So the memory must have all these requests before it gets the counts.
+//! must not get this answer. So the memory must have all these requests before the memory gets the
+//! counts.
 use doorbuster_core::rules::{Rule, enforces};
 
 /// A part of a commit or of a snapshot. The driver publishes the parts one after the other.
@@ -15,7 +16,7 @@ pub enum Part {
     Verdicts,
 }
 
-/// Returns the parts of a commit or snapshot in their sequence. Without
+/// Returns the parts of a commit or snapshot in their sequence. If the simulator has removed
 /// [`Rule::HoldersWithCounts`], the requests come too late, after the counts.
 #[must_use]
 pub fn parts() -> &'static [Part] {

@@ -5,8 +5,8 @@
 //! stop at any time: if a ticket was issued, a settler settles it anyway.
 //!
 //! The request first goes to its own slot, which the node chooses for it, and then to a second
-//! slot. If neither slot can serve it, the request is parked, and tries these slots again later.
-//! After the longest parking time, the request goes to every slot.
+//! slot. If neither slot can serve the request, the request is parked. A parked request tries these
+//! slots again later. After the longest parking time, the request goes to every slot.
 mod answer;
 mod effect;
 mod lookup;
@@ -24,9 +24,9 @@ use crate::memory::{NodeMemory, Queued, Refusal, may_hold};
 
 pub use effect::{Effect, Input, Outcome, Unserved};
 
-/// How long a request waits for a decision of the store without a signal, in milliseconds. After
-/// that, the request tries again. There is no signal if the store decided before the request
-/// arrived.
+/// How long a request waits for the signal that the store has decided, in milliseconds. After that,
+/// the request tries again without the signal. No signal comes if the store decided before the
+/// request arrived.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
 /// The pauses in the first waits of a parked request, in milliseconds. Later waits have the last
 /// pause. A commit wakes the request only after the pause, because a popular item has many commits.
@@ -73,8 +73,8 @@ pub trait NodeView: NodeMemory {
     /// Returns whether no other node changes the store. Such a node remembers each order as soon as
     /// the order is committed.
     fn is_only_node(&self) -> bool;
-    /// Returns the request's own slot, which it tries first. Returns `None` if this node has no
-    /// slot.
+    /// Returns the request's own slot, which the request tries first. Returns `None` if this node
+    /// has no slot.
     fn first_slot(&mut self) -> Option<SlotKey>;
     /// Returns the slot for a second try. Returns `None` if no other slot had enough units when the
     /// node last read their counts.
@@ -299,11 +299,11 @@ impl Attempt {
         signals.then.take().unwrap_or(Effect::Answer(Outcome::Refused(Refusal::Unavailable)))
     }
 
-    /// Answers the request. If the request may have two tickets, the other ticket may become the
-    /// order. In this case, the client gets no ticket id.
+    /// Answers the request. A request that may have two tickets gets no ticket id, because the
+    /// other ticket may become the order.
     ///
-    /// Before the node answers with an order, it remembers the order. Otherwise, the buyer might
-    /// repeat the request before a snapshot tells the node about the order.
+    /// Before the node answers with an order, the node remembers the order. Otherwise, the buyer
+    /// might repeat the request before a snapshot tells the node about the order.
     fn answer(&mut self, outcome: Outcome) -> Effect {
         if matches!(outcome, Outcome::Queued(_)) && self.is_uncertain {
             return self.refuse(Refusal::Unavailable);
@@ -359,8 +359,8 @@ impl Attempt {
     ) -> Effect {
         self.is_uncertain |= answer == TicketAnswer::NoEpoch;
         // If the second slot could not serve the request, the first slot's answer counts.
-        // Exception: if the second slot has too few units, its answer counts, because the server
-        // may gather units for the request.
+        // Exception: if the second slot has too few units, the second slot's answer counts, because
+        // the server may gather units for the request.
         match is_served(&answer) || matches!(answer, TicketAnswer::Short { .. }) {
             true => self.slot_answered(slot, answer, view),
             false => self.slot_answered(first.0, first.1, view),
@@ -368,14 +368,14 @@ impl Attempt {
     }
 }
 
-/// Returns the slot's answer. If there is none, the slot could not be reached, which counts as a
-/// slot without an epoch.
+/// Returns the slot's answer. If there is no answer, the slot could not be reached. Such a slot
+/// counts as a slot without an epoch.
 fn slot_answer(input: Input) -> TicketAnswer {
     if let Input::Slot(answer) = input { answer } else { TicketAnswer::NoEpoch }
 }
 
-/// Returns whether the slot decided about the request. If not, another slot or a later try may
-/// serve it.
+/// Returns whether the slot decided about the request. If the slot did not decide, another slot or
+/// a later try may serve the request.
 #[must_use]
 pub fn is_served(answer: &TicketAnswer) -> bool {
     matches!(

@@ -1,10 +1,10 @@
 //! Pauses or closes a sale. The slots are stopped and drained before the phase changes. So tickets
 //! from before the stop are usually settled before buyers get the answer "paused" or "ended". The
-//! waits are bounded. If tickets are still unsettled then, the change of the phase returns their
-//! units.
+//! waits are bounded. If tickets are still unsettled after the waits, the change of the phase
+//! returns their units.
 use doorbuster_core::rules::{Rule, enforces};
 
-/// The next action of the driver. An unreachable slot is not a failure, and neither is a wait that
+/// The next action of the driver. The sale stop continues if a slot is unreachable, or if a wait
 /// reaches its bound. If an effect fails, the driver cancels the drain, and the sale goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -23,8 +23,8 @@ pub enum Effect {
     ChangePhase,
 }
 
-/// Returns the sequence of effects for a pause or a close. Without [`Rule::PhaseAfterDrain`], the
-/// phase changes before the slots are drained.
+/// Returns the sequence of effects for a pause or a close. If the simulator has removed
+/// [`Rule::PhaseAfterDrain`], the phase changes before the slots are drained.
 #[must_use]
 pub fn effects() -> &'static [Effect] {
     use Effect::{Announce, AwaitNodes, AwaitTickets, ChangePhase, StopSlots};

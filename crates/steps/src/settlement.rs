@@ -14,9 +14,9 @@ pub enum Effect {
     Deliver,
 }
 
-/// Returns the sequence of effects. Without [`Rule::AcknowledgeAfterCommit`], the acknowledgement
-/// comes before the commit. Without [`Rule::TellAfterCommit`], the delivery comes before the
-/// commit.
+/// Returns the sequence of effects. If the simulator has removed [`Rule::AcknowledgeAfterCommit`],
+/// the acknowledgement comes before the commit. If it has removed [`Rule::TellAfterCommit`], the
+/// delivery comes before the commit.
 #[must_use]
 pub fn effects() -> &'static [Effect] {
     use Effect::{Acknowledge, Commit, Deliver};

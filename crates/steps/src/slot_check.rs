@@ -1,5 +1,5 @@
 //! Checks whether a slot lost its memory. This step reads values of the slot and of the store, and
-//! [`doorbuster_core::slot_loss`] decides whether they prove a loss.
+//! [`doorbuster_core::slot_loss`] decides whether these values prove a loss.
 use std::sync::Arc;
 
 use doorbuster_core::rules::{Rule, enforces};
@@ -38,7 +38,7 @@ pub enum Input {
 pub enum Finding {
     /// There is no evidence against the slot.
     Healthy,
-    /// The slot lost its memory. The driver must close its grant with this cause.
+    /// The slot lost its memory. The driver must close the slot's grant with this cause.
     Lost(CloseCause),
     /// The slot's memory is full. The driver must drain the slot and give it a new epoch.
     Full,
@@ -52,8 +52,8 @@ pub struct SlotCheck {
     slot: Option<SlotView>,
     recalls: Option<bool>,
     after: Option<Arc<Grant>>,
-    /// True only while the simulator has removed [`Rule::EvidenceOrder`]. Then the grant is read
-    /// once more after the slot, and replaces `before`.
+    /// True only while the simulator has removed [`Rule::EvidenceOrder`]. In this case, the grant
+    /// is read once more after the slot. The grant from this read replaces `before`.
     is_before_late: bool,
 }
 
@@ -107,7 +107,7 @@ impl SlotCheck {
     }
 
     /// Returns the next read of rows, or the result. The recalls are read before the grant. If a
-    /// recall finishes between the two reads, the grant already shows its effect.
+    /// recall finishes between the two reads, the grant already shows the recall's effect.
     fn read_rows(&self) -> Effect {
         match (self.recalls, &self.after) {
             (Some(recalls), Some(after)) => Effect::Finish(self.finding(after, recalls)),

@@ -84,7 +84,7 @@ impl SlotDrain {
         (Self { is_overdue, ..Self::default() }, Effect::ReadSlot)
     }
 
-    /// Returns the latest decision, or `None` if there is none since the slot was last read.
+    /// Returns the latest decision, or `None` if no decision was made since the slot was last read.
     #[must_use]
     pub fn decision(&self) -> Option<&Decision> {
         self.decision.as_ref()

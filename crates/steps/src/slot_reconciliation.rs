@@ -371,8 +371,8 @@ impl Round {
 
     /// Stops slots, or lets them issue tickets again. No other code resumes a stopped slot.
     ///
-    /// If all nodes reach a slot, another node may be draining it. So only these nodes may resume
-    /// it:
+    /// If all nodes reach a slot, another node may be draining the slot. So only these nodes may
+    /// resume the slot:
     /// - the leader
     /// - a node that stopped the slot
     /// - a node that has just given the slot a new grant

@@ -23,8 +23,8 @@ pub enum Effect {
 /// The result of an effect.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The grant that the store opened. `None` if it opened none, for example because the sale is
-    /// paused.
+    /// The grant that the store opened. `None` if the store opened no grant, for example because
+    /// the sale is paused.
     Grant(Option<Grant>),
     /// The slot's state. `None` means that the slot has no epoch.
     Slot(Option<SlotView>),
@@ -37,7 +37,7 @@ pub enum Input {
 /// How the start of a slot ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartOutcome {
-    /// The slot has no grant, because the store opened none.
+    /// The slot has no grant, because the store opened no grant.
     NoGrant,
     /// The slot accepted this grant earlier and still has it. The second value is the slot's state.
     HasGrant(Grant, SlotView),
@@ -48,8 +48,8 @@ pub enum StartOutcome {
     /// feed does not show how many units the slot has already given to tickets.
     Lost,
     /// The slot refused the grant, because the slot's own epoch is not lower. The store was
-    /// restored from a backup, so it is behind the slot. The driver must close the grant, so that
-    /// the next grant has a higher epoch.
+    /// restored from a backup, so the store is behind the slot. The driver must close the grant, so
+    /// that the next grant has a higher epoch.
     Ahead(GrantId),
 }
 
@@ -87,8 +87,8 @@ impl SlotStart {
                 Effect::Finish(StartOutcome::HasGrant(grant, view))
             }
             Input::Slot(_) if grant.acked => Effect::Finish(StartOutcome::Lost),
-            // Without a grant, a slot cannot answer repeated requests. So it gets its grant even if
-            // the grant has no units.
+            // Without a grant, a slot cannot answer repeated requests. So the slot gets its grant
+            // even if the grant has no units.
             Input::Slot(_) if grant.granted == 0 && !enforces(Rule::GrantOfZero) => {
                 Effect::Finish(StartOutcome::NoGrant)
             }

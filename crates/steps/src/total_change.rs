@@ -1,7 +1,7 @@
 //! Changes an item's total. If the total is lowered, the step takes free units: first from the
 //! pool, and then from the slots. If too few units are free, the step waits a short time for
-//! tickets in flight, which may return units. If too few are free even then, the total does not
-//! change.
+//! tickets in flight, which may return units. If too few units are free after this wait, the total
+//! does not change.
 use doorbuster_core::Millis;
 
 /// How long a change waits for the units of tickets in flight, in milliseconds.

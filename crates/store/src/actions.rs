@@ -18,7 +18,7 @@ use crate::contract::{
 
 task_local! {
     /// The operator's action that the current call of a store's method belongs to. [`recorded`]
-    /// sets it.
+    /// sets this value.
     static CURRENT: Arc<NewAction>;
 }
 
@@ -93,8 +93,8 @@ pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
     vec![FieldChange::set("/orders", rows.orders), FieldChange::set("/other", rows.other)]
 }
 
-/// Leaves out the blocked value, because it may be a buyer's id. An erasure must remove a buyer's
-/// id from the store, but it does not change the rows of actions.
+/// Leaves out the blocked value, because this value may be a buyer's id. An erasure must remove a
+/// buyer's id from the store, but an erasure does not change the rows of actions.
 pub(crate) fn changed_block(before: Option<&Block>, after: Option<&Block>) -> Vec<FieldChange> {
     differences(before, after, |block| {
         json!({

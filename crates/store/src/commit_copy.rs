@@ -136,7 +136,7 @@ impl CommitBuffer {
     }
 
     /// Takes the gathered pages out of the buffer. [`CommitBuffer::progress`] then shows that the
-    /// backup lacks these pages, until the caller has stored them and reports this with
+    /// backup lacks these pages, until the caller has stored these pages and has reported this with
     /// [`CommitBuffer::set_progress`].
     #[must_use]
     pub fn take(&self) -> TakenPages {
@@ -177,8 +177,8 @@ impl CommitBuffer {
     #[must_use]
     pub fn progress(&self) -> CopyProgress {
         // Reads the buffer first, and the progress second. In between, `take` may move the time
-        // from the buffer to the progress. With the opposite sequence, this code could then find
-        // the time in neither.
+        // from the buffer to the progress. If this code read the progress first, it could find the
+        // time in neither of the two.
         let oldest_at = self.oldest_at();
         let mut progress = *self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.waiting_since = progress.waiting_since.or(oldest_at);

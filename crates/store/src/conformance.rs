@@ -1,8 +1,8 @@
 //! The conformance suite of the stores. Each backend runs every function of the suite as a test,
 //! with a fresh store.
 //!
-//! A backend opens each store with [`id_key`], [`Clock::reader`] and [`CommitLog::sink`]. It passes
-//! the store, the clock and the log to the function as a [`Fixture`].
+//! A backend opens each store with [`id_key`], [`Clock::reader`] and [`CommitLog::sink`]. The
+//! backend passes the store, the clock and the log to the function as a [`Fixture`].
 #![allow(clippy::missing_panics_doc, reason = "these are tests: a panic is a failed test")]
 
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -88,7 +88,7 @@ pub struct ItemRow {
     /// The payment window of the item's orders, in milliseconds.
     pub hold_ms: i64,
     /// Further data of the item's page, such as texts in other languages, as JSON. Empty if there
-    /// is none.
+    /// is no further data.
     pub page: String,
     /// True if the item's stock is counted (see [`ItemCounts`]). False if the stock is unlimited.
     pub counted: bool,
@@ -113,7 +113,7 @@ pub struct SaleRow {
     /// Front-door settings, as JSON.
     pub front_door: String,
     /// Further data of the sale's page, such as texts in other languages, as JSON. Empty if there
-    /// is none.
+    /// is no further data.
     pub page: String,
     /// The number of the sale's version. Every change of the sale increases this number. The API
     /// returns the number in the header `ETag`.
@@ -125,8 +125,8 @@ pub struct SaleRow {
     /// When the sale closed.
     pub closed_at: Option<Millis>,
     /// Set while the sale is being drained before a pause or its closing
-    /// ([`crate::Store::drain_sale`]). At this time at the latest, the pause or the closing stops
-    /// waiting for requests that nodes still process.
+    /// ([`crate::Store::drain_sale`]). Until this time at the latest, the pause or the closing
+    /// waits for requests that nodes still process.
     pub draining_until: Option<Millis>,
     /// The sale's items.
     pub items: Vec<ItemRow>,
@@ -191,9 +191,9 @@ pub struct NewItem {
     pub spread: Spread,
 }
 
-/// A function that changes a sale's row inside the transaction. It may change texts, times, prices,
-/// limits and the front door, but never ids, phase, version, spread or stock. If it returns `Err`,
-/// nothing is written, and the caller gets the same error.
+/// A function that changes a sale's row inside the transaction. The function may change texts,
+/// times, prices, limits and the front door, but never ids, phase, version, spread or stock. If the
+/// function returns `Err`, nothing is written, and the caller gets the same error.
 pub type SalePatch = Box<dyn FnOnce(&mut SaleRow) -> Result<(), String> + Send>;
 
 /// The result of a patch.
@@ -386,7 +386,7 @@ pub struct Finding {
 pub struct Check {
     /// The time of the check, by the store's clock.
     pub checked_at: Millis,
-    /// The contradictions. If there are none, the rows are consistent.
+    /// The contradictions. If there are no contradictions, the rows are consistent.
     pub findings: Vec<Finding>,
     /// Faulty payments that a provider or a buyer caused, newest first, at most
     /// [`crate::limits::NOTICES_MAX`]. Such payments are no contradictions between rows.

@@ -171,7 +171,7 @@ pub(crate) const DELETE_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",
 );
-/// A ticket may have become an order since the row was found. So the row is deleted only if it
+/// A ticket may have become an order since the row was found. So the row is deleted only if the row
 /// counts no units.
 pub(crate) const DELETE_UNUSED_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2 AND used = 0
@@ -196,7 +196,7 @@ pub(crate) const RENAME_DRAWN: Statement = statement(
     "UPDATE waiting_room_visitor SET buyer = $1, lot = $2
      WHERE sale_id = $3 AND item_id = $4 AND buyer = $5 AND lot IS NOT NULL",
 );
-/// The lot of the last admitted buyer would reveal the old id, too.
+/// The lot of the last admitted buyer would also reveal the old id.
 pub(crate) const RENAME_CALLED_LOT: Statement = statement(
     "UPDATE waiting_room SET called_lot = $1
      WHERE sale_id = $2 AND item_id = $3 AND called_lot = $4",
@@ -227,7 +227,7 @@ impl ErasedNames {
 
     /// Returns the key that replaces the order's request key. The new key also depends on the
     /// order, because a buyer may use the same request key again after an erasure, and be erased
-    /// again. The keys of both orders must then differ.
+    /// again. In this case, the keys of both orders must differ.
     pub(crate) fn order_key(&self, order: &ErasableOrder) -> RequestKey {
         self.key(&format!("{}\0{}\0{}", order.key, order.grant, order.n))
     }
@@ -255,7 +255,7 @@ pub(crate) struct ErasableVisitor {
 }
 
 /// The rows to erase in tables other than `orders`, identified by the keys of their tables. The
-/// rows are read first. A later transaction changes or deletes those that still belong to the
+/// rows are read first. A later transaction changes or deletes the rows that still belong to the
 /// buyer.
 #[derive(Default)]
 pub(crate) struct ErasableRows {

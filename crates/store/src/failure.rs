@@ -49,7 +49,7 @@ pub enum Failure {
     /// No answer arrived within the time limit of a transaction.
     #[error("the database does not answer in time")]
     TimedOut,
-    /// COMMIT was sent, but no answer says whether it succeeded.
+    /// COMMIT was sent, but no answer says whether the commit succeeded.
     #[error("the outcome of a transaction is unknown: {0}")]
     Unknown(String),
 }
@@ -66,8 +66,8 @@ pub(crate) enum FailureKind {
     Unknown,
     /// A retry would fail again.
     Bad,
-    /// No further write is allowed: the data is damaged, the disk is full or failed, or the file
-    /// was replaced. A write after such a failure could confirm an order that is not durable.
+    /// No further write is allowed: the data is damaged, the disk is full or failed, or the store's
+    /// file was replaced. A write after such a failure could confirm an order that is not durable.
     Damaged,
 }
 

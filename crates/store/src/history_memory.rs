@@ -107,9 +107,9 @@ impl KnownHistories {
         tokio::task::spawn_blocking(move || memory.store_positions());
     }
 
-    /// Stores the newest history of this process's deployment. Repeats this until no newer history
-    /// is known. Only one thread does this at a time. So a disk that does not answer blocks at most
-    /// one thread.
+    /// Stores the newest history of this process's deployment. Continues until no newer history is
+    /// known. Only one thread at a time stores a history. So a disk that does not answer blocks at
+    /// most one thread.
     fn store_positions(&self) {
         let mut stored = None;
         loop {
@@ -191,7 +191,7 @@ impl KnownHistories {
     }
 
     /// Wakes the receivers of changes if the newest history differs from `before`. Two histories
-    /// can have the same fencing number, so their tokens are compared too.
+    /// can have the same fencing number, so the tokens are also compared.
     fn announce(&self, mut state: MutexGuard<'_, State>, before: Option<(i64, String)>) {
         let after = state.newest();
         if after != before {

@@ -1,8 +1,8 @@
 //! The store: its contract and its backends, SQLite and PostgreSQL.
 //!
-//! The rules about stock, orders and money are functions of `doorbuster-core`. They read and write
-//! tables through the trait `Ledger`, and a backend runs them between BEGIN and COMMIT.
-//! `conformance` runs the same tests against each backend.
+//! The rules about stock, orders and money are functions of `doorbuster-core`. These functions read
+//! and write tables through the trait `Ledger`. A backend runs the functions between BEGIN and
+//! COMMIT. `conformance` runs the same tests against each backend.
 
 mod actions;
 mod commit_copy;

@@ -15,11 +15,12 @@ pub const GROUP_JOBS_MAX: usize = 1_000;
 /// further job. A job without tickets and visitors counts as one. The last job may raise the total
 /// above this number.
 pub const GROUP_WEIGHT_MAX: usize = 2_000;
-/// When the write-ahead log has at least this many pages, the checkpoint thread copies them to the
-/// store's file.
+/// When the write-ahead log has at least this many pages, the checkpoint thread copies these pages
+/// to the store's file.
 pub const CHECKPOINT_PAGES: i64 = 2_000;
-/// When a checkpoint has at most this many pages left to copy, the writer copies them itself. The
-/// log can then restart from its beginning. Callers wait a few milliseconds for this copy.
+/// When a checkpoint has at most this many pages left to copy, the writer itself copies these
+/// pages. The log can then restart from its beginning. Callers wait a few milliseconds for this
+/// copy.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
 /// For a long log, the writer uses a higher bound than [`CHECKPOINT_LAST_PAGES`]: the number of the
 /// log's pages divided by this number. Under full load, the remaining pages of a long log might
@@ -58,8 +59,8 @@ pub const PAGE_ROWS_MAX: usize = 10_000;
 pub const HISTORY_ROWS_MAX: i64 = 100;
 /// The largest number of access codes of one sale. More codes are refused.
 pub const CODES_MAX: u64 = 1_000_000;
-/// Each answer to a challenge deletes at most this many ended challenges. It also deletes at most
-/// this many expired counts of wrong answers.
+/// Each answer to a challenge deletes at most this many ended challenges. Each answer also deletes
+/// at most this many expired counts of wrong answers.
 pub const DELETE_ROWS_MAX: i64 = 16;
 /// How long the rows of ended challenges are kept, in milliseconds. From such a row, a node whose
 /// clock is slightly behind sees that the challenge was answered before.

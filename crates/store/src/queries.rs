@@ -1,6 +1,6 @@
 //! The statements of the two ledgers, `SqliteLedger` and `PostgresLedger`. In PostgreSQL a query
 //! locks the rows that its transaction may change. Each text names its parameters in the order
-//! `$1`, `$2`, …, because both ledgers pass them by position.
+//! `$1`, `$2`, …, because both ledgers pass parameters by position.
 use crate::rows::money::{
     checkout_columns, dispute_columns, payment_columns, refund_columns, returned_columns,
 };
@@ -110,7 +110,7 @@ pub(crate) const REFUND: Statement = locking!(
     concat!("SELECT ", refund_columns!(), " FROM refund r WHERE r.id = $1"),
     "FOR NO KEY UPDATE"
 );
-/// A transaction that writes a reversal has locked its payment.
+/// A transaction that writes a reversal has already locked the reversal's payment.
 pub(crate) const RETURNED: Statement = statement(concat!(
     "SELECT ",
     returned_columns!(),

@@ -313,8 +313,8 @@ pub(crate) struct ItemRow {
     pub(crate) expected: (u64, u64),
 }
 
-/// Returns the kinds to read, each with its query and the position after which the query starts.
-/// `after` lists the kinds that have further pages. `None` means all kinds.
+/// Returns the kinds of differences to read, each with its query and the position after which the
+/// query starts. `after` lists the kinds that have further pages, and `None` means all kinds.
 pub(crate) fn kinds_to_read(
     after: Option<&[(DifferenceKind, i64)]>,
 ) -> Vec<(DifferenceKind, &'static str, i64)> {
@@ -331,7 +331,7 @@ pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Op
     let mut after = None;
     if let Some(&(beyond, _)) = rows.get(DIFFERENCES_MAX) {
         // Rows of one payment have the same position, and stay on one page. One payment always has
-        // fewer rows than a page.
+        // fewer rows than a page can hold.
         let whole = rows.partition_point(|(place, _)| *place < beyond);
         rows.truncate(if whole > 0 { whole } else { DIFFERENCES_MAX });
         after = rows.last().map(|(place, _)| *place);

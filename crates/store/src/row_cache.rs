@@ -72,8 +72,8 @@ impl<R: Keyed> Rows<R> {
         cached.row.clone()
     }
 
-    /// Changes a cached row, or adds a new row. A row that is not cached must not be in the table
-    /// either.
+    /// Changes a cached row, or adds a new row. A row that is already in the table must be cached
+    /// before this call.
     pub(crate) fn put(&mut self, row: &R) {
         let row = row.clone();
         match self.0.get_mut(&row.key()) {

@@ -17,8 +17,8 @@ pub(crate) mod money;
 pub(crate) mod reconciliation;
 pub(crate) mod waitlist;
 
-// The columns in the order in which the functions below read them. They are macros, because
-// `concat!` accepts macros but not constants.
+// The columns, in the order in which the functions below read them. The lists of columns are
+// macros, because `concat!` accepts macros but not constants.
 macro_rules! item_columns {
     () => {
         "id, total, pool, limit_per_buyer, hold_ms, ended, paid, waiting"
@@ -151,7 +151,8 @@ pub(crate) fn recall(row: Row<'_>) -> Done<Recall> {
 }
 
 /// Returns the word for a returned ticket's verdict, and the order that the verdict names. A
-/// consumed ticket has no such columns, because its record is the order that it became.
+/// consumed ticket has no such columns, because the ticket became an order, and this order is the
+/// ticket's record.
 pub(crate) fn verdict_columns(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     match verdict {
         Verdict::Order(id) => ("order", Some(*id)),

@@ -1,7 +1,7 @@
 //! The rows that both ledgers read or write in the same way.
 
-/// Defines the methods of `Ledger` that run their statements at once, for both ledgers. `$sql` runs
-/// the statements. A file that uses this macro must import the types that the macro names.
+/// Defines, for both ledgers, the methods of `Ledger` that run their statements immediately. `$sql`
+/// runs the statements. A file that uses this macro must import the types that the macro names.
 macro_rules! shared_rows {
     ($self:ident, $dialect:ident, $sql:expr) => {
         fn on_sale(&mut $self, item: ItemId) -> Done<bool> {

@@ -53,8 +53,8 @@ pub(crate) enum Value<'a> {
     Bool(bool),
     Text(Cow<'a, str>),
     Bytes(Cow<'a, [u8]>),
-    /// A list, as JSON for `IN (SELECT value FROM json_each($1))` in SQLite, and as an array for
-    /// `= ANY($1)` in PostgreSQL.
+    /// A list of numbers. SQLite gets the list as JSON, for `IN (SELECT value FROM json_each($1))`.
+    /// PostgreSQL gets an array, for `= ANY($1)`.
     Ints(Vec<i64>),
     /// A list of texts, like [`Value::Ints`].
     Texts(Vec<String>),
@@ -114,7 +114,8 @@ pub(crate) fn postgres_params<'v>(values: &'v [Value<'_>]) -> Vec<&'v (dyn ToPos
     values.iter().map(|value| value as _).collect()
 }
 
-/// Every valid number is below 2^63. A larger number comes from damaged data, and keeps its bits.
+/// Every valid number is below 2^63. A larger number comes from damaged data, and is converted
+/// without a change of its bits.
 pub(crate) fn to_i64(number: u64) -> i64 {
     number.cast_signed()
 }

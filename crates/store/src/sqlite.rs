@@ -1,7 +1,8 @@
 //! The store in SQLite: one writer that commits groups of jobs, and several readers.
 //!
-//! A handle only sends jobs. The `writer` runs jobs that write, over a [`SqliteLedger`]. A reader
-//! (`read`) runs queries. A job that was sent runs to its end, even if its caller stops waiting.
+//! A handle only sends jobs. The `writer` runs the jobs that write, with a [`SqliteLedger`]. A
+//! reader (`read`) runs queries. Once a job is sent, the job runs to its end, even if its caller
+//! stops waiting.
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -187,8 +188,8 @@ impl Sqlite {
         let Handle { shared, writes, reads, readers_end, writer_ends, .. } = &*self.0;
         shared.state.stop_accepting();
         let (writes, reads) = (writes.clone(), reads.clone());
-        // Sending blocks if a queue is full, and the runtime must not block. If a message cannot be
-        // sent, the receiving thread has already ended.
+        // Sending a message waits if a queue is full, and the runtime must not block. If a message
+        // cannot be sent, the receiving thread has already ended.
         let stopped = tokio::task::spawn_blocking(move || {
             (0..READERS).for_each(|_| drop(reads.send(read::ReadJob::Stop)));
             drop(writes.send(writer::WriteJob::Stop));
@@ -264,10 +265,10 @@ impl Sqlite {
 /// Checkpoints the write-ahead log whenever the writer reports that the log has many pages, until
 /// the writer ends.
 ///
-/// SQLite syncs the store's file only after it has copied the last page of the log. The writer
-/// copies this page while its callers wait. This thread copies and syncs the other pages earlier,
-/// so that the writer's sync has almost nothing to do. If a reader with an old snapshot prevented
-/// all copying, this thread syncs nothing.
+/// SQLite syncs the store's file only after SQLite has copied the last page of the log into this
+/// file. The writer copies this page while its callers wait. This thread copies and syncs the other
+/// pages earlier, so that the writer's sync has almost nothing to do. If a reader with an old
+/// snapshot prevented all copying, this thread syncs nothing.
 fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
     let carried = |mode: &str| {
         conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2))

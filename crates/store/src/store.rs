@@ -203,8 +203,8 @@ impl Store {
 
     /// Returns the reports about acknowledged orders that the database lacks after a failover. A
     /// report is returned until an operator has resumed each sale that the failover paused. A sale
-    /// that was closed instead counts as resumed after [`crate::limits::LOSS_SHOWN_MS`]. If the
-    /// failover paused no sale, the report is returned for the same time.
+    /// that was closed instead counts as resumed after [`crate::limits::LOSS_SHOWN_MS`]. If a
+    /// failover paused no sale, its report is returned for `LOSS_SHOWN_MS`.
     pub async fn lost_orders(&self) -> StoreResult<Vec<LostOrders>> {
         match self {
             Self::Sqlite(_) => Ok(Vec::new()),

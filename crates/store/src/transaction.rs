@@ -114,16 +114,17 @@ impl Transaction<'_, '_> {
     }
 
     /// In PostgreSQL, locks the payment, and caches the order that the payment names. An event
-    /// about the payment needs the order's number, which never changes, so the order is not
-    /// locked. SQLite reads it on demand.
+    /// about the payment needs the order's number, which never changes, so the order is not locked.
+    /// In SQLite, the order is read on demand.
     pub(crate) fn remember_order_of(&mut self, payment: &PaymentId) -> Done<()> {
         let Self::Postgres(ledger) = self else { return Ok(()) };
         let Some(payment) = ledger.payment(payment)? else { return Ok(()) };
         TicketId::parse(&payment.order).map_or(Ok(()), |id| ledger.remember_order(&id))
     }
 
-    /// In SQLite, writes and drops the cached rows. This must precede a statement that changes
-    /// their tables. In PostgreSQL, does nothing, because every transaction has its own cache.
+    /// In SQLite, writes and drops the cached rows. Call this function before a statement that
+    /// changes the tables of these rows. In PostgreSQL, does nothing, because every transaction has
+    /// its own cache.
     pub(crate) fn drop_cached_rows(&mut self) -> Done<()> {
         if let Self::Sqlite(ledger) = self {
             ledger.flush()?;
@@ -132,9 +133,9 @@ impl Transaction<'_, '_> {
         Ok(())
     }
 
-    /// Must precede a change of sales or of their items' descriptions. In SQLite, drops the cached
-    /// items, because they have the old limits. In PostgreSQL, the commit tells other nodes of the
-    /// change.
+    /// Call this function before a change of sales or of the descriptions of items. In SQLite,
+    /// drops the cached items, because they have the old limits. In PostgreSQL, the commit tells
+    /// other nodes of the change.
     pub(crate) fn change_catalogue(&mut self) -> Done<()> {
         if let Self::Postgres(ledger) = self {
             ledger.catalogue = true;

@@ -14,8 +14,8 @@ pub use window::{RateSample, RateWindow, WINDOW_SECS};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts objects that exist now, such as open connections. [`Gauge::hold`] adds one, and the drop
-/// of its guard subtracts one.
+/// Counts objects that exist now, such as open connections. [`Gauge::hold`] adds one and returns a
+/// guard. When the guard is dropped, one is subtracted.
 #[derive(Clone, Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 

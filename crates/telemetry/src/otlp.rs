@@ -10,7 +10,7 @@
 //! - `OTEL_METRIC_EXPORT_INTERVAL` is the time between two requests with metrics, in milliseconds.
 //!
 //! Some variables are for metrics alone or for logs alone, such as
-//! `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`. They have priority over the general variables.
+//! `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`. Such variables have priority over the general variables.
 
 mod logs;
 mod metrics;
@@ -136,8 +136,8 @@ pub(crate) fn service_name() -> String {
     choose_name(variable("OTEL_SERVICE_NAME"), given_attributes())
 }
 
-/// `own`, the value of `OTEL_SERVICE_NAME`, has priority over a name in `given`, the attributes of
-/// `OTEL_RESOURCE_ATTRIBUTES`.
+/// Prefers `own` (the value of `OTEL_SERVICE_NAME`) to a name in `given` (the attributes of
+/// `OTEL_RESOURCE_ATTRIBUTES`).
 fn choose_name(own: Option<String>, given: Vec<(String, String)>) -> String {
     let name = own.or_else(|| value_of(SERVICE_NAME, given));
     name.unwrap_or_else(|| "doorbuster".to_owned())
@@ -147,7 +147,7 @@ pub(crate) fn instance_id() -> String {
     choose_instance_id(given_attributes())
 }
 
-/// An id in `given`, the attributes of `OTEL_RESOURCE_ATTRIBUTES`, has priority over the random id.
+/// Prefers an id in `given` (the attributes of `OTEL_RESOURCE_ATTRIBUTES`) to the random id.
 fn choose_instance_id(given: Vec<(String, String)>) -> String {
     value_of(SERVICE_INSTANCE_ID, given).unwrap_or_else(|| RANDOM_INSTANCE_ID.clone())
 }
@@ -205,7 +205,7 @@ struct Collector<'a> {
     began_ms: i64,
 }
 
-/// Sends metrics and logs until `stop` is cancelled, and then once more.
+/// Sends metrics and logs until `stop` is cancelled. Then sends metrics and logs one last time.
 pub async fn run(source: Source<'_>, stop: &CancellationToken) {
     let began_ms = (source.now_ms)();
     let client = OutgoingClient::new(|| reqwest::Client::builder().timeout(TIMEOUT).build());

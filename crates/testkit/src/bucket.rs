@@ -201,7 +201,7 @@ async fn answer(service: Shared, root: String, request: Request<Body>) -> Respon
     }
 }
 
-/// Returns whether the service does not answer uploads of parts. If so, counts this part.
+/// Returns whether the service leaves uploads of parts unanswered. If it does, counts this part.
 fn is_held(service: &Shared) -> bool {
     let mut bucket = service.lock().expect("no panic");
     if bucket.holds_parts {

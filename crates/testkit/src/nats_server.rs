@@ -12,8 +12,8 @@ use crate::keeper::{TestBroker, dial, directory};
 use crate::ports::free_ports;
 use crate::tool::program;
 
-/// The default window of a stream. If a message has the same id as another message within this
-/// time, the stream drops it.
+/// The default window of a stream. The stream drops a message whose id is the same as the id of an
+/// earlier message within this time.
 const WINDOW: Duration = Duration::from_secs(120);
 /// The longest wait until the streams are available after the start of a server.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
@@ -94,7 +94,7 @@ impl NatsServer {
         self.port
     }
 
-    /// Returns the server's URL. Its query names a prefix of subjects.
+    /// Returns the server's URL, whose query names a prefix of subjects.
     pub fn url(&self, prefix: &str) -> String {
         format!("nats://shop:secret@127.0.0.1:{}?prefix={prefix}", self.port)
     }
@@ -116,8 +116,8 @@ impl NatsServer {
         self.make_stream_with_window(prefix, WINDOW).await;
     }
 
-    /// Creates a stream for the subjects with this prefix. If a message has the same id as another
-    /// message within `window`, the stream drops it. `window` is at least 100 ms.
+    /// Creates a stream for the subjects with this prefix. The stream drops a message whose id is
+    /// the same as the id of an earlier message within `window`, which is at least 100 ms.
     pub async fn make_stream_with_window(&self, prefix: &str, window: Duration) {
         let config = json!({"name": prefix, "subjects": [format!("{prefix}.>")], "storage": "file", "retention": "limits",
             "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "num_replicas": 1,

@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn a_port_is_given_only_once_although_nothing_listens_on_it() {
-        // Without reservations, 300 of 2,700 ports contain a repetition almost certainly.
+        // Without reservations, 300 ports out of 2,700 would almost certainly contain one port
+        // twice.
         let ports: Vec<u16> = (0..300).flat_map(|_| free_ports::<1>()).collect();
         assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), ports.len());
     }
@@ -77,7 +78,8 @@ mod tests {
     fn another_process_cannot_reserve_either_port_of_a_pair() {
         let port = free_pair();
         for port in [port, port + BUS_PORT_OFFSET] {
-            // A second reservation in the same process is refused like one of another process.
+            // A second reservation by the same process is refused, like a reservation by another
+            // process.
             assert!(super::reserve(port).is_none());
         }
     }

@@ -131,7 +131,7 @@ impl Cluster {
         }
     }
 
-    /// Lets only the system user that runs the server read a file.
+    /// Makes a file readable only for the system user that runs the server.
     pub fn chown_to_server(&self, file: &Path) {
         let owner = std::fs::metadata(&self.dir).expect("the directory exists").uid();
         chown(file, Some(owner), None).expect("root may change the owner");
@@ -150,8 +150,8 @@ impl Cluster {
         format!("host={} user={USER} dbname={database}", self.dir.display())
     }
 
-    /// Returns the connection string of a database on this server and on `other`. The client
-    /// connects to the server that is the primary.
+    /// Returns the connection string of a database that exists on this server and on `other`. The
+    /// client connects to that one of the two servers which is the primary.
     pub fn url_of_either(&self, other: &Self, database: &str) -> String {
         let (here, there) = (self.dir.display(), other.dir.display());
         format!("host={here},{there} user={USER} dbname={database} target_session_attrs=read-write")

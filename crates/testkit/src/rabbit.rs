@@ -15,7 +15,7 @@ use crate::ports::free_ports;
 use crate::tool::program;
 
 /// The program that runs the broker. Tests do not use the script of the same name in the `PATH`,
-/// because it would run the broker as another user.
+/// because that script would run the broker as another user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 /// A broker whose user `guest`, with password `guest`, has all permissions.
@@ -61,8 +61,8 @@ impl Rabbit {
         std::fs::write(dir.join("plugins"), "[].").expect("a writable directory");
         let environment = [
             ("HOME", at("")),
-            // RabbitMQ needs a registry of Erlang nodes. The keeper starts a private one as its
-            // helper. A registry that the broker starts would outlive the broker.
+            // RabbitMQ needs a registry of Erlang nodes. The keeper starts a private registry as
+            // its helper. A registry that the broker starts would outlive the broker.
             ("ERL_EPMD_PORT", names.to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("RABBITMQ_NODENAME", format!("doorbuster{port}@localhost")),

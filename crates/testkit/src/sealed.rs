@@ -1,4 +1,4 @@
-//! Reads the encrypted solution of a challenge with the nodes' key, for tests.
+//! For tests: decrypts the solution of a challenge with the nodes' key.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::Engine as _;

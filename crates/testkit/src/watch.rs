@@ -13,7 +13,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 const CHECKS_PER_SYNC: u32 = 25;
 /// A delay counts as a pause of the machine only if it is at least this long.
 const STALL: Duration = Duration::from_millis(250);
-/// However long the pauses are, the stopwatch counts at least the real time divided by this number.
+/// The stopwatch counts at least the real time divided by this number, however long the pauses are.
 /// So a test that waits for a measured time always ends.
 const COUNTS_AT_LEAST: u32 = 10;
 

@@ -54,7 +54,7 @@ impl RefundCause {
 }
 
 words! {
-    /// How a payment was reversed, although the shop did not request it.
+    /// How a payment was reversed without a request by the shop.
     ReversalKind {
         /// A person refunded the payment at the provider's console.
         Returned = "returned",

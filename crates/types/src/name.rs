@@ -107,7 +107,8 @@ pub struct BuyerName {
 const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
 
 impl BuyerName {
-    /// Returns `text` as a name, or `None` if it is not valid or is the name of an erased buyer.
+    /// Returns `text` as a name, or `None` if the text is not valid or is the name of an erased
+    /// buyer.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         (is_name(text) && !text.starts_with(BuyerId::ERASED)).then(|| Self::copy(text))

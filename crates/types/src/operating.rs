@@ -38,7 +38,7 @@ words! {
         /// The server retries the delivery.
         Pending = "pending",
         /// The server no longer retries the delivery: all attempts failed, or no attempt can
-        /// succeed. An operator must resolve it.
+        /// succeed. An operator must resolve the delivery.
         Dead = "dead",
         /// An operator discarded the delivery.
         Discarded = "discarded",

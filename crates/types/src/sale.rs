@@ -5,7 +5,7 @@ words! {
     Phase {
         /// The sale is in preparation, and buyers cannot see the sale.
         Draft = "draft",
-        /// The sale is announced. The server opens it at its start.
+        /// The sale is announced. The server opens the sale at its start time.
         Scheduled = "scheduled",
         /// The sale is open, and buyers can buy.
         Open = "open",
@@ -68,8 +68,7 @@ words! {
         OrderRefused = "order.refused",
         /// A payment is refunded because it pays for no order.
         PaymentRefunded = "payment.refunded",
-        /// A payment was reversed although the shop did not request it, or such a reversal was
-        /// withdrawn.
+        /// A payment was reversed without a request by the shop, or such a reversal was withdrawn.
         PaymentReversed = "payment.reversed",
         /// The sale opened.
         SaleOpened = "sale.opened",
@@ -132,7 +131,7 @@ words! {
         NumberReused = "number_reused",
         /// The slot's tickets have more units than were granted.
         OverGranted = "over_granted",
-        /// All tickets were resolved, but the slot had another number of units than the store.
+        /// All tickets were resolved, but the slot and the store had different numbers of units.
         QuietMismatch = "quiet_mismatch",
         /// The grant belongs to an item's waitlist. No slot has such a grant, and it is never open.
         Waitlist = "waitlist",

@@ -13,7 +13,7 @@ impl Units {
     /// One unit.
     pub const ONE: Self = Self(1);
 
-    /// Returns `None` unless the number is from 1 to [`UNITS_MAX`].
+    /// Returns `None` if the number is below 1 or above [`UNITS_MAX`].
     #[must_use]
     pub fn new(units: u32) -> Option<Self> {
         (1..=UNITS_MAX).contains(&units).then_some(Self(units))

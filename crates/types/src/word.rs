@@ -40,7 +40,7 @@ macro_rules! words {
                 }
             }
 
-            /// Returns the variant with this word, or `None` if no variant has it.
+            /// Returns the variant with this word, or `None` if no variant has this word.
             #[must_use]
             pub fn parse(word: &str) -> Option<Self> {
                 match word {

@@ -69,8 +69,8 @@ impl Listener {
         let open = TaskTracker::new();
         // Cancelled when the time for the shutdown is over, to close the remaining connections.
         let cut = CancellationToken::new();
-        // These tasks own the idle WebSockets. The end of this function drops the tasks, and this
-        // closes the WebSockets.
+        // These tasks own the idle WebSockets. When this function ends, the tasks are dropped, and
+        // the WebSockets are closed with them.
         let mut idle_tasks = JoinSet::new();
         let idle_slots = Arc::new(IdleTasks::open(app, &cut, &mut idle_tasks));
         let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&idle_slots)));
@@ -115,8 +115,8 @@ impl Listener {
                 "connections did not finish in time; closing them"
             );
             cut.cancel();
-            // A task that hangs does not react to `cut`, so the server waits for it only for a
-            // short time.
+            // A task that hangs does not react to `cut`, so the server waits only briefly for such
+            // a task.
             let _ = tokio::time::timeout(ACCEPT_PAUSE, open.wait()).await;
         }
     }

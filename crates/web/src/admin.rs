@@ -45,9 +45,9 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
 }
 
 /// A node can read only a limited number of slots at once. Counts the slots of this sale and of all
-/// sales that can be open at the same time. Refuses the change if a node cannot read them all.
-/// `phase` is the sale's present phase, `row` is the sale after the change, and `own` is the number
-/// of this sale's slots.
+/// sales that can be open at the same time. Refuses the change if a node cannot read all these
+/// slots. `phase` is the sale's present phase, `row` is the sale after the change, and `own` is the
+/// number of this sale's slots.
 fn check_slots_readable(app: &App, phase: Phase, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = concurrent_slots(&app.node, row, own);
     if slots <= SLOTS_SERVED_MAX {

@@ -80,7 +80,8 @@ pub struct App {
     pub(crate) serves_api: bool,
     /// Locked while this node creates or deletes an operator's key.
     pub(crate) keys: tokio::sync::Mutex<()>,
-    /// The result of the last read of the operators' keys. Locked while this node reads them again.
+    /// The result of the last read of the operators' keys. Locked while this node reads the keys
+    /// again.
     pub(crate) operator_keys_read: tokio::sync::Mutex<OperatorKeysRead>,
     /// Running purchases and changes by operators. They run to their end even if their clients
     /// disconnect.
@@ -94,8 +95,8 @@ pub struct App {
     pub(crate) ping_policy: PingPolicy,
     /// After this time without activity, a WebSocket becomes idle.
     pub(crate) idle_after: Duration,
-    /// A client that does not read blocks a write. After this time, the server closes the
-    /// connection.
+    /// If a client does not read, a write to this client cannot finish. After this time, the server
+    /// closes the connection.
     pub(crate) write_stall: Duration,
 }
 

@@ -106,7 +106,8 @@ pub fn brand_preview(settings: &Settings) -> String {
 }
 
 impl Assets {
-    /// `api` is the address of the API if the pages are on another origin. Otherwise it is `None`.
+    /// `api` is the address of the API if the pages are on another origin than the API. If both
+    /// have the same origin, `api` is `None`.
     pub(crate) fn prepare(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) -> Self {
         let mut sources = embedded();
         if let Some(first) = sources.get_mut("first.js") {
@@ -192,8 +193,8 @@ impl Assets {
     /// Answers a request for a page that does not exist: returns the page `name` with status 404.
     pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> HandlerResult {
         let mut reply = self.page(name, headers)?;
-        // Status 304 does not become 404: it tells the browser to show its cached copy of this
-        // page.
+        // Status 304 does not become 404, because status 304 tells the browser to show its cached
+        // copy of this page.
         if reply.status() == StatusCode::OK {
             *reply.status_mut() = StatusCode::NOT_FOUND;
         }
@@ -244,7 +245,8 @@ fn embed_icon(sources: &mut HashMap<String, AssetSource>) {
     }
 }
 
-/// Returns a JavaScript statement with the shop's settings. It is put before the code of first.js.
+/// Returns a JavaScript statement with the shop's settings. The statement is put before the code of
+/// first.js.
 fn site_script(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) -> String {
     let page_settings = serde_json::json!({
         "shop": settings.shop,

@@ -9,8 +9,8 @@ use super::App;
 use super::reply::Reply;
 
 /// After the opening, a page's first request for the status contains a version followed by this
-/// suffix. The version is the last that the page read before the opening. The suffix makes a new
-/// address, so caches do not answer with the old status.
+/// suffix. The version is the last one that the page read before the opening. With the suffix, the
+/// request has a new address, so caches do not answer with the old status.
 const AT_OPENING: &str = "-open";
 
 const INDEX_PAGE: &str = "limit=48";
@@ -23,8 +23,8 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
     }
 }
 
-/// Forbids caches to keep a failure, because the same request may soon succeed. Also forbids them
-/// to keep a response to an authenticated request, because it is for one caller.
+/// Forbids caches to keep a failure, because the same request may soon succeed. Also forbids caches
+/// to keep a response to an authenticated request, because this response is for one caller.
 pub(crate) fn forbid_caching(request_headers: &HeaderMap, reply: &mut Reply) {
     let is_failure = reply.status().is_client_error() || reply.status().is_server_error();
     if is_failure || request_headers.contains_key(AUTHORIZATION) {

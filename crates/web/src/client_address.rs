@@ -5,8 +5,8 @@
 //! `Forwarded`. The entries to the left come from that client and may be forged. So the server
 //! reads from right to left, and takes the first address that does not belong to a trusted proxy.
 //!
-//! A proxy appends to only one of the two headers, so the client may have forged the other one. If
-//! the headers give different addresses, the server trusts neither of them: rate limits use the
+//! A proxy appends to only one of the two headers, so the client may have forged the other header.
+//! If the headers give different addresses, the server trusts neither of them: rate limits use the
 //! address of the peer. But an operator's block of any of these addresses applies.
 
 use std::net::{IpAddr, SocketAddr};
@@ -42,9 +42,9 @@ impl ClientAddress {
 
 /// Returns the client's address: from right to left, the first address in the headers that does not
 /// belong to a trusted proxy. `forwarded` and `x_forwarded_for` return the values of the two
-/// headers in the order of arrival. They are called only if the peer is a trusted proxy. If the
-/// headers give different addresses, returns the peer's address and both addresses from the
-/// headers.
+/// headers in the order of arrival. These two functions are called only if the peer is a trusted
+/// proxy. If the headers give different addresses, returns the peer's address and both addresses
+/// from the headers.
 #[must_use]
 pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     peer: IpAddr,

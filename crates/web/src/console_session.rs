@@ -93,8 +93,8 @@ impl NewSessionFor {
     }
 }
 
-/// Returns a random text and a proof that a node of this installation made it. So a forged cookie
-/// causes no read of the store.
+/// Returns a random text, and a proof that a node of this installation made the text. Because of
+/// this proof, a forged cookie causes no read of the store.
 fn new_cookie(key: &IdKey) -> String {
     let random = URL_SAFE_NO_PAD.encode(rand::random::<[u8; COOKIE_BYTES]>());
     let proof = proof(key, &random);

@@ -1,5 +1,6 @@
-//! Cursors of lists. A cursor encodes a position in a list; a client sends it back unchanged to get
-//! the next page. The server refuses a text that is not a cursor, and a cursor of a different list.
+//! Cursors of lists. A cursor encodes a position in a list. To get the next page, a client sends
+//! the cursor back unchanged. The server refuses a text that is not a cursor, and a cursor of a
+//! different list.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,7 +20,8 @@ pub(crate) enum List {
     Deliveries,
     /// Dead letters, sorted by kind and then by their positions in the store.
     DeadLetters,
-    /// Waitlist entries, sorted by number. The cursor also counts the entries on the earlier pages.
+    /// Waitlist entries, sorted by number. The cursor also contains the number of entries on all
+    /// earlier pages.
     Waitlist,
     /// Operators' actions, sorted by number.
     Actions,

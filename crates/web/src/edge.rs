@@ -39,7 +39,7 @@ use super::request_id::request_id;
 use super::stream_paths::{EVENTS_PATH, WEBSOCKET_PATH};
 use failure::failure_problem;
 
-/// The maximum length of a node's response to a purchase. The responses of nodes are shorter.
+/// The maximum length of a node's response to a purchase. Nodes send only shorter responses.
 const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Who answers a request.
@@ -47,10 +47,10 @@ const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 enum ServedBy {
     /// The edge, because the request is about this process.
     ThisProcess,
-    /// The edge while its copy of the sales is recent, and otherwise a node.
+    /// The edge, while its copy of the sales is recent. At all other times, a node.
     EdgeWhileFresh,
-    /// For event streams: the edge while its copy is recent and a node sends buyers' events to the
-    /// edge, and otherwise a node.
+    /// For event streams: the edge, while its copy is recent and a node sends buyers' events to the
+    /// edge. At all other times, a node.
     EdgeWhileRelayed,
     /// A node.
     Node,
@@ -77,7 +77,7 @@ fn served_by(method: &Method, path: &str) -> ServedBy {
 }
 
 /// Returns whether the edge may send this refusal to the client. Returns `false` if a node must
-/// decide, because it may know more than the edge.
+/// decide, because a node may know more than the edge.
 fn may_answer(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::SoldOut(_)

@@ -16,8 +16,8 @@ use super::reply::HandlerError;
 /// dropped.
 const LINES_PER_SECOND_MAX: u64 = 50;
 
-/// The cause of a failed request. It is put into the response's extensions, where `dispatch` finds
-/// it and logs it.
+/// The cause of a failed request. The cause is put into the response's extensions, where `dispatch`
+/// finds and logs the cause.
 #[derive(Clone, Debug)]
 pub(crate) struct FailureCause {
     text: Arc<str>,

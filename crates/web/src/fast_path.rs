@@ -47,8 +47,8 @@ pub(crate) type Handover = Option<(TcpStream, Vec<u8>)>;
 
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Handover {
     let app = &connection.service.app;
-    // The bytes of requests that are not handled yet. A purchase's bytes are removed before it
-    // waits for its verdict, so a waiting or idle connection usually needs no buffer.
+    // The bytes of requests that are not handled yet. A purchase's bytes are removed before the
+    // purchase waits for its verdict. So a waiting or idle connection usually needs no buffer.
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
@@ -130,8 +130,8 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     }
 }
 
-/// Sends a response. After the response `overloaded`, pauses the connection. Returns whether it
-/// paused, or `None` if the connection has ended.
+/// Sends a response. After the response `overloaded`, pauses the connection. Returns whether the
+/// connection was paused, or `None` if the connection has ended.
 async fn send_reply(
     connection: &Connection,
     stream: &mut TcpStream,

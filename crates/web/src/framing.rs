@@ -1,6 +1,6 @@
-//! Refuses a request if a proxy and this server could disagree about its host or its body's end
-//! (RFC 9112, sections 3.2 and 6). Otherwise a client could hide a second request in the body of
-//! the first.
+//! Refuses a request if a proxy and this server could disagree about the request's host, or about
+//! the end of the request's body (RFC 9112, sections 3.2 and 6). Otherwise a client could hide a
+//! second request in the body of the first.
 
 use std::net::Ipv6Addr;
 

@@ -117,8 +117,8 @@ impl App {
         status: RateLimitStatus,
     ) -> DoorState {
         // An automatic waiting room opens when too many buyers arrive, so arrivals are counted
-        // while it is closed. On an edge they are not counted, because the node behind the edge
-        // counts them.
+        // while the room is closed. On an edge, arrivals are not counted, because the node behind
+        // the edge counts them.
         let is_counted =
             room.sale.front_door.waiting_room == WaitingRoomMode::Auto && !room.is_auto_open(now);
         if is_counted && self.node.edge().is_none() {

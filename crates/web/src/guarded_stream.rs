@@ -2,9 +2,9 @@
 //! their side right after a request.
 //!
 //! A write fails if the client does not read for some time; the server's other timeouts are only
-//! for reads. If the client has closed its side, the stream reports this one poll late. So the
-//! server first starts a request that has completely arrived. A purchase that has started runs to
-//! its verdict.
+//! for reads. If the client has closed its side, the stream reports the end of the input one poll
+//! late. So the server first starts a request that has completely arrived. A purchase that has
+//! started runs to its verdict.
 
 use std::io;
 use std::pin::Pin;
@@ -36,8 +36,8 @@ impl GuardedStream {
         Self { stream, before: before.into(), read: 0, ended: false, stall, stalled: None }
     }
 
-    /// Returns a stream whose reads first return `received` a second time. These bytes were read
-    /// from this stream.
+    /// Returns a stream whose reads first return the bytes `received` once more. These bytes were
+    /// already read from this stream.
     pub(crate) fn replaying(self, received: &[u8]) -> Self {
         let before = [received, &self.before[..]].concat();
         Self::new(self.stream, before, self.stall)

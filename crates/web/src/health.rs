@@ -1,4 +1,4 @@
-//! The endpoints for monitoring: liveness, readiness and metrics.
+//! The endpoints of liveness and readiness.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,29 +8,16 @@ use axum::extract::State;
 use doorbuster_api::health::{DatabaseFence, Health, HealthStatus, ReadinessFacts};
 use doorbuster_api::problem::Problem;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue};
 
 use super::App;
 use super::limits::RETRY_SECS;
-use super::reply::{HandlerResult, ReplyBody, json, no_store};
+use super::reply::{HandlerResult, json, no_store};
 
 use doorbuster_engine::database::{SYNCHRONOUS_STANDBY_MISSING, SYNCHRONOUS_STANDBYS_HIDDEN};
 use doorbuster_engine::edge::{
     EDGE_HEADER, REFUSALS_HEADER, STATE_HEADER, TIME_HEADER, UpstreamState, refusal_report,
 };
-
-mod backup;
-mod database;
-mod edge;
-mod log;
-mod outbox;
-mod page;
-mod process;
-mod push;
-mod sales;
-mod slots;
-mod store_numbers;
 
 /// The reason why an edge is not ready: at the last check, none of its nodes was ready.
 const NO_UPSTREAM: &str = "no_upstream";
@@ -109,17 +96,4 @@ fn facts(app: &App) -> ReadinessFacts {
             position: history.position,
         }),
     }
-}
-
-pub(crate) async fn metrics_page(app: &App) -> String {
-    page::text(app).await
-}
-
-/// `GET /metrics`
-pub(crate) async fn metrics(State(app): State<Arc<App>>) -> HandlerResult {
-    let text = metrics_page(&app).await;
-    let mut reply = Response::new(ReplyBody::Bytes(Some(text.into())));
-    let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    reply.headers_mut().insert(CONTENT_TYPE, media);
-    Ok(no_store(reply))
 }

@@ -159,8 +159,9 @@ impl App {
     }
 
     /// Reads the operators' keys again, because other nodes may have created or deleted keys. Reads
-    /// at most once in [`KEYS_REFRESH_MIN`]; all callers that are waiting when a read begins share
-    /// its result. Returns `false` if the store failed or if there are no other nodes.
+    /// at most once in [`KEYS_REFRESH_MIN`]. If several callers wait when a read begins, all of
+    /// them get the result of this read. Returns `false` if the store failed or if there are no
+    /// other nodes.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
         if self.node.layout().is_single_node() {
             return false;
@@ -195,8 +196,8 @@ impl App {
         if self.operators.check(token).is_ok() {
             return Ok(Requester::Operator);
         }
-        // A buyer's token contains dots, and an operator's key does not. So keys are read again
-        // only if this may be a key.
+        // A buyer's token contains dots, and an operator's key does not. So the keys are read again
+        // only if `token` may be an operator's key.
         if !token.contains('.')
             && self.refresh_operator_keys().await
             && self.operators.check(token).is_ok()

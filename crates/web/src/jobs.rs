@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use crate::app::App;
 #[cfg(feature = "otel")]
-use crate::health::metrics_page;
+use crate::metrics;
 
 impl App {
-    /// Runs the jobs of the front door until `serving` ends. They do not end at the stop signal,
-    /// because requests that are still running need them.
+    /// Runs the jobs of the front door until `serving` ends. These jobs do not end at the stop
+    /// signal, because requests that are still running need the jobs.
     pub async fn run_gate_during(&self, serving: impl Future<Output = ()>) {
         let gate = async {
             // For an edge, the nodes run these jobs.
             if self.node.edge().is_none() {
                 self.gate.run_jobs(&self.node).await;
             }
-            // This future must not end, because the end of `serving` must end this function.
+            // This future must not end, because this function must end when `serving` ends.
             std::future::pending().await
         };
         tokio::select! {
@@ -33,7 +33,7 @@ impl App {
         let keys = async {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                // If another node has deleted a key, this node must refuse it too.
+                // If another node has deleted a key, this node must refuse the key too.
                 self.refresh_operator_keys().await;
             }
         };
@@ -74,7 +74,7 @@ impl App {
     async fn run_otlp(&self) {
         let source = doorbuster_telemetry::otlp::Source {
             now_ms: &|| self.node.clock().wall().0,
-            page: &|| Box::pin(metrics_page(self)),
+            page: &|| Box::pin(metrics::text(self)),
             failures: &self.metrics.otlp_failures,
         };
         doorbuster_telemetry::otlp::run(source, &self.stop).await;

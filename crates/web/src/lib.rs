@@ -29,6 +29,7 @@ mod jobs;
 mod limits;
 mod live_settings;
 mod method_router;
+mod metrics;
 pub(crate) mod order_links;
 mod orders;
 mod overload_pacer;

@@ -8,9 +8,9 @@ use std::time::Duration;
 pub(crate) const BACKLOG: i32 = 8_192;
 /// How long the accept loop pauses when no file descriptors are left.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// If the server has the maximum number of connections, it answers a new connection with `503`. It
-/// does so for at most this many connections at the same time; others are closed without a
-/// response.
+/// If the server has the maximum number of connections, it answers a new connection with `503`. At
+/// most this many connections get this answer at the same time. Further connections are closed
+/// without a response.
 pub(crate) const OVER_CAPACITY_REPLIES_MAX: usize = 256;
 /// How long a client over the limit of connections may take to read its `503`.
 pub(crate) const OVER_CAPACITY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -43,8 +43,8 @@ pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// this time, their connections are closed.
 pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Requests for a sale's status cause at most one rendering of it in each interval of this length.
-/// Renderings for events come in addition.
+/// Requests for a sale's status cause at most one rendering of the status in each interval of this
+/// length. Renderings for events come in addition.
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// While one request renders a sale's status, other requests get the previously rendered status. If
@@ -60,7 +60,7 @@ pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// WebSocket is closed.
 pub(crate) const UNANSWERED_PINGS_MAX: u32 = 3;
 /// The maximum length of a client's message, in bytes. A longer message closes the WebSocket. A
-/// shorter message is ignored, unless it contains a new token.
+/// shorter message has an effect only if it contains a new token.
 pub(crate) const WS_MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// The size in bytes of a WebSocket's read buffer, and also of its write buffer.
 pub(crate) const WS_BUFFER_BYTES: usize = 1024;
@@ -73,10 +73,10 @@ pub(crate) const IDLE_AFTER: Duration = Duration::from_millis(100);
 /// The maximum number of tasks that serve idle WebSockets. There is one such task for each worker
 /// thread, up to this number.
 pub(crate) const IDLE_TASKS_MAX: usize = 16;
-/// The maximum number of WebSockets that wait until one of these tasks takes them over. Other
-/// WebSockets stay active and try again later.
+/// The maximum number of WebSockets that wait until a task for idle WebSockets takes them over.
+/// Other WebSockets stay active and try again later.
 pub(crate) const IDLE_ARRIVALS_MAX: usize = 1_024;
-/// The number of idle WebSockets that one of these tasks serves before it lets other tasks run.
+/// The number of idle WebSockets that one task serves before the task lets other tasks run.
 pub(crate) const IDLE_BATCH_MAX: usize = 32;
 /// If more events than this wait for an idle WebSocket, the WebSocket becomes active.
 pub(crate) const IDLE_EVENTS_MAX: usize = 16;
@@ -85,8 +85,8 @@ pub(crate) const IDLE_EVENTS_MAX: usize = 16;
 pub(crate) const IDLE_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Pause before a failed task of idle WebSockets is restarted.
 pub(crate) const IDLE_RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// The size of one read after the server has sent its close frame. It is enough for a few pongs and
-/// the client's close frame.
+/// The size of one read after the server has sent its close frame. A few pongs and the client's
+/// close frame fit into one read.
 pub(crate) const CLOSE_READ_BYTES: usize = 256;
 /// How long a new stream waits for its buyer's positions in waiting rooms.
 pub(crate) const POSITIONS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -95,7 +95,7 @@ pub(crate) const POSITIONS_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum duration of an event stream, even if its token is valid for longer. After this time,
 /// the client must connect again.
-pub(crate) const STREAM_MAX: Duration = Duration::from_secs(30 * 86_400);
+pub(crate) const STREAM_AGE_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 /// How long a request for metrics waits for the store or for the slots. Prometheus waits ten
 /// seconds for the response. After this time, the response lacks the store's numbers, or its queue
@@ -109,8 +109,8 @@ pub(crate) const OPERATOR_KEYS_MAX: usize = 1_000;
 pub(crate) const EXPORT_PAGE: usize = 1_000;
 /// How long a guest's token is valid. Only demonstrations have guests.
 pub(crate) const GUEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
-/// The number of guests' tokens that the server issues in a minute. The next request in this minute
-/// gets `429`.
+/// The maximum number of guests' tokens that the server issues in one minute. A further request in
+/// the same minute gets `429`.
 pub(crate) const GUESTS_PER_MINUTE: u32 = 10_000;
 /// `Retry-After` while a store or a slot is unavailable, in seconds.
 pub(crate) use doorbuster_engine::purchase::RETRY_SECS;
@@ -118,8 +118,8 @@ pub(crate) use doorbuster_engine::purchase::RETRY_SECS;
 /// purchase gets `503 overloaded`.
 pub(crate) const PURCHASES_MAX: usize = 100_000;
 /// After `503 overloaded`, the server pauses a connection. It resumes this many connections per
-/// second for each worker thread. If all of them are refused again, this takes about a thirtieth of
-/// the worker's time.
+/// second for each worker thread. If all of them are refused again, these refusals take about a
+/// thirtieth of the worker's time.
 pub(crate) const OVERLOAD_RESUMES_PER_SEC: u64 = 5_000;
 /// Initial size of a connection's buffer for a purchase, in bytes.
 pub(crate) const FAST_PATH_BUFFER_BYTES: usize = 1024;

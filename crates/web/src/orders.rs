@@ -27,7 +27,8 @@ use super::path_names::PathNames;
 use super::reply::{HandlerError, HandlerResult, ok};
 use super::request_body;
 
-/// The maximum number of refunds that are shown for one order. An order rarely has more than one.
+/// The maximum number of refunds that are shown for one order. An order rarely has more than one
+/// refund.
 const REFUNDS_MAX: usize = 20;
 
 /// `GET /v1/orders`

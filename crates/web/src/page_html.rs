@@ -277,8 +277,8 @@ fn decimal(money: Money) -> String {
     text.split_once(' ').map_or(text.clone(), |(amount, _)| amount.to_owned())
 }
 
-/// Returns an element that contains data. Browsers do not run it as a script, so the content
-/// security policy, which forbids inline scripts, allows it.
+/// Returns an element that contains data. The content security policy forbids inline scripts, but
+/// allows this element, because browsers do not run it as a script.
 fn data_block(media_type: &str, id: &str, data: &Value) -> String {
     let text = data.to_string().replace('<', "\\u003c");
     format!("<script type=\"{media_type}\" id=\"{id}\">{text}</script>")

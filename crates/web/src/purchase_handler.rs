@@ -94,7 +94,7 @@ where
             PurchaseStep::NeedsFact(fact) => Box::pin(app.learn_fact(fact, &mut facts)).await,
         }
     };
-    // The general server cannot pause a connection after a response, so it pauses before the
+    // The general server cannot pause a connection after a response, so the pause comes before the
     // response.
     if let Some(rest) = app.overload_pause(peer, Some(&reply)) {
         Box::pin(tokio::time::sleep(rest)).await;
@@ -147,8 +147,8 @@ pub(crate) fn start_purchase(
     }
 }
 
-/// A purchase that was not refused from memory. It goes to a slot, after the check of its limits
-/// has ended.
+/// A purchase that was not refused from memory. The purchase goes to a slot, after the check of its
+/// limits has ended.
 pub(super) struct StartedPurchase {
     pub(super) purchase: Purchase,
     client: ClientAddress,
@@ -381,8 +381,8 @@ async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
         return PurchaseOutcome::Refused(Refusal::Overloaded);
     }
     let _counted = app.running_purchases.token();
-    // If `buy` panics, the panic hook logs it, and the client gets `unavailable`. The client may
-    // repeat the request with its key.
+    // If `buy` panics, the panic hook logs the panic, and the client gets `unavailable`. The client
+    // may repeat the request with its key.
     let running_purchases = AssertUnwindSafe(app.purchases.buy(purchase)).catch_unwind();
     let outcome = trace::traced("ticket and verdict", running_purchases).await;
     outcome.unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable))

@@ -160,8 +160,8 @@ impl App {
         admitted
     }
 
-    /// Counts the request, and fails with `429 rate_limited` if it is over a limit. If nodes share
-    /// the limits and this node has no share left, waits for a new share.
+    /// Counts the request, and fails with `429 rate_limited` if the request is over a limit. If
+    /// nodes share the limits and this node has no share left, waits for a new share.
     pub(crate) async fn check_rate_limit(
         &self,
         route: Route,

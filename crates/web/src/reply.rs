@@ -136,7 +136,7 @@ fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
 
 pub(crate) type HandlerResult = Result<Reply, HandlerError>;
 
-/// A problem that a handler returns. If it is an internal failure, `cause` says why.
+/// A problem that a handler returns. For an internal failure, `cause` is the reason of the failure.
 #[derive(Debug)]
 pub(crate) struct HandlerError {
     pub problem: Box<Problem>,

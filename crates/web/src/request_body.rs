@@ -68,8 +68,8 @@ async fn typed_body(
     Ok(body)
 }
 
-/// Reads a body. Fails with `413` if it has more than `bytes_max` bytes, and with `400` if it is
-/// incomplete or does not arrive in time.
+/// Reads a body. Fails with `413` if it has more than `bytes_max` bytes, and with `400` if the body
+/// is incomplete or does not arrive in time.
 pub(crate) async fn body<B>(request: Request<B>, bytes_max: usize) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes>,
@@ -79,8 +79,8 @@ where
 }
 
 /// Reads the body of a request that needs none. The body must be empty or an empty JSON object.
-/// Fails like [`body`]. For a body with bytes, also fails with `415` if it is not declared as JSON.
-/// Also fails with `400` or `422` if these bytes are not an empty object.
+/// Fails like [`body`]. A body with bytes has two more rules. If its content type is not JSON,
+/// fails with `415`. If it is not an empty object, fails with `400` or `422`.
 pub(crate) async fn no_body<B>(request: Request<B>, bytes_max: usize) -> Result<(), Problem>
 where
     B: Body<Data = Bytes>,
@@ -109,7 +109,7 @@ where
     let mut body = pin!(body);
     if announced > bytes_max as u64 {
         // A client that sent `Expect: 100-continue` waits for the refusal before it sends its body.
-        // Other clients send their body first, so the server reads and drops it.
+        // Other clients send their body first, so the server reads and drops the body.
         if !headers.contains_key(EXPECT) && announced <= DRAIN_BYTES_MAX as u64 {
             drain(body).await;
         }

@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderValue};
 
-/// The header with the request's id. A client may choose the id. The server adds this header to its
-/// response if the request failed, or if it is an operator's change.
+/// The header with the request's id. A client may choose the id. The server adds this header to the
+/// response if the request failed, or if the request is an operator's change.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_BYTES_MAX: usize = 64;
 

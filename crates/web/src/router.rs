@@ -27,7 +27,7 @@ use super::routes::{self, Route};
 use super::{App, pages};
 
 /// Builds the router. `dispatch` passes purchases directly to their handler. The router contains
-/// the path of purchases for one reason: it refuses all methods except `POST`.
+/// the path of purchases for one reason: on this path, it refuses all methods except `POST`.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for (endpoint, Route { handler, checks_caller }) in routes::handlers().rows() {
@@ -95,8 +95,8 @@ async fn guard(
         response.headers_mut().entry(REQUEST_ID).or_insert(id);
     }
     response.extensions_mut().insert(guarded.index);
-    // The response to a change, or of an endpoint that is not public, is for one caller only. So no
-    // cache may keep it.
+    // The response of an endpoint that changes something or is not public is for one caller only.
+    // So no cache may keep this response.
     let is_private = endpoint.auth != Auth::Public || endpoint.method != Method::Get;
     if is_private && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -108,8 +108,8 @@ fn is_operator_change(endpoint: &Endpoint) -> bool {
     matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
 }
 
-/// Returns whether every response of the endpoint has the request's id: all endpoints with which
-/// operators change something, and the operators' sign-in.
+/// Returns whether every response of the endpoint has the request's id. This is true for each
+/// endpoint with which operators change something, and for the operators' sign-in.
 fn has_request_id(endpoint: &Endpoint) -> bool {
     endpoint.group == EndpointGroup::Operating && endpoint.method != Method::Get
 }

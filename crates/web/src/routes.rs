@@ -12,8 +12,8 @@ use doorbuster_api::endpoints::{self, ByEndpoint};
 use doorbuster_core::sale::PhaseStep;
 
 use super::{
-    App, admin, buyer_session, console_session, docs, events, gate, health, order_links, orders,
-    payment, purchase_handler, push, sales, waitlist,
+    App, admin, buyer_session, console_session, docs, events, gate, health, metrics, order_links,
+    orders, payment, purchase_handler, push, sales, waitlist,
 };
 
 pub(super) struct Route {
@@ -47,9 +47,9 @@ where
     Route { handler: BoxedHandler(Arc::new(call)), checks_caller: false }
 }
 
-/// Returns the route of a handler that checks the caller's identity itself. There are two: a
-/// purchase is authenticated after its body is read, and a browser sends the token for a WebSocket
-/// in a different header.
+/// Returns the route of a handler that checks the caller's identity itself. There are two such
+/// handlers. A purchase is authenticated after its body is read. For a WebSocket, a browser sends
+/// the token in a different header.
 fn to_self_checking<H, T>(handler: H) -> Route
 where
     H: Handler<T, Arc<App>, Future = ResponseFuture>,
@@ -100,7 +100,7 @@ pub(super) fn handlers() -> ByEndpoint<Route> {
         service: endpoints::service::ByEndpoint {
             health: to(health::alive),
             readiness: to(health::ready),
-            metrics: to(health::metrics),
+            metrics: to(metrics::show),
             openapi: to(docs::openapi),
             docs: to(docs::page),
         },

@@ -1,6 +1,7 @@
 //! Rendered views of each sale: its JSON, its status and its page. Many requests share them. The
-//! JSON and the status are rendered after each change of the sale, and otherwise at most a few
-//! times a second. Requests for pages and statuses never read the store.
+//! JSON and the status are rendered after each change of the sale. While the sale does not change,
+//! they are rendered at most a few times a second. Requests for pages and statuses never read the
+//! store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -27,7 +28,7 @@ struct RenderedSale {
     state: ShownState,
     status: Rendered,
     status_at: Instant,
-    /// The number of the last event whose change `status` includes.
+    /// `status` includes the changes of all events up to the event with this number.
     event: u64,
 }
 
@@ -129,13 +130,13 @@ impl SaleViews {
     }
 
     /// Returns the sale's status, which is at most [`STATUS_INTERVAL`] old. While another request
-    /// renders a new status, it may be up to [`STATUS_STALE_MAX`] old.
+    /// renders a new status, the returned status may be up to [`STATUS_STALE_MAX`] old.
     pub(crate) async fn status(&self, sale: &Arc<SaleState>) -> Rendered {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_INTERVAL;
         self.rendered(sale, old, |shown| shown.status.clone()).await
     }
 
-    /// Returns the state that pages show for the sale. It can be as old as the result of
+    /// Returns the state that pages show for the sale. This state can be as old as the result of
     /// [`Self::status`].
     pub(crate) async fn state(&self, sale: &Arc<SaleState>) -> ShownState {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_INTERVAL;
@@ -148,7 +149,8 @@ impl SaleViews {
         self.sale_view(sale).status_since(sale, event)
     }
 
-    /// Returns a status that includes the change of event number `event`. Renders it if necessary.
+    /// Returns a status that includes the change of event number `event`. Renders the status if
+    /// necessary.
     pub(crate) async fn status_for_event(&self, sale: &Arc<SaleState>, event: u64) -> Rendered {
         let view = self.sale_view(sale);
         if let Some(status) = view.status_since(sale, event) {
@@ -185,8 +187,8 @@ impl SaleViews {
         }
         let _guard = match view.making.try_lock() {
             Ok(alone) => alone,
-            // Another request is rendering. This request waits for it only if the previous result
-            // is too old.
+            // Another request is rendering. This request waits for the new result only if the
+            // previous result is too old.
             Err(_) => match lookup(Some(STATUS_STALE_MAX)) {
                 Some(shown) => return shown,
                 None => view.making.lock().await,

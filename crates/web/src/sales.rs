@@ -86,8 +86,8 @@ pub(crate) async fn status(
     Ok(cached(&headers, &app.views.status(&sale).await, STATUS_CACHE))
 }
 
-/// Returns the sale with this name. If this node does not know it, refreshes the catalogue, because
-/// another node may have just created or opened the sale.
+/// Returns the sale with this name. If this node does not know the sale, refreshes the catalogue,
+/// because another node may have just created or opened the sale.
 pub(crate) async fn find_sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     match shown(app, name) {
         Ok(sale) => Ok(sale),

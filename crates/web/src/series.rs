@@ -40,11 +40,11 @@ pub(crate) const MINUTE_MS: i64 = 60_000;
 /// does not respond, a node keeps up to 1024 rows and writes them later. For one recorded sale,
 /// these are the rows of 17 minutes.
 const MINUTES_SUMMED: i64 = 20;
-/// The time that a new leader adds up first, because there may have been no leader for some time.
-/// The store keeps the rows of seconds for one day.
+/// The length of the period that a new leader adds up first, because there may have been no leader
+/// for some time. The store keeps the rows of seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
 /// The longest period that one query reads. [`App::sum_minutes`] uses the same time as a bound: a
-/// minute that began longer ago is old.
+/// minute that began longer ago than this counts as old.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
 /// If the present second is earlier than the last recorded second by more than this, a node assumes
 /// that the clock was set back.
@@ -197,7 +197,8 @@ impl App {
         });
     }
 
-    /// Writes the waiting points to the store. If the store fails, they wait for the next second.
+    /// Writes the waiting points to the store. If the store fails, the points wait for the next
+    /// second.
     async fn write_pending(&self) {
         let points: Vec<SaleSeriesRow> = self.series.pending().points.drain(..).collect();
         if points.is_empty() {

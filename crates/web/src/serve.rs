@@ -17,7 +17,7 @@ use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
 
 pub(crate) async fn serve(this: Arc<Connection>, stream: TcpStream) {
     // The future of the general server is large, so it is allocated only when it is needed. A
-    // connection that sends only purchases needs less memory.
+    // connection that sends only purchases never needs it, and uses less memory.
     if let Some((stream, before)) = fast_path::serve(&this, stream).await {
         Box::pin(general(this, stream, before)).await;
     }

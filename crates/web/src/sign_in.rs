@@ -19,8 +19,8 @@ use super::reply::{HandlerResult, Reply, empty, no_store};
 use super::request_id::request_id;
 use super::{App, wrong_keys};
 
-/// The cookie with which the server recognises the browser after the sign-in at the issuer. It is
-/// `SameSite=Lax`, because the browser then comes from the issuer's site.
+/// The cookie with which the server recognises the browser after the sign-in at the issuer. The
+/// cookie is `SameSite=Lax`, because the browser comes from the issuer's site after the sign-in.
 const ATTEMPT_COOKIE: &str = "doorbuster_sign_in";
 /// How long a person may take to sign in at the issuer, in seconds.
 const ATTEMPT_SECS: u32 = 600;
@@ -73,8 +73,8 @@ async fn finish(
             }
         }
         // This browser has not begun a sign-in. Another site could make the browser send this
-        // request. The server sends nothing to the issuer because of it, so it is neither counted
-        // nor logged.
+        // request. The server sends nothing to the issuer because of such a request, so the request
+        // is neither counted nor logged.
         None => redirect(FAILED),
     };
     set_attempt(&app, &headers, &mut reply, "", 0);

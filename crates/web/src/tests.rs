@@ -35,8 +35,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const REST: Duration = Duration::from_secs(600);
 const CONNECTIONS: usize = 16;
 
-/// A server that already processes the largest number of purchases, so it refuses further ones.
-/// After a refusal, it pauses the connection for a long time.
+/// A server that already processes the largest number of purchases, so the server refuses further
+/// purchases. After a refusal, the server pauses the connection for a long time.
 struct Full {
     app: Arc<App>,
     address: std::net::SocketAddr,

@@ -18,8 +18,8 @@ use super::request_body::drain;
 
 type BodySlot<B> = Arc<Mutex<Option<B>>>;
 
-/// A body that is lent to a handler. If the handler drops the body before its end, the rest of the
-/// body is stored in `back`.
+/// A body that is lent to a handler. If the handler drops the body before all of it was read, the
+/// rest of the body is stored in `back`.
 pub(crate) struct RecoverableBody<B: Body + Unpin> {
     body: Option<B>,
     back: BodySlot<B>,

@@ -94,8 +94,8 @@ pub(crate) async fn leave(
 }
 
 /// Adds the buyer to the waitlist. Returns the id and the state of the entry, and the HTTP status.
-/// If the request is a repetition, returns its existing entry, or the order that this entry has
-/// become.
+/// If the request is a repetition, returns the entry of the first request, or the order that this
+/// entry has become.
 async fn find_or_join(
     app: &App,
     headers: &HeaderMap,
@@ -114,8 +114,8 @@ async fn find_or_join(
                 Ok(()) => app.waitlists.join_waitlist(item, buyer, key).await?,
                 // A request over a rate limit must not cause a read of the store.
                 Err(refused) if refused.status() == 429 => return Err(refused.into()),
-                // If the request is a repetition whose entry still waits, it gets this entry in
-                // spite of the refusal.
+                // If an earlier request with the same key has an entry that still waits, the
+                // repeated request gets this entry, in spite of the refusal.
                 Err(refused) => {
                     let waiting = app.waitlists.replay_waitlist_entry(item, buyer, key);
                     waiting.await?.ok_or(refused)?

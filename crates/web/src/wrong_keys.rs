@@ -16,19 +16,19 @@ use super::reply::HandlerError;
 
 const WRONG_KEYS_MAX: u32 = 10;
 /// The maximum number of addresses with a count on a node. At this limit, the node drops the counts
-/// of past minutes. If there are still too many, all further addresses share one count.
+/// of past minutes. If there are still too many counts, all further addresses share one count.
 const ADDRESSES_MAX: usize = 10_000;
-/// The maximum number of keys that a node counts in the store in one minute. It counts further keys
-/// only in its own memory.
+/// The maximum number of keys that a node counts in the store in one minute. The node counts
+/// further keys only in its own memory.
 const STORED_MAX: u32 = 600;
 const MINUTE_MS: i64 = 60_000;
 /// After the store has refused a key because of its address, this node refuses all keys from this
 /// address for this time, without asking the store. So one address cannot use up [`STORED_MAX`].
 const REFUSED_MS: i64 = 1_000;
 
-/// Counts a key as wrong before it is checked. Otherwise concurrent requests could exceed the
-/// limit. If the key is right, the caller undoes this. Fails if the address has sent too many wrong
-/// keys in this minute, or if the store is unreachable.
+/// Counts a key as wrong before the key is checked. Otherwise concurrent requests could exceed the
+/// limit. If the key is right, the caller undoes the count. Fails if the address has sent too many
+/// wrong keys in this minute, or if the store is unreachable.
 pub(super) async fn count(
     wrong_keys: &WrongKeys,
     node: &Node,
@@ -85,13 +85,13 @@ pub(crate) struct WrongKeys(Mutex<Counts>);
 #[derive(Debug, Default)]
 struct Counts {
     of_network: HashMap<IpAddr, NetworkCount>,
-    /// The current minute, and the number of keys that this node sent to the store in it.
+    /// The current minute, and the number of keys that this node sent to the store in this minute.
     stored: (i64, u32),
 }
 
 #[derive(Debug, Default)]
 struct NetworkCount {
-    /// The current minute, and the number of wrong keys in it.
+    /// The current minute, and the number of wrong keys in this minute.
     wrong: (i64, u32),
     /// Until this time, the node refuses keys from this network without asking the store.
     refused_until: Millis,

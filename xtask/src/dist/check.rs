@@ -76,8 +76,9 @@ fn check_archive(archive: &Path, scratch: &Path) -> Result<()> {
     serve(&tree.join("doorbuster"), &tree.join("doorbuster.toml"), scratch)
 }
 
-/// Installs and removes the package below a directory, as for another system. dpkg then sets
-/// `DPKG_ROOT`, so the package's scripts do not start or stop services of this machine.
+/// Installs and removes the package below a directory, as if this directory were the root of
+/// another system. dpkg then sets `DPKG_ROOT`, so the package's scripts do not start or stop
+/// services of this machine.
 fn check_package(package: &Path, scratch: &Path) -> Result<()> {
     let root = scratch.join("root");
     let admin = root.join("var/lib/dpkg");

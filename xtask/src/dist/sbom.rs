@@ -96,8 +96,8 @@ fn package(about: &Value, uses: Option<Vec<&str>>) -> Option<Package> {
     })
 }
 
-/// Returns the bill of materials in CycloneDX 1.5. It contains no time and no random number, so the
-/// same packages always give the same bill.
+/// Returns the bill of materials in CycloneDX 1.5. The bill contains no time and no random number,
+/// so the same packages always give the same bill.
 pub(super) fn bill(version: &str, packages: &[Package], root: &Path) -> Result<Value> {
     let hashes = checksums(root)?;
     let reference: BTreeMap<&str, String> =

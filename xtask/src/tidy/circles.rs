@@ -1,5 +1,5 @@
-//! Finds files of a crate that import each other in a circle: each of them imports another one, and
-//! the last imports the first.
+//! Finds files of a crate that import each other in a circle: each file imports the next file, and
+//! the last file imports the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -18,8 +18,8 @@ pub fn check_width(file: &str, text: &str, found: &mut Vec<String>) {
 }
 
 /// Returns whether a line may be wider than [`COLUMNS_MAX`]. A line with an address or a literal
-/// may, because splitting it over two lines makes it harder to read. The row of a table may be wide
-/// too.
+/// may be wider, because the text would be harder to read on two lines. The row of a table may be
+/// wide too.
 fn may_be_wide(line: &str) -> bool {
     let comment =
         line.trim_start().strip_prefix("//").map(|text| text.trim_start_matches(['/', '!']));

@@ -22,7 +22,7 @@ pub struct Span<'a> {
     pub text: &'a str,
 }
 
-/// What the scanner was in at the end of a line: code or a string literal.
+/// Where a line ends: in code, or inside a string literal.
 #[derive(Clone, Copy)]
 enum Mode {
     Code,

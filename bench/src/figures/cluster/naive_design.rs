@@ -14,8 +14,8 @@ use crate::figures::sale_server::template;
 use crate::limits::ORDER_CONNECTIONS;
 use crate::peer::naive::Naive;
 
-/// How long each round loads the peer. The time is short, because the peer's consumer then needs
-/// many times as long to insert the orders.
+/// How long each round loads the peer. The time is short, because after the load the peer's
+/// consumer needs many times as long to insert the orders.
 const NAIVE_TIME: Duration = Duration::from_secs(1);
 
 /// Loads the naive peer without a fault. Returns the confirmed orders per second.

@@ -172,8 +172,8 @@ impl StoreServer {
         Ok((seconds("max(pay_by) - min(pay_by)")?, seconds("max(ended_at - pay_by)")?))
     }
 
-    /// Runs a checkpoint in PostgreSQL before the measurement, so that PostgreSQL starts none
-    /// during the measurement.
+    /// Runs a checkpoint in PostgreSQL before the measurement, so that PostgreSQL starts no other
+    /// checkpoint during the measurement.
     pub fn warm_up_log(&self) -> Result<()> {
         match self.kind {
             Installation::SingleServer(_) => Ok(()),
@@ -209,7 +209,7 @@ impl StoreServer {
             let events = self.sql(&format!("SELECT count(*) FROM {of}"))?;
             ensure!(
                 events == holds.to_string(),
-                "{holds} holds ended, but there are {events} events"
+                "{holds} holds ended, but there are {events} events about expired orders"
             );
         }
         let expired = self.sql("SELECT count(*) FROM orders WHERE state = 'expired'")?;

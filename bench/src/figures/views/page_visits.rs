@@ -16,11 +16,11 @@ const STAYS: Duration = Duration::from_secs(30);
 /// A visitor who comes at most this long before the opening waits for the opening. The page of such
 /// a visitor sets its clock with a request that no cache can answer.
 const NEAR_OPENING: Duration = Duration::from_secs(90);
-/// At the opening, each page reads the status after a random time between these two, in
-/// milliseconds.
+/// At the opening, each page waits for a random time in this range, in milliseconds. Then the page
+/// reads the status.
 const AT_THE_OPENING_MS: (f64, f64) = (200.0, 2_000.0);
-/// While the sale is open, the time between two status reads of a page is random between these two,
-/// in milliseconds.
+/// While the sale is open, a page waits for a random time after each read of the status. The time
+/// is in this range, in milliseconds.
 const OPEN_MS: (f64, f64) = (2_000.0, 5_000.0);
 const SEED: u64 = 0x00d0_04b5;
 /// Responses with a status are smaller than this number of bytes. The bench does not search larger

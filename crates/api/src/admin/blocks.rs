@@ -96,7 +96,7 @@ impl NewBlock {
     "created_at": "2026-11-20T09:00:00.000Z"
 })))]
 pub struct Block {
-    /// The block's id. All blocks of the same value, also later ones, have the same id.
+    /// The block's id. All blocks of the same value have the same id, whenever they were added.
     pub id: String,
     /// Whether `value` is a buyer or an address.
     pub kind: BlockKind,

@@ -149,8 +149,8 @@ pub struct SeriesPoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub busiest_second: Option<u64>,
-    /// Orders that were created. Orders from the waitlist count too, and so do orders of purchases
-    /// that were first answered `202`.
+    /// The number of created orders. It includes orders from the waitlist, and orders whose
+    /// purchase first got the response `202`.
     pub reserved: u64,
     /// Refusals, by problem code.
     pub refused: BTreeMap<String, u64>,
@@ -243,7 +243,7 @@ pub struct CheckProblem {
     pub severity: Severity,
     /// The kind of problem, such as `sandbox_payments`.
     pub code: String,
-    /// A description of the problem for a person, and what to do about it.
+    /// A text for people, which describes the problem and says what to do about the problem.
     pub detail: String,
 }
 
@@ -301,7 +301,8 @@ pub struct SessionKey {
     pub name: String,
 }
 
-/// The caller's session. If the request has a key and no session, the members describe the key.
+/// The caller's session. If the request has a key instead of a session, the members describe the
+/// key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "key": {"id": "key_8Qm2Zr", "name": "night shift"}, "role": "operator",
@@ -312,7 +313,7 @@ pub struct Session {
     pub key: SessionKey,
     /// What the key allows.
     pub role: Role,
-    /// When the session expires; `null` if the request has a key and no session.
+    /// When the session expires; `null` if the request has a key instead of a session.
     pub expires_at: Option<Time>,
 }
 

@@ -143,7 +143,7 @@ impl FrontDoor {
             || !self.waiting_room.is_off()
     }
 
-    /// Whether a buyer needs only a token for a purchase. Rate limits still apply.
+    /// Whether a purchase needs a token and nothing else. Rate limits still apply.
     #[must_use]
     pub const fn is_off(&self) -> bool {
         !self.needs_pass() && !self.members_only && self.min_level == 0

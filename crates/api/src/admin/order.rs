@@ -29,9 +29,9 @@ pub struct OrderDetail {
     pub payments: Vec<Payment>,
 }
 
-/// The object that an order's id refers to, as operators see it. `state` says which kind of object
-/// it is. An operator finds a queued request only at the node that queued it. Other nodes could
-/// verify the request's id only with the buyer's id, which the operator does not send.
+/// The object that an order's id refers to, in the form for operators. `state` says which kind of
+/// object it is. An operator finds a queued request only at the node that queued the request. Other
+/// nodes need the buyer's id to verify the request's id, and operators do not send the buyer's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrderDetail {

@@ -184,8 +184,8 @@ pub struct CreatedWebhookEndpoint {
     /// The endpoint's kind.
     pub kind: EndpointKind,
     /// The secret with which the server signs messages, in the format of Standard Webhooks. The
-    /// server cannot show it again. `null` for a broker, because messages to a broker are not
-    /// signed.
+    /// server cannot show the secret again. `null` for a broker, because messages to a broker are
+    /// not signed.
     #[schema(required = true)]
     pub secret: Option<String>,
     /// The endpoint's URL.

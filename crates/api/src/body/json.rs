@@ -1,7 +1,7 @@
 //! JSON, parsed one level at a time. A value stays raw text until a reader parses it.
 //!
-//! So a number keeps its spelling, and a repeated name in an object is detected. Unexpected nested
-//! values are skipped without recursion.
+//! Because values stay raw text, a number keeps its spelling, and a repeated name in an object is
+//! detected. Unexpected nested values are skipped without recursion.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -190,7 +190,7 @@ fn address_error(text: &str) -> Option<Cow<'static, str>> {
             .into(),
         });
     }
-    // A URL parser skips the third slash of `https:///shop/x`, and would take `shop` as the host.
+    // A URL parser would skip the third slash of `https:///shop/x`, and take `shop` as the host.
     if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) {
         return Some(
             "must name a host, such as shop.example in https://shop.example/hooks/doorbuster"

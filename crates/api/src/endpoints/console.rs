@@ -101,9 +101,9 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/waiting-room/admissions",
         summary: "Admit visitors of a waiting room now",
-        description: "Admits the next visitors at once, even if more visitors than units are left. \
-            The sale must be open. An admission cannot be undone, and each request admits further \
-            visitors. If the sale has no waiting room, the response is `404`.",
+        description: "Admits the next visitors at once, even if fewer units than visitors are \
+            left. The sale must be open. An admission cannot be undone, and each request admits \
+            further visitors. If the sale has no waiting room, the response is `404`.",
         body: json_body::<NewAdmissions>(),
         responses: &[ok::<Admissions>("The numbers of visitors.")],
         codes: &[Code::WrongState],

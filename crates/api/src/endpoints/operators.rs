@@ -135,10 +135,10 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/items/{item}/adjustments",
         summary: "Raise or lower an item's stock",
-        description: "A negative adjustment removes free units. If an adjustment asks for more \
-            units than are free, the server refuses the adjustment, with `free` in the response. \
-            Unlimited stock cannot be adjusted. If a request repeats a key with the same content, \
-            the server does not apply the adjustment again.",
+        description: "A negative adjustment removes free units. If an adjustment would remove \
+            more units than are free, the server refuses the adjustment, with `free` in the \
+            response. Unlimited stock cannot be adjusted. If a request repeats a key with the same \
+            content, the server does not apply the adjustment again.",
         params: &[Param::IdempotencyKey],
         body: json_body::<Adjustment>(),
         responses: &[ok::<StockRow>("The item's stock after the change.")

@@ -15,8 +15,8 @@ const PROVIDER_ENDPOINT: Endpoint = Endpoint {
     group: EndpointGroup::Service,
     auth: Auth::Public,
     responses: &[ok::<PaymentEventResult>(
-        "The server has processed this message, just now or on an earlier delivery, or the message \
-        has no effect. The provider does not need to send it again.",
+        "The server has processed this message now or at an earlier delivery, or the message has \
+        no effect. The provider does not need to send the message again.",
     )],
     ..BUYER_ENDPOINT
 };

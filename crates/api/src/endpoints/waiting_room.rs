@@ -42,10 +42,10 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/sales/{sale}/waiting-room",
         summary: "Leave a sale's waiting room",
-        description: "If the buyer is not in the waiting room, the response is also `204`. If the \
-            buyer was admitted, the admission ends at once. A buyer who enters again gets the old \
-            position back, if the server has not reached this position yet. The buyer's lot stays \
-            in the draw.",
+        description: "If the buyer is not in the waiting room, the response is `204` as well. If \
+            the buyer was admitted, the admission ends at once. The buyer's lot stays in the draw. \
+            A buyer can enter again. If the server has not reached the buyer's old position yet, \
+            the buyer gets this position back.",
         params: &[Param::RoomItem],
         responses: &[no_content("The buyer has no entry.")],
         codes: &[Code::Forbidden, Code::RateLimited],

@@ -14,7 +14,7 @@ endpoints!(
         description: "An entry is for one unit, and a buyer has at most one entry for an item. \
             When a unit comes back, the first entry becomes an order under the entry's id before \
             other buyers can buy the unit. The buyer must pay the order within 5 minutes, or \
-            within the item's own payment window if that is shorter. A buyer who let such an order \
+            within the item's own payment window if it is shorter. A buyer who let such an order \
             expire, or cancelled it, cannot join that waitlist again. The response is then \
             `wrong_state`. A waitlist has at most as many entries as there are held and kept \
             units. If the waitlist is full, the response is `waitlist_full`. The front door has \
@@ -61,8 +61,8 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/sales/{sale}/items/{item}/waitlist",
         summary: "Leave an item's waitlist",
-        description: "If the buyer is not on the waitlist, the response is also `204`. If the \
-            entry became an order, the response is `wrong_state` with the order's state.",
+        description: "If the buyer is not on the waitlist, the response is `204` as well. If \
+            the entry became an order, the response is `wrong_state` with the order's state.",
         responses: &[no_content("The buyer has no entry.")],
         codes: &[Code::WrongState],
         ..BUYER_ENDPOINT

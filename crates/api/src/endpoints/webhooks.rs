@@ -57,7 +57,7 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/admin/webhook-endpoints/{endpoint}",
         summary: "Remove an endpoint",
-        description: "The endpoint's undelivered events are removed too.",
+        description: "The server removes the endpoint together with its undelivered events.",
         responses: &[no_content("The endpoint was removed.")],
         ..ADMIN_ENDPOINT
     },
@@ -88,8 +88,9 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
         summary: "Deliver one event to an endpoint again",
-        description: "The first attempt to deliver the event must be over. The event may \
-            already have been delivered. Later events about the same order wait for this event.",
+        description: "The first attempt to deliver the event must be over. An event \
+            that was already delivered can be sent again. Later events about the same order wait \
+            for this event.",
         body: json_body::<Redelivery>(),
         responses: &[SuccessResponse::new(
             202,

@@ -45,7 +45,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "config.reload_refused",
-        "The settings are invalid, so SIGHUP changed nothing. Correct them.",
+        "The settings are invalid, so SIGHUP changed nothing. Correct the settings.",
     ),
     info(
         "config.reloaded",
@@ -113,7 +113,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("database.standby_back", "The synchronous standby is connected again."),
     error(
         "database.standby_missing",
-        "Commits wait for a synchronous standby that is not connected. Start it.",
+        "Commits wait for a synchronous standby that is not connected. Start the standby.",
     ),
     warn(
         "database.standbys_hidden",
@@ -149,7 +149,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "node.release_failed",
         "The node could not release its leases while it stopped. The leases lapse by themselves.",
     ),
-    warn("node.takeover_failed", "The leader failed to close grants of dead nodes. It retries."),
+    warn("node.takeover_failed", "The leader could not close grants of dead nodes and retries."),
     info("operator.action", "An operator changed something. The fields say who changed what."),
     warn("order.expiry_failed", "Unpaid orders could not be expired. The server retries."),
     warn(
@@ -167,7 +167,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     info("otlp.recovered", "The collector accepts metrics or log lines again."),
     warn(
         "payment.applied_again",
-        "The database lacked payments after a failover. The node applied them again.",
+        "The database lacked payments after a failover. The node applied these payments again.",
     ),
     warn(
         "payment.ask_failed",
@@ -205,7 +205,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "payment.refund_dead",
-        "A refund failed permanently and is now a dead letter. An operator must resolve it.",
+        "A refund failed for good and is now a dead letter. An operator must resolve the letter.",
     ),
     error("payment.refund_failed", "A refund failed at the provider. An operator must resolve it."),
     warn(
@@ -229,11 +229,11 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("payment.sandbox", "`payment.provider` is the sandbox. No money moves."),
     warn(
         "payment.stripe_key_limited",
-        "The key for Stripe cannot read payment intents and charges. Add the permission, or the server can miss refunds made in Stripe's dashboard.",
+        "The key for Stripe cannot read payment intents and charges. Add this permission. Otherwise the server can miss refunds that are made in Stripe's dashboard.",
     ),
     error(
         "payment.undecided",
-        "In 30 days, the provider gave no result for a checkout. The server stops asking. Check the payment at the provider.",
+        "For 30 days, the provider gave no result for a checkout. The server stops asking. Check the payment at the provider.",
     ),
     warn("payment.unknown_provider", "A checkout belongs to a provider that is not configured."),
     error(
@@ -260,7 +260,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("sandbox.delivery_failed", "The sandbox could not send its messages, and retries."),
     warn(
         "sandbox.message_refused",
-        "The server did not accept a message of the sandbox. The sandbox sends it again.",
+        "The server did not accept a message of the sandbox. The sandbox sends the message again.",
     ),
     warn(
         "secret.created_again",
@@ -278,12 +278,12 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("server.accept_failed", "The server could not accept a connection. It retries."),
     warn(
         "server.connections_cut",
-        "Connections were still open when the server had to stop. The server closed them.",
+        "Connections were still open when the server had to stop, so the server closed them.",
     ),
     warn("server.export_failed", "An export failed midway. The client gets an incomplete file."),
     warn(
         "server.few_files",
-        "The limit of open files (`ulimit -n`) is too low for `limits.connections`. Raise it.",
+        "`limits.connections` needs a higher limit of open files (`ulimit -n`). Raise this limit.",
     ),
     error("server.job_ended", "A job of the server ended because of a bug. The server stops."),
     warn(

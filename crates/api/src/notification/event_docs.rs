@@ -79,7 +79,7 @@ const EVENT_DOCS: [EventDoc; 12] = [
     EventDoc {
         what: EventType::PaymentRefunded,
         when: "The server refunds a payment that does not pay for any order. The payment was too late, \
-               had another amount, was a second payment, or named an unknown order. \
+               had the wrong amount, was a second payment, or named an unknown order. \
                If an operator refunds an order, the event is `order.refunded`.",
         schema: members::<PaymentData>,
         example: example_payment_data,

@@ -12,7 +12,8 @@ use utoipa::{PartialSchema, ToSchema};
 const FALLBACK_LANGUAGE: &str = "en";
 /// Pattern of a language tag, as a regular expression for the OpenAPI document.
 pub(crate) const LANGUAGE_PATTERN: &str = "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$";
-/// How many characters each part of a language tag after the language may have.
+/// The lengths, in characters, that are allowed for the parts of a language tag after the first
+/// part.
 const SUBTAG_CHARS: std::ops::RangeInclusive<usize> = 2..=8;
 const SUBTAGS_MAX: usize = 3;
 const RIGHT_TO_LEFT: [&str; 9] = ["ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur"];

@@ -95,7 +95,7 @@ fn split(text: &str) -> Option<(&str, &str, &str)> {
 impl fmt::Display for Time {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stamp = Timestamp::from_millisecond(self.0)
-            .expect("the constructors limit every time to the calendar's range");
+            .expect("the constructors keep each `Time` within the range of the calendar library");
         write!(out, "{stamp:.3}")
     }
 }

@@ -36,8 +36,9 @@ pub(super) fn is_encrypted(bases: &[Base]) -> bool {
     bases.iter().any(|(_, base)| base.encryption.is_some())
 }
 
-/// Fails if a base of another store precedes the first base of the newest base's store. A server
-/// whose data directory was lost may have created the newer store by itself.
+/// Finds the store of the newest base, and this store's first base. Fails if an even older base
+/// belongs to another store. A server whose data directory was lost may have created the newer
+/// store by itself.
 pub(super) fn check_store(bases: &[Base], now: Millis) -> Result<(), ContinuousRestoreError> {
     let Some((newest, BaseBackup { store: Some(store), .. })) = bases.last() else { return Ok(()) };
     let is_other = |(_, base): &&Base| base.store.as_ref() != Some(store);

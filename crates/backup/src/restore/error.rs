@@ -70,8 +70,8 @@ pub enum ContinuousRestoreError {
     /// this state.
     #[error(
         "you gave a passphrase, but {0} of the backup is not encrypted; if you trust the backup, \
-         restore it without a passphrase; if the backup also has encrypted parts, first move them \
-         away"
+         restore it without a passphrase; if the backup also has encrypted parts, first move \
+         these parts away"
     )]
     NotEncrypted(String),
     /// The passphrase is not the passphrase of the newest state.

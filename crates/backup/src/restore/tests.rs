@@ -73,8 +73,9 @@ async fn a_restore_refuses_a_gap_and_names_the_time_before_the_gap() {
 #[tokio::test]
 async fn a_segment_after_the_requested_time_ends_the_restore_without_an_error() {
     let dir = TempDir::new();
-    // The third commit has an earlier time than the second, as if the clock had been set back in
-    // between. A restore to a time between the two must end before the second commit.
+    // The third commit has an earlier time than the second, as if the clock had been set back after
+    // the second commit. A restore to a time between these two times must end before the second
+    // commit.
     let (target, _) = put_backup(&dir, [1_000, 9_000, 3_000]).await;
     let rebuilt = rebuild_until(&dir, &target, 5_000).await.expect("a state");
     assert_eq!(rebuilt, Some(1_000));
@@ -131,7 +132,8 @@ async fn the_newest_state_of_another_store_is_restored_only_with_a_time() {
         let rebuilt = rebuild_until(&dir, &target, until.as_millisecond()).await;
         assert_eq!(rebuilt.expect("a complete backup"), Some(at));
     }
-    // Since the lost store was restored, its generations are the newest and the oldest.
+    // After the restore of the lost store, the newest and the oldest generations belong to this
+    // store.
     let restored = Generation::after(Some(&new), Millis(10_000));
     put_base(&dir, &target, &restored, (0, 10_000)).await;
     change_base(&target, &restored, |base| base.store = Some("lost".to_owned())).await;

@@ -109,8 +109,8 @@ fn client_options(allow_http: bool) -> ClientOptions {
 
 impl Bucket {
     pub(super) fn open(bucket: &str, prefix: &str) -> Result<Self, TargetError> {
-        // With this variable, the service's address may be without TLS, for example if the service
-        // is on the same machine.
+        // If this variable is `true`, the service's address may lack TLS, for example because the
+        // service is on the same machine.
         let allow_http = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|set| set == "true");
         Self::build(AmazonS3Builder::from_env().with_bucket_name(bucket), prefix, allow_http)
     }

@@ -17,9 +17,9 @@ const PART: &str = ".part";
 /// A semaphore with one permit, so that only one thread works at a time.
 type Turn = Arc<Semaphore>;
 
-/// A directory. It may be on a network disk that does not respond, and then an operation blocks its
+/// A directory. It may be on a network disk. If the disk does not respond, an operation blocks its
 /// thread. So each kind of operation uses at most one thread, and a repeated operation waits for
-/// the earlier one.
+/// the earlier operation.
 #[derive(Clone)]
 pub(super) struct Directory {
     root: PathBuf,
@@ -187,7 +187,7 @@ fn with_advice(error: io::Error) -> io::Error {
 }
 
 /// If other users can write to the directory, logs a warning, because a restore trusts the objects
-/// in it.
+/// in the directory.
 fn warn_if_writable(root: &Path) -> io::Result<()> {
     if fs::metadata(root)?.permissions().mode() & 0o022 != 0 {
         tracing::warn!(

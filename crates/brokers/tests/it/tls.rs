@@ -50,8 +50,8 @@ impl Certificate {
         self.dir.join("certificate")
     }
 
-    /// Checks that a process that trusts this certificate can publish, and that a process that
-    /// trusts no certificate cannot. Each process reads from environment variables which
+    /// Checks two processes: the process that trusts this certificate can publish, and the process
+    /// that trusts no certificate cannot. Each process reads from environment variables which
     /// certificates it trusts, so one process cannot test both.
     fn check_trust(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {

@@ -13,7 +13,7 @@ use png::{BitDepth, ColorType, Encoder};
 use crate::pixels::Grey;
 
 const ROUNDS: usize = 60;
-/// If the robot reads more captchas than this, out of a hundred, the test fails.
+/// Out of a hundred captchas, the robot may read at most this many. Otherwise the test fails.
 const MOST: usize = 4;
 
 /// Returns the text that Tesseract reads if it treats the picture as one line (mode 7) or as one
@@ -106,8 +106,8 @@ fn cleaned(png: &[u8]) -> Vec<u8> {
 
 #[test]
 fn tesseract_reads_few_captchas() {
-    // Checks first that Tesseract works: a Tesseract that reads nothing would pass the rest of the
-    // test.
+    // First checks that Tesseract works. If Tesseract read nothing, the rest of the test would
+    // pass.
     assert_eq!(read_each_way(&plain()), ["teeth"; 3], "Tesseract did not read a plain word");
     let mut random = RandomSource::from_seed(2_026);
     let (mut whole, mut characters) = ([0; 3], [0; 3]);

@@ -8,8 +8,8 @@ use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_pu
 /// The test fails if one challenge takes more processor time than this in a release build.
 const MOST: Duration = Duration::from_millis(2);
 const TIMES: u32 = 40;
-/// The number of measurements. The test uses the cheapest one, because other programs on the
-/// machine can make a measurement more expensive, but never cheaper.
+/// The number of measurements. The test uses the smallest result, because other programs on the
+/// machine can raise a result, but never lower it.
 const ROUNDS: u32 = 5;
 
 /// Returns the processor time of this thread, without the time of other threads and programs.

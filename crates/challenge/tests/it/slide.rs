@@ -14,8 +14,8 @@ mod rim;
 
 const ROUNDS: usize = 300;
 const PLAIN_ROUNDS: usize = 20;
-/// Each robot except the one that guesses must solve at least this percentage of the puzzles of
-/// [`plain`]. A robot that cannot solve these puzzles is broken, and says nothing about the real
+/// Every robot must solve at least this percentage of the puzzles of [`plain`], except the robot
+/// that guesses. A robot that cannot solve these puzzles is broken, and says nothing about the real
 /// puzzles.
 const PLAIN_LEAST: usize = 75;
 

@@ -193,8 +193,8 @@ pub(crate) fn link(read: &mut SettingsReader<'_>, path: &'static str) -> Option<
     Some(url)
 }
 
-/// Returns whether a page may link to this address. `//host` is refused, because it is an address
-/// of another site. `javascript:` is refused, because a browser would run it.
+/// Returns whether a page may link to this address. Refuses `//host`, because this is an address of
+/// another site. Refuses `javascript:`, because a browser would run such an address as a script.
 pub(crate) fn is_link(url: &str) -> bool {
     let absolute = ["https://", "http://"]
         .iter()

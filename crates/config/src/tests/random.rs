@@ -54,7 +54,8 @@ fn a_randomly_changed_file_is_read_or_refused_and_shows_no_secret() {
             loaded.as_ref().err().map_or_else(String::new, ToString::to_string)
         );
         assert!(!said.contains(SECRET), "seed {seed}: {said}\nof\n{text}");
-        // A text is a password only if a change has not damaged the characters around it.
+        // A text counts as a password only if no random change has damaged the characters around
+        // the text.
         let is_whole = text.matches(PASSWORD).count() == text.matches(&user_info).count();
         assert!(!is_whole || !said.contains(PASSWORD), "seed {seed}: {said}\nof\n{text}");
         match loaded {
@@ -71,7 +72,7 @@ fn a_randomly_changed_file_is_read_or_refused_and_shows_no_secret() {
         }
     }
     assert!(read.min(refused) > FILES / 100, "{read} were read, {refused} refused");
-    // Here, the secret is a number that is too large for TOML. The error must not show it.
+    // Here, the secret is a number that is too large for TOML. The error must not show the secret.
     let (_dir, flags) = file("[auth]\nadmin_key = 0xffffffffffffffffffffffffffffffff\n");
     let said = load(&flags, environment(&[])).expect_err("refused").to_string();
     assert!(said.contains("line 2, column 13") && !said.contains(&u128::MAX.to_string()), "{said}");

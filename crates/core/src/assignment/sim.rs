@@ -87,7 +87,8 @@ impl World {
         self.leases.insert(id, self.store_now().plus(LEASE_MS.cast_signed()));
     }
 
-    /// Until shortly after its lease ends, other nodes may still count the killed node as live.
+    /// Other nodes may still count the killed node as live until shortly after the end of this
+    /// node's lease.
     fn kill(&mut self, id: u32) {
         self.nodes.remove(&id);
         let left = self.leases.get(&id).map_or(0, |until| until.0 - self.store_now().0);

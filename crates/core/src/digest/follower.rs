@@ -149,8 +149,8 @@ impl DigestFollower {
     }
 
     /// Records a poll that ended at `found`. If the node must read all orders again, `backlog`
-    /// contains all orders. Otherwise `backlog` is `None`, and an earlier backlog that is not
-    /// finished stays.
+    /// contains all orders. Otherwise `backlog` is `None`, and the follower keeps an earlier
+    /// backlog that is not finished.
     pub fn advance(&mut self, found: SnapshotPosition, backlog: Option<Backlog>, now: i64) {
         self.since = found;
         if backlog.is_some() || !holds(DigestRule::BacklogStays) {

@@ -136,7 +136,7 @@ impl World {
     }
 
     /// Writes the memory of the writing node to the feed. Begins a new generation if `begin` is
-    /// true, or if the feed has changed since the node last wrote it.
+    /// true, or if the feed has changed since this node's last write.
     fn write(&mut self, begin: bool) {
         let (free, requests, node) = self.memory();
         let mut server = self.servers.last().cloned().expect("the feed has at least one server");

@@ -11,7 +11,8 @@ pub const CODE_BYTES: usize = 10;
 pub const CODE_TEXT_MAX: usize = 64;
 
 const CODE_LETTERS: usize = CODE_BYTES * 8 / 5;
-/// The alphabet of Crockford's base 32. It leaves out I, L, O and U, because people misread them.
+/// The alphabet of Crockford's base 32. It leaves out I, L, O and U, because people misread these
+/// letters.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// Formats a code for its buyer.

@@ -20,8 +20,8 @@ const LINEAR_COUNTS: [u64; 17] = [0, 44, 33, 27, 22, 19, 16, 13, 11, 9, 8, 6, 5,
 pub struct DistinctBuyers(pub u64);
 
 impl DistinctBuyers {
-    /// Adds the buyer with this hash. The hash must be keyed: otherwise clients could choose names
-    /// with the hashes that they want. Adding the same buyer again changes nothing.
+    /// Adds the buyer with this hash. The hash must be keyed. With an unkeyed hash, clients could
+    /// choose names that have the hashes they want. Adding the same buyer again changes nothing.
     #[must_use]
     pub const fn with_buyer(self, hash: u64) -> Self {
         let at = (hash as u32 % REGISTERS) * 4;

@@ -55,8 +55,8 @@ impl DrawSeed {
         format!("{COMMITMENT_PREFIX}{}", hex(&Sha256::digest(self.0)))
     }
 
-    /// Returns the buyer's lot in the waiting room of this item (`None`: in the room of the whole
-    /// sale).
+    /// Returns the buyer's lot in the waiting room of this item. `None` stands for the waiting room
+    /// of the whole sale.
     #[must_use]
     pub fn lot(&self, item: Option<&str>, buyer: &str) -> DrawLot {
         let mut mac =

@@ -1,10 +1,10 @@
 //! Rate limits: a rate with a burst, stored as one number for each limited key.
 //!
 //! The method is the generic cell rate algorithm (ITU-T I.371, in the form of virtual scheduling).
-//! The number is called the state: it is the instant at which all requests allowed so far would
-//! have been served at the limit's rate. Each allowed request moves the state forward by the
-//! limit's interval. A request is allowed if the moved state is then ahead of the present by at
-//! most the burst.
+//! The number is called the state. Imagine that the allowed requests are served one after another,
+//! at the limit's rate. The state is the instant at which the last of these requests ends. Each
+//! allowed request moves the state forward by the limit's interval. A request is allowed if the
+//! moved state is then ahead of the present by at most the burst.
 //!
 //! Instants are nanoseconds since any fixed origin. If the state is in the past, the whole burst is
 //! available. So the state of a new key is zero.

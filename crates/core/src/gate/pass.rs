@@ -14,11 +14,11 @@
 //! - tag (16): the first bytes of a keyed hash of the other fields, the sale and the item
 //!
 //! The pass contains neither the sale nor the item, because a request to purchase names both. If
-//! the request names another sale or item than the pass was issued for, the tag does not match.
+//! the sale or the item of the request differs from that of the pass, the tag does not match.
 //!
-//! Each period of [`PERIOD_MS`] has its own key, derived from a master key. So one key signs only
-//! for some hours. A deployment may have several master keys: the first key signs, and all of them
-//! verify.
+//! Each period of [`PERIOD_MS`] has its own key, derived from a master key. So each derived key
+//! signs only for some hours. A deployment may have several master keys: the first key signs
+//! passes, and all keys verify passes.
 
 use crate::value::Millis;
 

@@ -3,11 +3,11 @@
 //!
 //! - Ranks start at 1. Visitors who came before the sale opened get their ranks from the draw.
 //!   Later visitors get the next ranks, in the order of their arrival.
-//! - Ranks are admitted in ascending order, each once. So the number of the last admitted rank says
-//!   which ranks were admitted.
+//! - Ranks are admitted in ascending order, each once. So the last admitted rank shows which ranks
+//!   were admitted: this rank and all lower ranks.
 //! - A visitor who leaves keeps the rank. When the room admits that rank, it stores an admission
 //!   that has already ended.
-//! - If an admission has lapsed and its visitor comes again, the visitor gets the last rank.
+//! - If a visitor comes again after the admission has lapsed, the visitor gets the last rank.
 mod admission_estimate;
 mod division;
 
@@ -16,16 +16,16 @@ pub use division::{RoomDemand, divide_admissions};
 
 use crate::value::Millis;
 
-/// The largest number of visitors of one room. If the room is full, it refuses new visitors.
+/// The largest number of visitors of one room. A full room refuses new visitors.
 pub const VISITORS_MAX: u64 = 4_000_000;
 /// The largest number of a sale's open admissions: those that are neither used nor lapsed. At this
 /// number, no visitor is admitted until some of these admissions are used or lapse.
 pub const OPEN_ADMISSIONS_MAX: u64 = 5_000;
-/// At first, the room does not know how many units a buyer takes. It expects as many as the buyer's
-/// limit allows, but at most the free units divided by this constant, and at least 1 unit.
+/// At first, the room does not know how many units a buyer takes. It expects the buyer's limit, or
+/// the free units divided by this constant, whichever is smaller. The result is at least 1 unit.
 const FIRST_BUYERS_MIN: u64 = 8;
 /// After this many buyers have used their admissions, the room computes how many units these buyers
-/// hold on average. It expects the next buyer to take that average.
+/// hold on average. From then on, the room expects the next buyer to take that average.
 const USED_SAMPLE_MIN: u64 = 8;
 /// The value of [`QueuePosition::until`] for a visitor who left before the admission.
 pub const LEFT: Millis = Millis(0);
@@ -34,15 +34,15 @@ pub const LEFT: Millis = Millis(0);
 /// the admission of a visitor who has gone away ends soon.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
-/// Returns how long an admission lasts at first, in milliseconds. This is `for_ms`, but at most
-/// [`IDLE_TURN_MS`] while other visitors wait.
+/// Returns how long an admission lasts at first, in milliseconds. While other visitors wait, this
+/// is `for_ms` or [`IDLE_TURN_MS`], whichever is shorter. Otherwise, this is `for_ms`.
 #[must_use]
 pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
     if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }
 }
 
 /// Returns the end of the full admission, for a visitor who did something in the short first part.
-/// Returns `None` if the admission has ended, or already ends at that time.
+/// Returns `None` if the admission has ended, or if it has already been extended.
 #[must_use]
 pub fn extended_end(
     admitted_at: Millis,
@@ -143,8 +143,8 @@ impl RoomSupply {
     }
 
     /// Returns how many ranks to admit in this step, at most `admissions_max`. Each admitted buyer
-    /// is expected to take [`Self::units_per_buyer`] units. The room admits no more buyers when the
-    /// expected units reach the free units.
+    /// is expected to take [`Self::units_per_buyer`] units. The room stops admitting when the units
+    /// that the admitted buyers are expected to take reach the free units.
     #[must_use]
     pub fn admissions(&self, progress: &RoomProgress, admissions_max: u64) -> u64 {
         if progress.participants.is_none() {
@@ -240,8 +240,9 @@ impl QueuePosition {
             (Some(_), _) => VisitorStatus::Lapsed,
             (None, None) => VisitorStatus::NotDrawn,
             (None, Some(rank)) => {
-                // If another node has just admitted this rank, `progress` may already count it,
-                // although this row is older. Then the position is 1.
+                // Another node may just have admitted this rank. `progress` then already counts the
+                // admission, but this row was read earlier and does not show it. In this case, the
+                // position is 1.
                 let position = rank.saturating_sub(progress.admitted).max(1);
                 if free.is_some_and(|free| position > free) {
                     VisitorStatus::BeyondStock(position)

@@ -7,7 +7,8 @@
 //!
 //! The state is an instant, and a share is an interval of time that ends at this instant. As time
 //! passes, the limit's rate pays the share back. So the node may spend only the part of the
-//! interval that is still in the future. If a node dies, its share thus ends without any action.
+//! interval that is still in the future. The share of a dead node ends by itself when the interval
+//! has passed.
 //!
 //! The clocks of two machines are never compared: the times in the answers of the shared storage
 //! are relative to its own present.
@@ -91,8 +92,8 @@ pub enum Counting {
     /// limit must be exact.
     BeforeAnswer,
     /// After the answer, which comes from memory. Near the limit, the request is counted before the
-    /// answer. All nodes together may exceed the limit by the requests that they answer before
-    /// their next calls.
+    /// answer. A node may answer requests before its next call to the shared storage. By these
+    /// requests, all nodes together may exceed the limit.
     AfterAnswer,
 }
 
@@ -113,8 +114,8 @@ pub struct SharingTerms {
 /// the time in which the limit's rate pays the amount back, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeShare {
-    /// The state of the limit as this node knows it, by the node's clock. It includes the node's
-    /// share and its unreported requests.
+    /// The state of the limit as this node knows it, by the node's clock. The state includes the
+    /// node's share and the node's unreported requests.
     pub state: u64,
     /// The unspent share.
     pub share: u64,
@@ -197,14 +198,14 @@ impl NodeShare {
         }
         let spent = self.unreported + cost;
         let is_free = match counting {
-            // The node may use the free part only if the limit has fully recovered. In this case,
-            // the whole state comes from this node's unreported requests.
+            // The node may use the free part only if the limit had fully recovered before this
+            // node's unreported requests. In this case, the whole state comes from these requests.
             Counting::BeforeAnswer => {
                 let is_unknown = !holds(LimitRule::FreePartOnce) || ahead <= self.unreported;
                 is_unknown && spent <= terms.free_nanos(limit)
             }
             // Assume that every other node has the same cost of unreported requests as this node.
-            // If the limit is kept nevertheless, the request needs no share.
+            // If all nodes together still stay within the limit, the request needs no share.
             Counting::AfterAnswer => {
                 let others = u64::from(terms.nodes.saturating_sub(1)).saturating_mul(spent);
                 ahead == 0 || (ahead + cost).saturating_add(others) <= burst
@@ -356,7 +357,7 @@ impl NodeShare {
     }
 }
 
-/// Returns how many of these costs the share covers, from the first on, and the rest of the share.
+/// Returns how many of these costs the share covers, in sequence, and the rest of the share.
 fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
     let mut rest = share;
     for (served, cost) in waiting.iter().enumerate() {
@@ -374,7 +375,7 @@ local_rules! {
         /// The shared storage does not grant the part that other nodes may spend before they ask
         /// for shares.
         ReserveForOthers,
-        /// Only whole requests are granted, so that no node keeps a part that it cannot spend.
+        /// A share covers only whole requests, so that no node keeps a part that it cannot spend.
         WholeRequests,
         /// A share ends when its interval of time has passed.
         SharesEnd,

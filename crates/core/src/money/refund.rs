@@ -7,12 +7,12 @@ use crate::limits::REFUND_TRIES_MAX;
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// The prefix of a refund's error after the money came back to the shop, until the provider accepts
-/// the refund again.
+/// The prefix of a refund's error while the money is back in the shop. The prefix stays until the
+/// provider accepts the refund again.
 const CAME_BACK_PREFIX: &str = "came back: ";
 /// The prefix of a refund's error after the money came back and the provider then accepted the
-/// refund again. The prefix shows that a late webhook may be about the earlier attempt. When the
-/// money arrives at the buyer, the server deletes the error.
+/// refund again. The prefix shows that there was an earlier attempt, and that a late webhook may be
+/// about it. When the money arrives at the buyer, the server deletes the error.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
 /// Creates the refund of a payment, or returns the refund that the payment already has.
@@ -127,8 +127,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // A settled refund changes only if a report says that money came back, which may be the money
-    // of this refund. A refund that failed because its money came back waits for an operator.
+    // A settled refund changes only if a report says that money came back: the money may be that of
+    // this refund. A refund that failed because its money came back waits for an operator.
     let undoes = match update {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -140,7 +140,7 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     match update {
         RefundUpdate::CheckAgain { .. } => {
             // For a refund in a final state, the server sends no further request, but only queries.
-            // The tries start at 0, so that one failed query does not make the refund fail.
+            // The tries restart at 0, so that one failed query does not make the refund fail.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -150,7 +150,7 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
             refund.next_at = now;
         }
         RefundUpdate::Accepted { again_ms } => {
-            // Before the server learned of the acceptance, it may have marked the refund as failed.
+            // The server may have marked the refund as failed before it got this answer.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;
@@ -184,8 +184,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
 
 /// Applies the provider's answer to a request or query about a refund. `requested` is the refund as
 /// it was when the server contacted the provider. If the refund has changed since then, the answer
-/// may be outdated. In this case, a failure is still recorded. Any other answer is ignored, or the
-/// server queries the provider again. Returns the new state of the refund, or `None` if no such
+/// may be outdated. In this case, only a failure is recorded. Any other answer is ignored, or makes
+/// the server query the provider again. Returns the new state of the refund, or `None` if no such
 /// refund exists.
 pub fn apply_refund_answer<L: Ledger + ?Sized>(
     ledger: &mut L,
@@ -231,7 +231,8 @@ fn has_failed_by_message(refund: &Refund) -> bool {
     refund.state == RefundState::Failed && refund.tries < REFUND_TRIES_MAX
 }
 
-/// Returns which of the two prefixes the refund's error begins with, or an empty text.
+/// Returns the prefix with which the refund's error begins: one of the two prefixes, or an empty
+/// text.
 fn error_prefix(refund: &Refund) -> &'static str {
     let begins = |mark: &&str| refund.error.as_deref().is_some_and(|error| error.starts_with(mark));
     [CAME_BACK_PREFIX, CAME_BACK_ONCE_PREFIX].into_iter().find(begins).unwrap_or_default()
@@ -283,7 +284,8 @@ pub fn apply_refund_message<L: Ledger + ?Sized>(
     let question = RefundUpdate::CheckAgain { lost: matches!(update, RefundUpdate::CameBack(_)) };
     let update = if may_be_old(&refund, update) { &question } else { update };
     let after = apply_refund_update(ledger, id, update, now)?;
-    // The provider sends such a message after its last attempt, so a query would not help.
+    // The provider sends a message about a failure after its last attempt, so a query would not
+    // help.
     if let (RefundUpdate::Failed(_), Some(mut refund)) = (update, after)
         && refund.state == RefundState::Pending
     {

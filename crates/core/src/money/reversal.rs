@@ -1,6 +1,6 @@
 //! Reversals: a captured payment went back to the buyer, although this server requested no refund.
-//! A person refunded it at the provider, or the buyer disputes it. A reversal changes no payment
-//! and no order. The server records it, and an operator decides.
+//! A person refunded the payment at the provider, or the buyer disputes the payment. A reversal
+//! changes no payment and no order. The server records it, and an operator decides.
 use super::{Money, Payment, PaymentId, PaymentState, RefundId, ReversalKind};
 use crate::event::{Actor, Attribution, EventType, Subject};
 use crate::event_log;
@@ -31,9 +31,9 @@ pub struct Reversal {
     pub money: Money,
     /// False if the reversal failed or was withdrawn, so that the shop has the money again.
     pub stands: bool,
-    /// When the report that counts was made, even if the report only confirmed the stored state. If
-    /// reports about several refunds by hand count: one millisecond after the newest of these
-    /// reports.
+    /// When the report that counts was made. A report can count even if it only confirmed the
+    /// stored state. If reports about several refunds by hand count: one millisecond after the
+    /// newest of these reports.
     pub reported_at: Millis,
     /// For a dispute: when it was first recorded (store time). For a refund by hand: `reported_at`.
     pub at: Millis,
@@ -67,13 +67,14 @@ pub struct ReversalReport {
 /// The result of recording a reversal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReversalOutcome {
-    /// The reversal is new, or the report changed its amount or whether it stands.
+    /// The reversal is new, or the report changed the reversal's amount or whether the reversal
+    /// stands.
     Noted,
     /// The report changed neither the amount nor whether the reversal stands: the store already has
     /// this report or a newer report, or the reversal is this server's own refund.
     Known,
     /// The store does not know the payment, or the payment failed. The message was not recorded, so
-    /// it can be sent again later.
+    /// the provider can send the same message again later.
     NoPayment,
 }
 
@@ -107,10 +108,10 @@ impl ReversalReport {
     /// - If a dispute has no id, each report may be about another dispute, so the last report to
     ///   arrive counts.
     /// - A report about another amount may be about another refund by hand, or about the total. So
-    ///   the end of one refund does not end another amount, and a refund always counts after the
-    ///   end of another amount. Of two refunds, the larger amount counts. The result is newer than
-    ///   both reports, so a late report about the larger refund's end does not hide the smaller
-    ///   refund.
+    ///   the end of one refund does not end a reversal of another amount. A new refund always
+    ///   counts after the end of another amount. Of two refunds, the larger amount counts. The
+    ///   result is newer than both reports, so a late report about the larger refund's end does not
+    ///   hide the smaller refund.
     fn next(&self, known: &Reversal, new: Reversal) -> Option<Reversal> {
         let has_other_amount = !self.is_dispute() && known.money.minor != new.money.minor;
         if has_other_amount && enforces(Rule::ReturnsHaveAmounts) {

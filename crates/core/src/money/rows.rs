@@ -21,8 +21,8 @@ pub struct Money {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PaymentId(pub String);
 
-/// The id of a refund. It is made from the payment's id, so a payment has at most one refund. The
-/// idempotency keys of the requests to refund the money begin with this id
+/// The id of a refund. The refund's id is made from the payment's id, so a payment has at most one
+/// refund. The idempotency keys of the requests to refund the money begin with this id
 /// ([`Refund::request_key`]).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefundId(pub String);
@@ -50,7 +50,7 @@ pub struct Payment {
     /// The payment's state.
     pub state: PaymentState,
     /// When the server processed the report of the payment's capture (store time). For a payment
-    /// that was never captured: when it processed the report of the payment's failure.
+    /// that was never captured: when the server processed the report of the payment's failure.
     pub at: Millis,
 }
 
@@ -111,7 +111,7 @@ pub struct Checkout {
     pub session: String,
     /// The URL for the buyer's browser.
     pub url: String,
-    /// The end of the checkout, as the server requested it from the provider. After that, the
+    /// The end of the checkout, as the server requested it from the provider. After this time, the
     /// provider accepts no money.
     pub expires_at: Millis,
     /// Whether the provider may still accept money at this checkout. This becomes false only after
@@ -119,8 +119,8 @@ pub struct Checkout {
     pub open: bool,
     /// When the checkout was created.
     pub at: Millis,
-    /// When the server's first query about this checkout failed, after the order's `pay_by`. A
-    /// query fails if the provider gives no definite answer.
+    /// The time of the first failed query about this checkout after the order's `pay_by`. A query
+    /// fails if the provider gives no definite answer.
     pub asked_at: Option<Millis>,
 }
 
@@ -147,8 +147,8 @@ impl Checkout {
     }
 
     /// Returns when the first query after `pay_by` failed. A recorded time before `pay_by` is
-    /// ignored: the previous version of the program does not delete this time when `pay_by` is
-    /// extended.
+    /// ignored. Such a time can remain, because the previous version of the program does not delete
+    /// it when `pay_by` is extended.
     pub fn unanswered_since(&self, pay_by: Millis) -> Option<Millis> {
         self.asked_at.filter(|at| *at >= pay_by || !enforces(Rule::GraceAnew))
     }

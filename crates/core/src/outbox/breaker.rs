@@ -15,13 +15,14 @@ pub(super) struct Breaker {
     /// The positions of the events that failed since the endpoint last accepted an event. At
     /// [`BREAKER_FAILURES`] positions, the endpoint counts as down, and no more are added.
     failed: BTreeSet<i64>,
-    /// The number of failures since the endpoint began to count as down, including the failure
-    /// after which it counted as down.
+    /// The number of failures since the endpoint began to count as down, including the failure that
+    /// made it count as down.
     probes: u32,
     probe_at: Option<Millis>,
     /// The end of a pause that the endpoint asked for.
     paused_until: Option<Millis>,
-    /// The event of the last try while the endpoint was down, and how many tries in a row used it.
+    /// The event of the last try while the endpoint was down, and how many tries in a row sent this
+    /// event.
     same: Option<(i64, u32)>,
     /// The position of the last row that was tried while the endpoint was down.
     last: i64,

@@ -30,9 +30,9 @@ impl PendingDelivery {
         if self.dead { DeliveryState::Dead } else { DeliveryState::Pending }
     }
 
-    /// Returns whether this row, the result of an attempt, can replace a stored row with `tries`
-    /// tries. An attempt adds at most one try. If an operator requested a retry during the attempt,
-    /// the stored tries are 0, and this row has too many tries.
+    /// This row is the result of an attempt. Returns whether it can replace a stored row with
+    /// `tries` tries. An attempt adds at most one try. If an operator requested a retry during the
+    /// attempt, the stored tries are 0, and this row has too many tries.
     #[must_use]
     pub fn can_follow(&self, tries: u32) -> bool {
         tries <= self.tries && tries.saturating_add(1) >= self.tries

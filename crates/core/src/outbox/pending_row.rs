@@ -25,9 +25,9 @@ impl PendingRow {
         self.early_at.map_or(self.parcel.next_at, |early| early.min(self.parcel.next_at))
     }
 
-    /// Plans an early try a minute after a failure, because the endpoint may then work again. If
-    /// an early try fails although the endpoint has answered another event since the previous try,
-    /// the endpoint fails only for this event. Then the event waits for its `next_at`.
+    /// Plans an early try a minute after a failure, because the endpoint may then work again. An
+    /// early try may fail although the endpoint has answered another event since the previous try.
+    /// Then the endpoint fails only for this event, and the event waits for its `next_at`.
     pub(super) fn plan_early_try(
         &mut self,
         outcome: &SendOutcome,

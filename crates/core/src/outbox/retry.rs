@@ -26,8 +26,9 @@ struct RetryDecision {
 }
 
 impl DeliveryQueue {
-    /// Records the outcome of sending an event. `spread` is a random number for the jitter: events
-    /// that failed together are not retried together. The caller must store the returned change.
+    /// Records the outcome of sending an event. `spread` is a random number for the jitter, so that
+    /// events that failed together are not retried together. The caller must store the returned
+    /// change.
     pub fn record(
         &mut self,
         position: i64,
@@ -112,9 +113,9 @@ impl DeliveryQueue {
     }
 
     /// Decides when an event is retried, and whether it is given up. Returns `None` if the event's
-    /// tries and `next_at` stay the same. Either the outcome says nothing about the event, or an
-    /// early try failed. An early refusal does not count as a try, but makes the event wait for the
-    /// short pause of refused events.
+    /// tries and `next_at` stay the same. They stay the same if the outcome says nothing about the
+    /// event, or if an early try failed. An early refusal does not count as a try, but makes the
+    /// event wait for the short pause of refused events.
     fn decide_retry(
         &mut self,
         position: i64,

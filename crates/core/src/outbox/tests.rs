@@ -278,7 +278,8 @@ fn a_fault_of_this_server_does_not_count_as_a_try() {
         pauses.is_sorted() && pauses[0] < 1_000 && pauses[19] <= DEFERRED_PAUSE_MAX_MS,
         "{pauses:?}"
     );
-    // A failure of the endpoint counts as a try. An event of a newer version does not.
+    // A failure of the endpoint counts as a try. A failure to send an event of a newer version does
+    // not.
     assert_eq!(sent(&mut queue, now).len(), 8);
     assert!(is_pending(queue.record(1, failed(), now, 0), 1, false));
     now = now.plus(750);

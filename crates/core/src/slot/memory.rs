@@ -43,8 +43,8 @@ impl SlotMemory {
             (Some(buyer), Some(request)) => {
                 Some(key.request_hash(buyer.as_str(), request.as_str()))
             }
-            // The store decided the ticket from its id alone, so the row has no request key. Such a
-            // ticket was never settled from the queue, so the queue still contains it.
+            // The store decided the ticket from its id alone, so the row has no request key. The
+            // queue still contains such a ticket, because no settler settled it from the queue.
             _ => queue
                 .find(self.grant, parts.n)
                 .map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),

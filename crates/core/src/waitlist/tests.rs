@@ -1,5 +1,5 @@
-//! Tests which buyers can join a waitlist, and which units are kept for it. Also tests when the id
-//! of a waitlist entry has a verdict, and how a waitlist ends.
+//! Tests which buyers can join a waitlist, which units are kept for a waitlist, and how a waitlist
+//! ends. Also tests when the id of a waitlist entry has a verdict.
 
 use std::convert::Infallible;
 

@@ -23,8 +23,8 @@ pub struct AuditArgs {
     /// [default: the store in the settings].
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
-    /// Also check the answers in this file, which buyers got from the server. `storm --answers`
-    /// writes such files.
+    /// Also check the answers that buyers got from the server. This file contains the answers.
+    /// `storm --answers` writes such files.
     #[arg(long, value_name = "FILE")]
     pub answers: Option<PathBuf>,
     /// Request an audit from the running server. The server's audit also lists restores, failovers

@@ -15,8 +15,8 @@ use crate::client::{self, Client, Path};
 use crate::exit::Failure;
 
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
-/// The maximum number of sales that the shell offers; the newest are offered. A list of more sales
-/// may take longer than [`ANSWER_WAIT`] if the sales have long descriptions.
+/// The shell offers at most this many sales, the newest ones. If the sales have long descriptions,
+/// a longer list could take longer than [`ANSWER_WAIT`].
 const SALES_MAX: &str = "50";
 
 /// Completes the id of a sale. The shell shows the sale's title beside the id.
@@ -39,8 +39,8 @@ pub fn items() -> ArgValueCompleter {
 fn shown_sales() -> Vec<AdminSale> {
     let words = words();
     if let Some(sale) = sale_word(&words) {
-        // The sale may be missing in the list, which has only the newest sales. So this sale is
-        // read alone.
+        // The list of sales has only the newest sales, so the named sale may be missing there. So
+        // this sale is read by its id.
         return read::<AdminSale>(Path::admin(&["sales", sale])).into_iter().collect();
     }
     let mut sales = known_sales();

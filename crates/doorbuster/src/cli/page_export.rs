@@ -29,7 +29,7 @@ pub struct ExportArgs {
     /// buyers can see].
     #[arg(long = "sale", value_name = "SALE", add = complete::sales())]
     pub sales: Vec<String>,
-    /// Address of the running server, from which the command gets the sales.
+    /// Address of the running server. The command gets the sales from this server.
     #[arg(
         long,
         env = "DOORBUSTER_URL",

@@ -8,8 +8,8 @@ use super::settings::SettingsFlags;
 ///
 /// When the server is ready, it prints one line to standard output: `doorbuster listening on
 /// http://HOST:PORT`. Logs go to standard error. After SIGTERM or Ctrl-C, the server first waits
-/// for `limits.stop_notice_secs` (0 by default). Then it ends in at most ten seconds. In this time,
-/// it settles the accepted tickets, for at most four seconds.
+/// for `limits.stop_notice_secs` (0 by default). Then the server ends within ten seconds. For at
+/// most four of these seconds, it settles the accepted tickets.
 ///
 /// The sources of settings are the built-in defaults, the file of --config, the environment
 /// (DOORBUSTER_…) and these flags. A later source in this list overrides an earlier source.

@@ -77,8 +77,8 @@ fn shell_commands(text: &str) -> Vec<String> {
         let line = match (block, line.strip_prefix("$ ")) {
             (Some("sh" | "console"), Some(line)) => line,
             (Some("sh"), None) => line,
-            // This line continues the command of the previous line. Any other line is a program's
-            // output.
+            // This line continues the command of the previous line. A line that neither starts nor
+            // continues a command is a program's output.
             (Some("console"), None) if !partial.is_empty() => line,
             _ => continue,
         };

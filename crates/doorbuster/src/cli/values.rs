@@ -299,7 +299,7 @@ pub fn money(text: &str) -> Parsed<Money> {
     wrong("write the amount in the currency's own units, and then the currency's three letters")
 }
 
-/// Parses a decimal number with at most `places` decimal places, and returns it in minor units.
+/// Parses an amount with at most `places` decimal places, and returns the amount in minor units.
 /// With two places, the result for 10.5 is 1,050.
 fn minor_units(text: &str, places: u32) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));

@@ -24,7 +24,8 @@ pub struct Problem {
     /// The text of the document, unchanged.
     #[serde(skip)]
     pub text: String,
-    /// True if the command has `--json`. It then prints the document instead of the sentence.
+    /// True if the command has `--json`. The command then prints the document instead of the
+    /// sentence.
     #[serde(skip)]
     pub wants_json: bool,
 }

@@ -10,8 +10,8 @@ use super::server::ServerMetrics;
 use crate::table::grouped;
 
 /// Each order needs one request that reaches the store. At most this many additional requests may
-/// reach the store. The reason for them: if a ticket is returned, the ticket's request may get a
-/// second ticket, which reaches the store too.
+/// reach the store. Additional requests are possible: if a ticket is returned, its request may get
+/// a second ticket, which also reaches the store.
 const EXTRA_REQUESTS_MAX: u64 = 16;
 
 /// The collected results of a demo.

@@ -47,8 +47,8 @@ pub fn render(outcome: &DemoOutcome, report: &DemoReport, faults: &[String]) -> 
     format!("{rows}\n{debug}{}\n", verdict(report, faults))
 }
 
-/// Adds a row with the processor time that the servers used. This time does not include the load
-/// generator's.
+/// Adds a row with the processor time that the servers used. The processor time of the load
+/// generator is not included.
 fn add_server_time(rows: &mut Table, report: &DemoReport) {
     let answers = report.answers.values().sum::<u64>() as f64;
     if answers > 0.0 && report.server_cpu_ms > 0.0 {

@@ -19,7 +19,8 @@ pub struct WorkDir {
 
 impl WorkDir {
     /// Creates the directory, which only its owner can list. If `passable` is true, other users can
-    /// open its files by name. PostgreSQL needs this, because it may run as another user.
+    /// open its files by name. PostgreSQL needs a passable directory, because PostgreSQL may run as
+    /// another user.
     pub fn create(keep: bool, passable: bool) -> anyhow::Result<Self> {
         let path =
             std::env::temp_dir().join(format!("doorbuster-demo-{:016x}", rand::random::<u64>()));

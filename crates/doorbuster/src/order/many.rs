@@ -46,8 +46,8 @@ impl Change {
 
 /// Changes one order or many orders. Asks for confirmation first, unless the change extends a
 /// single order. Returns `Findings` if at least one of several orders could not be changed. With
-/// `--dry-run`, neither asks nor changes anything, and returns `Findings` if at least one of the
-/// named orders does not allow the change.
+/// `--dry-run`, does not ask for confirmation and changes nothing. Returns `Findings` if at least
+/// one of the named orders does not allow the change.
 pub(super) async fn change(
     client: &Client,
     which: &OrderSelection,
@@ -88,8 +88,8 @@ pub(super) async fn change(
 }
 
 /// If the server refuses to change one order, the command continues with the next order. If the
-/// server cannot be reached, the command stops. The output lists an order as unknown if the server
-/// may have changed it.
+/// server cannot be reached, the command stops. If the server may have changed an order, the output
+/// lists the order as unknown.
 async fn change_each(
     client: &Client,
     orders: &[String],

@@ -23,8 +23,9 @@ pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
         Some(file) => super::read(file)?,
         None => to_raw_value(&args.patch()).context("cannot write JSON")?,
     };
-    // The program sends the unchanged text, and uses `patch` only for the checks and the output. A
-    // `Value` keeps only the last of two members with the same name.
+    // The program sends the unchanged text, and uses `patch` only for the checks and the output. If
+    // the text has two members with the same name, a `Value` keeps only the last, so the `Value` is
+    // not sent.
     let patch: Value = serde_json::from_str(body.get()).unwrap_or_default();
     if patch.as_object().is_some_and(serde_json::Map::is_empty) {
         return Err(Failure::Settings(

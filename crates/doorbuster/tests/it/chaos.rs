@@ -9,7 +9,7 @@ use doorbuster_harness::cluster::Shape;
 use crate::several::require_servers;
 use crate::test_server::TempDir;
 
-/// The number of buyers in each round. It is low, because there are many rounds.
+/// The number of buyers in each round. The number is low, because there are many rounds.
 const BUYERS: u32 = 240;
 
 fn every_fault(shape: Shape) {

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run, stand_in};
 
-/// The seed of the draw. Python's `hmac` and `hashlib` computed the expected results from it.
+/// The seed of the draw. Python's `hmac` and `hashlib` computed the expected results from this
+/// seed.
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const COMMITMENT: &str = "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
 const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];

@@ -220,7 +220,8 @@ async fn a_cache_answers_nearly_every_page_view() {
     let requests: usize = visitors.join_all().await.into_iter().sum();
     let (took, arrived) = (begun.elapsed(), reached(&fixture).await - before);
     println!("{views} page views, {requests} requests in {took:?}: {arrived} reached the server");
-    // nginx counts in whole seconds, so it keeps a copy a little longer than the simulated cache.
+    // nginx counts in whole seconds, so nginx keeps a copy a little longer than the simulated cache
+    // does.
     let most = simulated(views as u64, took, 1) + 2;
     assert!(
         (1..=most).contains(&arrived),
@@ -299,8 +300,8 @@ async fn announced(fixture: &ServerFixture) -> Cdn {
     Cdn::start(fixture, &export(fixture, &[]))
 }
 
-/// A page sets its clock from the answer for the status. After a period without requests, the cache
-/// must not return an answer from before this period.
+/// A page sets its clock from the server's answer to a request for the sale's status. After a
+/// period without requests, the cache must not return an answer from before this period.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     const STATUS: &str = "/v1/sales/spring/status?v=";

@@ -200,7 +200,7 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
     buy(&cluster, 5, 2);
     // During a sale, the node makes a small commit each second, even without requests, and reads
     // the database's position. After two such checks, the node knows a position that is later than
-    // the copy.
+    // the position of the copy.
     let checks = "SELECT coalesce(max(at), 0) FROM commit_check";
     let checked = |cluster: &Cluster| cluster.postgres.sql(checks).expect("a time");
     for _ in 0..2 {
@@ -218,7 +218,8 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
         (status == 503 && body.to_string().contains("is an older copy")).then_some(())
     };
     wait_for("the node names the older copy", || refused(&cluster));
-    // A restarted node must refuse the copy too. It reads the last known position from its file.
+    // A restarted node must refuse the copy too. The node reads the last known position from its
+    // file.
     cluster.nodes[0].kill().expect("it stops");
     cluster.nodes[0].start().expect("a process");
     wait_for("the restarted node names the older copy", || {

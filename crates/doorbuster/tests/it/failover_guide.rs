@@ -52,8 +52,8 @@ impl Hosts {
             (DATA, host.dir.join("data").display().to_string()),
             ("PRIMARY", self.primary.address.to_owned()),
             ("STANDBY", self.standby.address.to_owned()),
-            // On this machine, each server must listen on its own address, so `listen` sets it
-            // before the start.
+            // On this machine, each server must listen on its own address, so `listen` sets this
+            // address before the start.
             ("pg_ctl -D", format!("listen {0} && pg_ctl -w -D", host.address)),
         ];
         let script =

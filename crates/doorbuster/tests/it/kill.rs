@@ -111,7 +111,7 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         let spec = PurchaseSpec::new(&buyer, "k", "spring", 1);
         let before = faults.syncs();
         // From now on, a sync returns late. So the test can kill the server when the commit is on
-        // the disk but the server has not learned this.
+        // the disk but the server does not know that yet.
         faults.linger(Duration::from_secs(30));
         let mut connection = fixture.connect().await;
         // With `wait=30`, the server does not answer 202 before the kill, even if the kill comes
@@ -125,8 +125,8 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         fixture.kill();
         assert!(connection.reply().await.is_err(), "the server must not answer before the kill");
         faults.linger(Duration::ZERO);
-        // The sync may belong to another commit, such as the start of a slot. In this case, the
-        // buyer has no order.
+        // The sync may belong to another commit, such as the commit that starts a slot. In this
+        // case, the buyer has no order.
         let is_committed = is_on_disk(&fixture, &buyer);
         fixture.restart();
         if !is_committed {

@@ -12,7 +12,7 @@ use crate::test_server::TempDir;
 
 const WITHIN: Duration = Duration::from_secs(90);
 /// The page of metrics must be complete within this time. During an outage, one read of the store
-/// takes longer than this, so the page must not wait for a read.
+/// takes longer, so the page must not wait for a read.
 const METRICS_WITHIN: Duration = Duration::from_millis(3_500);
 /// The largest number of log lines that a node may write during an outage. These lines report the
 /// outage, one failed request, and the end of the leases of both nodes.

@@ -103,9 +103,9 @@ fn in_secs(secs: i64) -> (Timestamp, String) {
     (moment, format!("{moment:.3}"))
 }
 
-/// Calls `make_ready` with the name of a new sale that opens in `secs` seconds. If this takes so
-/// long that the sale may have opened, tries again with more time. Returns the name of the sale,
-/// and the result of `make_ready`.
+/// Calls `make_ready` with the name of a new sale that opens in `secs` seconds. If `make_ready`
+/// takes so long that the sale may have opened, tries again with more time. Returns the name of the
+/// sale, and the result of `make_ready`.
 async fn prepared_before_opening<T>(
     secs: i64,
     make_ready: impl AsyncFn(String, i64) -> T,

@@ -106,7 +106,8 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
     let _ = more.read_to_string(&mut reply);
     assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
     drop(taken);
-    // The setting `workers` still waits for a restart. Each reload before the restart must name it.
+    // The setting `workers` still waits for a restart. Each reload before the restart must name
+    // this setting.
     let line = server.reload(&file("info", "Second shop", "16", 3));
     assert_eq!((&line["changed"], &line["needs_restart"]), (&"".into(), &"workers".into()));
     assert_eq!(server.server.terminate().0, Some(0));

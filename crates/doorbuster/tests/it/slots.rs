@@ -19,8 +19,8 @@ fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32
     test_server.ask(temp_dir, &["sale", "open", sale]).stdout_of_success();
 }
 
-/// Returns the cells that `sale show --slots` prints for the only slot, beginning with the epoch.
-/// Also returns how many units of the sale are in the pool and in slots.
+/// Returns the cells that `sale show --slots` prints for the sale's single slot, beginning with the
+/// epoch. The second value tells how many units of the sale are in the pool and in slots.
 fn slot_and_units(
     test_server: &TestServer,
     temp_dir: &TempDir,
@@ -56,9 +56,9 @@ fn slot_and_units(
     (row[3..].to_vec(), [units("pool"), units("in_slots")])
 }
 
-/// Waits until the slot and the stock have these values. `slot` has the epoch, the granted and the
-/// settled units, both sub-domains, the refills and the recalls. `places` has the units in the pool
-/// and in slots.
+/// Waits until the slot and the stock have these values. `slot` lists the epoch, the granted units,
+/// the settled units, the units in each of both sub-domains, the refills and the recalls. `places`
+/// lists the units in the pool and the units in slots.
 fn wait_for(
     test_server: &TestServer,
     temp_dir: &TempDir,
@@ -113,9 +113,8 @@ fn sale_show_prints_the_numbers_of_the_golden_example() {
     let output =
         test_server.ask(&temp_dir, &["sale", "show", "no-refill", "--slots"]).stdout_of_success();
     assert!(output.ends_with("30 of 400 granted units are settled.\n"), "{output}");
-    // After the purchases, the active sub-domain has 370 units, which is below the threshold of
-    // 380. So the slot gets refills of 100 units until the inactive sub-domain reaches the
-    // threshold.
+    // After the purchases, the active sub-domain has 370 units, and the threshold is 380. So the
+    // slot gets refills of 100 units until the inactive sub-domain reaches the threshold.
     open(&test_server, &temp_dir, "refill", 380);
     sell_thirty(&test_server, &temp_dir, "refill");
     wait_for(

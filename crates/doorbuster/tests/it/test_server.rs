@@ -1,4 +1,5 @@
-//! Runs the program for the tests: once to its end, or as a server that stops when the test ends.
+//! Runs the program for the tests, as a command that ends by itself or as a server that stops when
+//! the test ends.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -263,8 +264,8 @@ pub fn stand_in(answer: impl Fn(&str) -> String + Send + 'static) -> String {
             while !head.ends_with("\r\n\r\n") {
                 assert!(reader.read_line(&mut head).expect("a request") > 0, "{head}");
             }
-            // If the server closed a connection with unread bytes, the client could lose the
-            // answer.
+            // The server reads the whole request before it answers. If it closed a connection with
+            // unread bytes, the client could lose the answer.
             let length = head.lines().find_map(|line| {
                 let (name, value) = line.split_once(':')?;
                 name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
@@ -287,8 +288,8 @@ pub fn serve(temp_dir: &TempDir, data_dir: &Path) -> Command {
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
     // With this setting, buyers can pay with the buttons of the sandbox.
     command.env("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true");
-    // No test reads the pipe while the server runs. With this log filter, the server writes so few
-    // lines that the pipe never gets full.
+    // No test reads the pipe of standard error while the server runs. With this log filter, the
+    // server writes so few lines that the pipe never gets full.
     command
         .env("DOORBUSTER_AUTH__ADMIN_KEY", KEY)
         .env("DOORBUSTER_LOG__FILTER", "warn")

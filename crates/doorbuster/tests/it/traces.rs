@@ -136,8 +136,8 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).expect("a body");
-            // The request is stored before it is answered. So the test has every request that was
-            // answered.
+            // The collector stores a request before it answers the request. So the test has every
+            // answered request.
             if keep.send((path, body)).is_err() {
                 return;
             }
@@ -171,7 +171,7 @@ fn sell_with(share: &str, headers: &str) -> Vec<(String, Vec<u8>)> {
     let (status, answer) =
         test_server.send(&test_server.token(&temp_dir, "anna"), "POST", "/v1/orders", lines, body);
     assert_eq!(status, 201, "{answer}");
-    // At its end, the server sends the spans that it has not sent yet.
+    // Before the server exits, it sends all spans that are not sent yet.
     let (code, _, stderr) = test_server.terminate();
     assert_eq!(code, Some(0), "{stderr}");
     got.try_iter().collect()
@@ -229,15 +229,15 @@ fn a_purchase_continues_the_trace_of_its_caller_and_follows_its_decision() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let header = |flags: &str| format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-{flags}\r\n");
-    // With the share 0, the server samples no purchase by itself. It must sample this one, because
-    // the caller's trace is sampled.
+    // With the share 0, the server samples no purchase by itself. But it must sample this purchase,
+    // because the caller's trace is sampled.
     let spans_of = |share: &str, flags: &str| spans(&traces(sell_with(share, &header(flags))));
     let found = spans_of("0", "01");
     let purchase = found.iter().find(|span| span.name == "purchase").expect("a purchase");
     assert_eq!(hex(&purchase.trace), TRACE, "{found:#?}");
     assert_eq!(hex(&purchase.parent), "00f067aa0ba902b7", "{found:#?}");
-    // With the share 1, the server samples every purchase by itself. It must not sample this one,
-    // because the caller's trace is not sampled.
+    // With the share 1, the server samples every purchase by itself. But it must not sample this
+    // purchase, because the caller's trace is not sampled.
     let found = spans_of("1", "00");
     assert!(found.iter().all(|span| span.name != "purchase"), "{found:#?}");
 }

@@ -20,7 +20,7 @@ const BUYER_SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
 const ID_KEY: &str = "5f1d7a9c3e5b7082946c8ad0e2f41b3d5f1d7a9c3e5b7082946c8ad0e2f41b3d";
 const ITEM: &str = "id=phone,title=Phone,stock=5,price=1.00CNY,hold=1m";
 
-/// The directories in `tests/stores`. The stores in the first one are from a build before the
+/// The directories in `tests/stores`. The first directory has stores from a build before the
 /// release of 0.1.0.
 const KEPT: [&str; 2] = ["0.1.0-schema-14", NEWEST];
 /// The directory into which `a_store_of_this_version` writes its stores.

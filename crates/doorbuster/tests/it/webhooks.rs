@@ -28,8 +28,8 @@ use crate::test_server::{KEY, TempDir, program, run};
 
 use listener::Listener;
 
-/// The longest wait after the last start until all events are delivered. The wait is long because
-/// some attempts fail.
+/// After the last start of the server, the longest wait until all events are delivered. The wait is
+/// long because some attempts fail.
 const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// The accepted events (order id, event id, type) in sequence of arrival, with repetitions.
@@ -399,7 +399,8 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
         added.json()["id"].as_str().expect("an id")
     );
     let before = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
-    // Adds an unknown actor and an unknown type, as in a damaged store or from a later version.
+    // Adds an unknown actor and an unknown type. A damaged store or the store of a later version
+    // may have such values.
     let store = rusqlite::Connection::open(fixture.data_dir().join("doorbuster.sqlite3"))
         .expect("the store's file");
     store.busy_timeout(Duration::from_secs(10)).expect("a timeout");

@@ -54,8 +54,8 @@ pub fn history(events: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry> {
                 (OrderState::Reserved, Some(time(order.pay_by)))
             }
             Subject::Order(order) => (order.state, Some(time(order.pay_by))),
-            // All other events, such as a refund of a payment, leave the order unchanged. Such an
-            // entry shows the state and `pay_by` of the entry before it.
+            // All other events, such as a refund of a payment, leave the order unchanged. The entry
+            // of such an event repeats the state and `pay_by` of the entry before it.
             _ => (
                 last.map_or(OrderState::Reserved, |last| last.state),
                 last.and_then(|last| last.pay_by),

@@ -16,12 +16,13 @@ use super::{CopyLookup, NAME};
 
 /// The format of a copy. Other versions of the program may write other formats.
 const FORMAT: &str = "catalogue 2";
-/// How long Redis keeps a copy. A node that looks for the copy after this time must read the store.
+/// How long Redis keeps a copy. After this time, a node that needs the copy must read the store.
 const COPY_TTL: Duration = Duration::from_secs(10);
 /// The maximum size of a copy, in bytes. Larger values would delay the slots on the same Redis
 /// server.
 const SIZE_MAX: usize = 256 * 1024;
-/// The number of digits of the authentication code. In Redis, the code stands before the copy.
+/// The number of digits of the authentication code. In Redis, each value begins with the code, and
+/// the copy follows.
 const PROOF_DIGITS: usize = 32;
 /// Written to Redis in place of a copy that is too long. Without it, the other nodes would wait for
 /// a copy.

@@ -41,8 +41,8 @@ pub struct ItemWork {
     /// duplicate work: the store's rows decide whether a unit can move. Only
     /// `StockControl::lock_item` takes this lock.
     pub(crate) reconciling: tokio::sync::Mutex<()>,
-    /// Whether a task already waits for the lock `reconciling`. When that task gets the lock, it
-    /// handles all commits made before that moment. So no second task has to wait.
+    /// Whether a task already waits for the lock `reconciling`. That task handles all commits that
+    /// are made before it gets the lock. So no second task has to wait.
     pub awaits_reconcile: AtomicBool,
     /// Locked while a task checks whether the item's slots need units of the pool.
     pub pool_check: tokio::sync::Mutex<()>,
@@ -65,11 +65,11 @@ pub struct ItemWork {
     /// them again.
     pub stopped_here: AtomicBool,
     /// Until this time of the store's clock, in milliseconds, this node takes no units from the
-    /// pool. Set when this node returns units to the pool for another node, so that the other node
-    /// can take them.
+    /// pool. The time is set when this node returns units to the pool for another node, so that
+    /// this node does not take them back.
     pub pool_rests_until: AtomicI64,
-    /// The state of the item's own waiting room, if each item of the sale has its own room and the
-    /// rooms open automatically.
+    /// The state of the item's own waiting room. Used if each item of the sale has its own room and
+    /// the rooms open automatically.
     pub room: RoomRuntime,
     /// A counter that selects the next slot, if requests use the slots in turn (`RoundRobin`).
     pub turn: AtomicU64,
@@ -120,8 +120,8 @@ impl ItemState {
         self.slots.iter().copied().chain(self.work.leaving.list()).collect()
     }
 
-    /// Returns whether the item may have units or tickets in a slot other than the first slot that
-    /// a request tries.
+    /// Returns whether the item may have units or tickets in further slots, besides the first slot
+    /// that a request tries.
     #[must_use]
     pub fn has_other_slots(&self, layout: SlotLayout) -> bool {
         layout.has_other_slots(self.slots.len()) || !self.work.leaving.is_empty()
@@ -147,13 +147,14 @@ impl ItemState {
 pub struct SlotUnits {
     /// The slots that have units or may get units.
     pub registry: AvailablePartitions,
-    /// For each slot, in the order of the slots: the units for which the slot can issue tickets.
+    /// For each slot, the units for which the slot can issue tickets. The list has the order of the
+    /// item's slots.
     pub units: Vec<u64>,
 }
 
 /// For each slot, the number of ended orders that the slot has processed. When an order ends, the
-/// slots must subtract its units from the buyer's quota. A slot that has not yet done so may refuse
-/// a buyer who is no longer at the limit.
+/// slots must subtract its units from the buyer's quota. A slot that has not yet subtracted them
+/// may refuse a buyer who is no longer at the limit.
 #[derive(Debug, Default)]
 pub struct FeedProgress {
     ended_orders: AtomicU64,

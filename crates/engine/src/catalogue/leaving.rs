@@ -8,7 +8,7 @@ use doorbuster_core::SlotKey;
 use tokio::time::Instant;
 
 /// The slots outside an item's spread that may have an open grant. If a listed slot has no grant,
-/// the only cost is an unnecessary call of the slot.
+/// the node calls the slot unnecessarily, which is harmless.
 #[derive(Debug, Default)]
 pub struct LeavingSlots {
     /// For each leaving slot, the time at which this node detected that the slot is leaving.

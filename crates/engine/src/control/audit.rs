@@ -22,8 +22,7 @@ const MIN_INTERVAL: Duration = Duration::from_secs(5);
 /// order. With this pause, audits use at most 1 % of one core.
 const PAUSE_FACTOR: u32 = 100;
 /// The audit waits while at least this many tickets are settled within one [`RUSH_WINDOW`]. During
-/// an audit, an embedded store cannot move its log into the database, and this slows purchases
-/// down.
+/// an audit, an embedded store cannot move its log into the database. This slows down purchases.
 const RUSH_TICKETS: u64 = 1_000;
 const RUSH_WINDOW: Duration = Duration::from_secs(1);
 /// The longest wait for the end of a rush.
@@ -38,14 +37,14 @@ pub struct AuditView {
     pub repairs: u64,
     /// Violated invariants. The list is empty if every invariant holds.
     pub findings: Vec<FindingView>,
-    /// Refunds of payments that pay for no order. They are not findings, because the server makes
-    /// these refunds itself and no person must act.
+    /// Refunds of payments that pay for no order. These refunds are not findings, because the
+    /// server makes them itself and no person must act.
     pub notices: Vec<RefundNotice>,
     /// Payments that were reversed without a request from the shop: by a dispute, or by hand at the
     /// provider.
     pub reversals: Vec<ReversedPayment>,
-    /// Orders that nodes confirmed to buyers, but that a failover of the database lost. They stay
-    /// listed until an operator has resumed the paused sales.
+    /// Orders that nodes had confirmed to buyers before a failover of the database lost the orders.
+    /// They stay listed until an operator has resumed the paused sales.
     pub lost: Vec<LostOrders>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,

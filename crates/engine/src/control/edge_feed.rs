@@ -26,8 +26,8 @@ const PACE: Duration = Duration::from_millis(10);
 const HEARTBEAT: Duration = Duration::from_millis(200);
 const BLOCK_CHECK_INTERVAL: Duration = Duration::from_millis(400);
 /// The lease of the feed's lock. If the writer crashes, another node must take over before the
-/// edges' copies become too old. So the sum of these durations must be less than `FEED_AGE_MAX_MS`:
-/// the lease, one attempt to take the lock, and writing a new generation.
+/// edges' copies become too old. For a takeover, the lease must end, and the other node must take
+/// the lock and write a new generation. All of this must take less than `FEED_AGE_MAX_MS`.
 const LOCK_LEASE: Duration = Duration::from_millis(1_500);
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// The pause before the next attempt to take the lock, after a failed write or a lost lock.
@@ -68,8 +68,8 @@ async fn write_while_held(
     let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
     let may_write = || guard.is_held() && !node.is_cut_off();
     while may_write() {
-        // If Redis has lost the feed, it has also lost the list of live edges. So if the writer has
-        // seen an edge recently, it writes without this check.
+        // If Redis has lost the feed, it has also lost the list of live edges. So a writer that has
+        // seen an edge recently does not check this list before it writes.
         if !lived(edges_seen) && node.live_edges().await.is_empty() {
             tokio::time::sleep(EDGE_CHECK_INTERVAL).await;
             continue;
@@ -149,7 +149,7 @@ impl<'a> FeedWriter<'a> {
     }
 
     /// Collects the changes since the last call as entries, and returns the new requests that hold
-    /// orders. Returns `None` if a new generation is needed.
+    /// orders. Returns `None` if the writer must start a new generation.
     ///
     /// The edges must know the request of each order in the counts. A commit publishes its requests
     /// before its counts. This function reads in the opposite sequence, first the counts and then
@@ -234,8 +234,8 @@ impl<'a> FeedWriter<'a> {
             if before.is_some_and(|(_, known)| is_same_row && *known == counts) {
                 continue;
             }
-            // The entry of the counts comes before the row's entry. So an edge that knows a sale
-            // also knows the sale's counts.
+            // The entry with the counts comes before the entry with the row. So an edge that knows
+            // a sale also knows the sale's counts.
             let text = serde_json::to_string(&counts).expect("numbers serialise");
             self.push(records::counts_entry(id), &text);
             if !is_same_row {

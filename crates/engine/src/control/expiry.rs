@@ -1,5 +1,6 @@
 //! Expires orders that were not paid within their payment window. On a single node, the machine's
-//! clock decides. There, this job pauses while that clock is not trusted.
+//! clock decides whether a window has ended. So this job pauses there while the clock is not
+//! trusted.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,15 +18,15 @@ const BATCH_MIN: usize = 50;
 /// The intended duration of a batch if the store is a database server. The batch size is adapted
 /// until batches take about this time.
 const BATCH_TIME: Duration = Duration::from_millis(8);
-/// The intended duration of a batch if one writer runs all transactions in turn. It is short,
-/// because purchases wait while the writer runs the batch's transaction.
+/// The intended duration of a batch if one writer runs all transactions in turn. The duration is
+/// short, because purchases wait while the writer runs the batch's transaction.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
 /// How many batches run at the same time if the store is a database server. While one batch
 /// publishes its events, the next batch reads its rows.
 const BATCHES_AHEAD: usize = 2;
 
 /// A run ends after about this time, even if more orders must expire. So a run that takes much
-/// longer has hung. An alarm on the metric for the duration of a run detects this.
+/// longer has hung. An alarm on the metric for the duration of a run detects such a hang.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(node: Arc<Node>) {
@@ -64,8 +65,8 @@ async fn expire(node: &Node, batch: &mut usize) -> NextRun {
 /// No pause between batches is needed. A single writer runs the waiting transactions between two
 /// batches. A database server divides its time among all sessions.
 async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
-    // A single writer commits all waiting transactions as one group. With two concurrent batches, a
-    // group would take twice as long.
+    // A single writer commits all waiting transactions as one group. Two concurrent batches would
+    // be in the same group, and the group would take twice as long.
     let (ahead, time) = if node.layout().is_single_node() {
         (1, BATCH_TIME_ALONE)
     } else {
@@ -99,8 +100,8 @@ async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
                 (more, next) = (false, NextRun::Idle);
             }
         }
-        // The next batch's time is measured from here: until now, the batch may have waited for the
-        // batch before it.
+        // The time of the next batch is measured from here. Until now, the next batch may have
+        // waited for this batch.
         began = Instant::now();
     }
 }

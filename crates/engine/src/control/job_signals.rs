@@ -1,8 +1,8 @@
 //! The signals that wake the jobs, and the data that belongs to the signals.
 //!
 //! The fields `unretired` and `leftovers` list slots that have no open grant but may still have
-//! tickets: `unretired` the slots of ended sales, `leftovers` the slots that a changed spread no
-//! longer uses.
+//! tickets. `unretired` lists the slots of ended sales. `leftovers` lists the slots that a changed
+//! spread no longer uses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 
 use crate::scheduler::{Scheduler, Work};
 
-/// The maximum number of tickets in [`ForeignRefusals`]. Further tickets are dropped. Their buyers
-/// still learn of the refusal, because a waiting page also polls.
+/// The maximum number of tickets in [`ForeignRefusals`]. Further tickets are dropped. The buyers of
+/// dropped tickets still learn of the refusal, because a waiting page polls the server.
 const REFUSED_MAX: usize = 1_000;
 
 /// Tickets that other nodes refused. Some may belong to waitlist entries of buyers who are
@@ -43,7 +43,8 @@ impl ForeignRefusals {
 /// Why an item needs to be reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum WakeReason {
-    /// The item's pool has units. Reconciliation is needed only if a slot has few units left.
+    /// The reason: the item's pool has units. For this reason, reconciliation is needed only if a
+    /// slot has few units left.
     Pool,
     /// Any other reason.
     All,
@@ -59,12 +60,12 @@ pub struct JobSignals {
     /// Notified when another node may have changed a sale.
     pub(crate) catalogue_changed: Notify,
     pub(crate) queues_changed: Notify,
-    /// The slots that still have tickets although their sale has ended. Only the leader fills this
-    /// set and settles these tickets.
+    /// The slots that may still have tickets although their sale has ended. The leader alone fills
+    /// this set and settles these tickets.
     unretired: Mutex<BTreeSet<SlotKey>>,
     /// The slots that are no longer in their item's spread but may still have tickets. For each
-    /// slot, the map has the epoch of its closed grant. Only the leader fills this map and settles
-    /// these tickets. An item has at most as many entries as it had slots.
+    /// slot, the map has the epoch of its closed grant. The leader alone fills this map and settles
+    /// these tickets. For each item, the map cannot have more entries than the item had slots.
     leftovers: Mutex<BTreeMap<SlotKey, Epoch>>,
     pub(crate) batch_settled: Notify,
     /// Notified when another node has begun to drain a sale.
@@ -101,8 +102,8 @@ impl JobSignals {
         }
     }
 
-    /// Wakes the reconciliation of an item after a commit that left units in the item's pool. Does
-    /// nothing on the nodes on which [`JobSignals::wake_by_commit`] does nothing.
+    /// Wakes the reconciliation of an item after a commit that left units in the item's pool. Like
+    /// [`JobSignals::wake_by_commit`], does nothing on some nodes.
     pub fn wake_by_pool(&self, item: ItemId) {
         if self.reconciles_on_commit.load(Ordering::Acquire) {
             self.wake_for(item, WakeReason::Pool);
@@ -152,8 +153,8 @@ impl JobSignals {
         }
     }
 
-    /// Removes a slot that [`JobSignals::add_leftover`] recorded, unless the recorded epoch is
-    /// higher than `closed`.
+    /// Removes a slot that [`JobSignals::add_leftover`] recorded. If the recorded epoch is higher
+    /// than `closed`, the slot stays.
     pub(crate) fn forget_leftover(&self, slot: SlotKey, closed: Epoch) {
         let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
         if leftovers.get(&slot).is_some_and(|&known| known <= closed) {
@@ -186,8 +187,8 @@ impl JobSignals {
     }
 
     /// Records that another node refused a ticket for which no request on this node waits. The
-    /// ticket may still matter here: it may belong to the waitlist entry of a buyer who is
-    /// connected to this node.
+    /// refusal may still matter on this node: the ticket may belong to the waitlist entry of a
+    /// buyer who is connected to this node.
     pub fn refused_elsewhere(&self, id: TicketId) {
         self.foreign_refusals.push(id);
     }

@@ -3,7 +3,7 @@
 //!
 //! If each node has its own slots, the leader closes the grants of nodes whose lease has lapsed.
 //! Other nodes can then sell the units of these grants. If all nodes share the slots, the live
-//! nodes divide the slots among themselves, and each node settles the tickets of its part. Leases
+//! nodes divide the slots among themselves. Each node then settles the tickets of its slots. Leases
 //! only avoid duplicate work: the store's rows decide about stock.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -75,8 +75,8 @@ pub(crate) async fn keep_leases(node: &Node, slots: &Slots, roles: Roles) {
     }
 }
 
-/// Wakes the checks of all slots that this node reaches. While this node's lease was lapsed, the
-/// leader may have closed grants of these slots.
+/// Wakes the checks of all slots that this node reaches. The leader may have closed grants of these
+/// slots while this node had no valid lease.
 fn handle_own_lapse(node: &Node, away: Duration) {
     tracing::warn!(
         away_ms = away.as_millis(),
@@ -135,9 +135,9 @@ async fn close_lapsed_grants(node: &Node) {
     }
 }
 
-/// Closes the grants of nodes whose leases have lapsed. Ends after [`TAKEOVER_MAX`] even if more
-/// grants remain: since the leases were read, a node may have renewed its lease. Also ends when
-/// this node is no longer the leader.
+/// Closes the grants of nodes whose leases have lapsed. Ends after [`TAKEOVER_MAX`] even if some
+/// grants are not closed yet, because their nodes may have renewed their leases meanwhile. Also
+/// ends when this node is no longer the leader.
 async fn take_over(node: &Node) -> Result<(), EngineError> {
     let leads = || node.control().leads() && !node.lifecycle().is_stopping();
     if !leads() {
@@ -162,8 +162,8 @@ async fn take_over(node: &Node) -> Result<(), EngineError> {
                         "a node's lease lapsed; other nodes sell its units"
                     );
                 }
-                // This check comes after a close, so that each call closes at least one grant, even
-                // if the store is slow.
+                // The time is checked only after a grant is closed. So each call closes at least
+                // one grant, even if the store is slow.
                 if read_at.elapsed() >= TAKEOVER_MAX {
                     return Ok(());
                 }
@@ -189,7 +189,8 @@ async fn read_nodes(node: &Node, slots: &Slots) -> Result<(), EngineError> {
         node.control().queues_changed.notify_one();
     }
     if node.answer_questions(&nodes) {
-        // The answers are in this node's own row. This second renewal writes them at once.
+        // This node's own row contains its answers. This second renewal writes the row at once, so
+        // that the answers need not wait.
         node.store().renew_node_lease(node.id(), LEASE_MS, &node.node_description()).await?;
     }
     Ok(())

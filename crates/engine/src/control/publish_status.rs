@@ -13,8 +13,8 @@ use crate::notify::EventKind;
 
 /// The shortest time between two status events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// The maximum number of status events per second for all connected clients together, while nothing
-/// but counts changes. More events would slow down purchases.
+/// While only the counts of a sale change, the maximum number of status events per second for all
+/// connected clients together. More events would slow down purchases.
 const READERS_PER_SEC: u32 = 5_000;
 
 /// Publishes changed statuses of sales until the program stops.
@@ -45,8 +45,8 @@ pub async fn run(node: Arc<Node>) {
 }
 
 /// The part of a status whose change is published without the longer pause. It has the version of
-/// the status. For each item, it has two facts: whether all units are taken, and whether none of
-/// the taken units can become free again.
+/// the status. For each item, it has two facts: whether all units are taken, and whether all taken
+/// units are taken for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StatusDigest(u64, Vec<(bool, bool)>);
 
@@ -63,8 +63,9 @@ impl StatusDigest {
 struct StatusPacer(HashMap<Arc<str>, (Instant, StatusDigest)>);
 
 impl StatusPacer {
-    /// Returns whether to publish the sale's status to this many connected clients now. If not, the
-    /// caller calls this function again later. `digest` is `None` if the sale was deleted.
+    /// Returns whether the sale's status must be published now. `readers` is the number of
+    /// connected clients. If the result is false, the caller asks again later. `digest` is `None`
+    /// if the sale was deleted.
     fn is_due(
         &mut self,
         sale: &Arc<str>,
@@ -103,12 +104,12 @@ mod tests {
         assert!(!is_due(249, digest(1, false), 10));
         assert!(
             is_due(250, digest(1, false), 10),
-            "with few readers, counts must be published four times a second"
+            "with few connected clients, counts must be published four times a second"
         );
         assert!(!is_due(2_249, digest(1, false), 10_000));
         assert!(
             is_due(2_250, digest(1, false), 10_000),
-            "with 10,000 readers, counts must be published every two seconds"
+            "with 10,000 connected clients, counts must be published every two seconds"
         );
         assert!(
             is_due(2_300, digest(1, true), 20_000),

@@ -18,8 +18,8 @@ use crate::stock::StockControl;
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// After this time, the numbers are written again even if they did not change.
 const REWRITE_INTERVAL: Duration = Duration::from_secs(1);
-/// Redis deletes numbers that were not written for this long. For a gateway, missing numbers are
-/// better than numbers that are out of date.
+/// How long Redis keeps numbers after their last write. For a gateway, missing numbers are better
+/// than numbers that are out of date.
 const KEY_TTL: Duration = Duration::from_secs(5);
 /// For how long after a sale's end the sale's numbers are still written, in milliseconds.
 const AFTER_END_MS: i64 = 60_000;

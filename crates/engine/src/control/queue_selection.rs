@@ -3,7 +3,8 @@
 //!
 //! A node reads a limited number of queues. The queues of open and paused sales are selected first.
 //! The queues of slots that have tickets but no grant come last. The sale of such a slot has ended,
-//! or the item's spread no longer uses the slot. Only the leader knows and reads these last queues.
+//! or the item's spread no longer uses the slot. The leader alone knows such slots and reads their
+//! queues.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const SELECTION_INTERVAL: Duration = Duration::from_secs(1);
 /// How long before a sale opens the node begins to read the sale's queues.
 const BEFORE_OPENING_MS: i64 = 60_000;
 /// For how long after a sale's end the node still reads the sale's queues. A slot that has not yet
-/// learned of the end may issue more tickets, and the node returns these tickets.
+/// learned of the end may still issue tickets. The node then returns these tickets.
 const AFTER_END_MS: i64 = 60_000;
 
 pub(super) async fn run(node: Arc<Node>, slots: Slots) {

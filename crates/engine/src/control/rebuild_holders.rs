@@ -7,8 +7,9 @@ use crate::node::Node;
 use crate::outage_log;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
-/// The pause after a rebuild that could not free enough memory, so that the set is still full. A
-/// rebuild is slow, and the next one can free more memory only after more sales have ended.
+/// The pause after a rebuild of the set that could not free enough memory. The set is then still
+/// full. A rebuild is slow, and the next rebuild can free more memory only after more sales have
+/// ended.
 const REST_AFTER_FULL: Duration = Duration::from_secs(3_600);
 
 /// Runs until the program stops.

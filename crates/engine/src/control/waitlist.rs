@@ -1,6 +1,6 @@
 //! Gives returned units to the buyers in the waitlists, and ends the waitlists of ended sales.
 //!
-//! The leader runs this job. If two nodes run it at the same time, this does no harm: the store
+//! The leader runs this job. It is harmless if two nodes run the job at the same time: the store
 //! gives each unit once and ends each entry once. The job passes over a buyer who has reached the
 //! limit, or whose request already holds an order. The node to which this buyer is connected then
 //! notifies the buyer.
@@ -58,8 +58,8 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Runs at most one transaction for each waitlist. It gives units to the waitlist's entries, or
-/// ends entries. Returns `true` if a waitlist has more entries to process.
+/// Runs at most one transaction for each waitlist. The transaction gives units to the waitlist's
+/// entries, or ends entries. Returns `true` if a waitlist has more entries to process.
 async fn process_waitlists(node: &Node) -> bool {
     let catalogue = node.catalogue().clone();
     let mut waitlists: Vec<(Arc<ItemState>, WaitlistWork)> = Vec::new();
@@ -127,8 +127,8 @@ async fn notify_entry(node: &Node, entry: WaitlistEntry) -> Result<(), EngineErr
     let Some(resolved) = node.store().verdict(entry.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
         (Some(order), _) => node.hub().publish(EventKind::Order(Arc::new(order))),
-        // An entry gets this verdict only because the sale ended. An entry that is passed over
-        // while the sale is open gets another verdict, such as `LimitReached`.
+        // This verdict means that the sale ended. An entry that is passed over while the sale is
+        // open gets another verdict, such as `LimitReached`.
         (None, Verdict::Unavailable) => notify_entry_ended(node, entry),
         (None, verdict) => {
             let WaitlistEntry { id, item, buyer, .. } = entry;

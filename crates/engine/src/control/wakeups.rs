@@ -1,5 +1,6 @@
 //! Wakes jobs early in two cases: other nodes recall units from this node, or the set of servers
-//! that hold slots changes. If a signal is missed, the only effect is that the jobs run later.
+//! that hold slots changes. If this job misses such a change, the woken jobs run later, which is
+//! the only effect.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
                 refusal,
                 event = "slot.server_refused",
                 "a Redis server has settings that slots cannot use; change the settings, because \
-                 nodes cannot start with them"
+                 nodes cannot start while a server has them"
             );
         }
         node.control().suspect_loss();

@@ -1,5 +1,6 @@
-//! Checks that the store commits in time. Without commits a node can sell nothing, so it is not
-//! ready. All callers share one check, and a check begins at most once a second.
+//! Checks that the store commits in time. Without commits a node can sell nothing, so a node
+//! without commits is not ready. All callers share one check, and a check begins at most once a
+//! second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -24,7 +25,7 @@ struct Check {
     began: Instant,
     /// Empty until the commit returns.
     result: watch::Receiver<Option<CheckResult>>,
-    /// How many checks in a row failed directly before this one.
+    /// The number of consecutive failed checks directly before this check.
     failed_before: u32,
     /// How long the previous check took.
     took_before: Duration,
@@ -48,8 +49,8 @@ pub(super) enum CommitProgress {
 }
 
 impl Check {
-    /// Returns how many checks in a row failed, including this one if it has failed. A check that
-    /// is still running does not count.
+    /// Returns the number of consecutive failed checks up to this check. If this check is still
+    /// running, it does not count.
     fn failed(&self) -> u32 {
         match &*self.result.borrow() {
             None => self.failed_before,
@@ -84,7 +85,7 @@ impl Check {
 
 impl CommitCheck {
     /// Returns why commits fail, or [`STORE_STALLED`] if the newest commit does not return in time.
-    /// Begins a check if the newest one has ended and is older than [`RESULT_MAX_AGE`].
+    /// Begins a check if the newest check has ended and is older than [`RESULT_MAX_AGE`].
     pub async fn failure(&self, store: &Store) -> Option<String> {
         Self::wait(self.begin(store)).await
     }
@@ -98,8 +99,8 @@ impl CommitCheck {
         if has_returned { check.failure() } else { Some(STORE_STALLED.to_owned()) }
     }
 
-    /// Begins a check if the newest one has ended and is older than [`RESULT_MAX_AGE`]. Each check
-    /// also records a new position in the database's log. With this position, the node can
+    /// Begins a check if the newest check has ended and is older than [`RESULT_MAX_AGE`]. Each
+    /// check also records a new position in the database's log. With this position, the node can
     /// recognize a database that is an older copy.
     pub(crate) fn begin_if_due(&self, store: &Store) {
         drop(self.begin(store));
@@ -136,8 +137,8 @@ impl CommitCheck {
         )
     }
 
-    /// Returns the newest check if it is recent or still running. Otherwise begins a check that
-    /// runs `commit`.
+    /// Returns the newest check if it is recent or still running. If it is neither, begins a check
+    /// that runs `commit`, and returns this check.
     fn begin_with(
         &self,
         commit: impl Future<Output = Result<(), String>> + Send + 'static,

@@ -52,8 +52,8 @@ pub fn load_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
     let kept = read(&dir.join(NAME))?;
     let (dir, failing) = (dir.to_owned(), Mutex::new(false));
     let remember = move |deployment: &str, history: &DatabaseHistory| {
-        // The lock is held during the write. Each write first reads the file, so two writes at the
-        // same time could lose a history.
+        // The lock is held during the whole write. A write reads the file, adds a history and
+        // replaces the file. So two writes at the same time could lose a history.
         let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
         let written = write(&dir, deployment, history);
         let was_failing = std::mem::replace(&mut *failing, written.is_err());
@@ -92,8 +92,8 @@ fn read(path: &Path) -> Result<BTreeMap<String, DatabaseHistory>, HistoryFileErr
         .map_err(|error| HistoryFileError::Damaged { path: path.to_owned(), error })
 }
 
-/// Writes this history to the file. Changes nothing if the file already has a history at least as
-/// new: several nodes may share the directory.
+/// Writes this history to the file. Several nodes may share the directory. So the file may already
+/// have this history or a newer one, and then nothing is changed.
 fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<()> {
     doorbuster_secrets::create_directory(dir)?;
     let path = dir.join(NAME);

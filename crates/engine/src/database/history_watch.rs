@@ -17,7 +17,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const REACT_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest duration of one read of the standbys' state.
 const LOOK_MAX: Duration = Duration::from_secs(2);
-/// A fault that persists is logged again after this time.
+/// The time after which a persistent fault is logged again.
 const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// A commit that runs for longer than this is logged as stalled. This job and the commit checks run
 /// once a second, so the log line appears within 3 s.
@@ -31,8 +31,8 @@ pub async fn run(node: Arc<Node>) {
     let (mut reacted_to, mut reacted_at) = (None, Instant::now());
     let mut log = StandbyLog::default();
     loop {
-        // The wait returns early if the history changes. `changed` cannot fail, because the
-        // channel's sender lives as long as the node.
+        // This wait ends early if the history changes. `changed` cannot fail, because the channel's
+        // sender lives as long as the node.
         drop(timeout(CHECK_INTERVAL, changes.changed()).await);
         let fence = *changes.borrow_and_update();
         if reacted_to != Some(fence) || reacted_at.elapsed() >= REACT_INTERVAL {
@@ -52,8 +52,8 @@ pub async fn run(node: Arc<Node>) {
                 }
             }
         }
-        // The progress is read before the next check begins. A check that has just begun is still
-        // running, so its progress would say nothing.
+        // The progress of the last check is read before the next check begins. A check that has
+        // just begun is always running, so its progress would say nothing.
         let progress = node.database().commit_check.progress();
         if node.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             node.database().commit_check.begin_if_due(node.store());
@@ -121,7 +121,7 @@ struct StandbyLog {
     missing_at: Option<Instant>,
     /// Whether commits waited for a standby at any time since this node started.
     was_synchronous: bool,
-    /// When this node last logged that commits do not wait for a standby.
+    /// The last time at which this node logged that commits wait for no standby.
     unsafe_at: Option<Instant>,
     /// Whether the node already logged that it lacks the privilege to see the standbys.
     said_hidden: bool,
@@ -204,8 +204,8 @@ impl StandbyLog {
     }
 }
 
-/// Returns whether the log line is due, because it was not logged within [`LOG_REPEAT_INTERVAL`].
-/// If so, records that it is logged now.
+/// Returns whether a log line is due. It is due if it was not logged within
+/// [`LOG_REPEAT_INTERVAL`]. If the line is due, records that it is logged now.
 fn is_due(at: &mut Option<Instant>) -> bool {
     let is_due = at.is_none_or(|at| at.elapsed() >= LOG_REPEAT_INTERVAL);
     if is_due {

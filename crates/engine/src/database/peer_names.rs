@@ -66,7 +66,7 @@ impl KnownAddresses {
     }
 }
 
-/// Gives the known addresses to the HTTP client, which itself looks up no name.
+/// Gives the known addresses to the HTTP client, so that the client itself looks up no names.
 impl Resolve for PeerNames {
     fn resolve(&self, name: Name) -> Resolving {
         let known = self.known.of(name.as_str());
@@ -108,7 +108,7 @@ mod tests {
         let late = async { answer.send(vec![second]).expect("the resolver exists") };
         let (known, ()) = tokio::join!(names.look_up("node-2"), late);
         assert_eq!(known, [second]);
-        assert!(begun.try_recv().is_err(), "while a look-up has no answer, no other must begin");
+        assert!(begun.try_recv().is_err(), "while a look-up runs, no other look-up must begin");
     }
 
     #[tokio::test]

@@ -22,9 +22,9 @@ use crate::stock::drain::is_drain_running;
 const POLL_INTERVAL: Duration = Duration::from_millis(15);
 /// If no read of the feed was usable for this long, the edge tries the next Redis server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
-/// Requests are added to the edge's set, but not removed. For example, the set gets each request to
-/// which no node responded. If the set has this many more requests than the feed, the edge empties
-/// the set and reads the whole feed again.
+/// The edge adds requests to its set of requests that may hold orders, but removes none. For
+/// example, it adds each request to which no node responded. If the set has this many more requests
+/// than the feed, the edge empties the set and reads the whole feed again.
 const SURPLUS_MAX: u64 = 2_000_000;
 
 /// Follows the edge feed until the future is dropped.
@@ -70,8 +70,8 @@ struct FeedReader<'a> {
     drains: Drains,
 }
 
-/// The sales that drain, with the time at which each drain ends. The node that began a drain may
-/// stop before it ends the drain. So the edge ends overdue drains itself, as nodes do.
+/// The sales that drain, with the time at which each drain ends. A node may begin a drain, and stop
+/// before the drain ends. So the edge ends overdue drains itself, as nodes do.
 #[derive(Default)]
 struct Drains(BTreeMap<String, (Arc<SaleRuntime>, Millis)>);
 
@@ -131,8 +131,8 @@ impl FeedReader<'_> {
             }
             FeedStep::ReadOn { .. } | FeedStep::Use { .. } => {}
         }
-        // The requests are added before the counts are used. As soon as the counts say "sold out",
-        // the edge must know the requests that hold the orders.
+        // The requests are added to the edge's set before the counts are used. As soon as the
+        // counts say "sold out", the edge must know the requests that hold the orders.
         part.requests.iter().for_each(|&request| self.node.holders().insert(request));
         self.kept.extend(entries);
         if matches!(step, FeedStep::Use { .. }) {
@@ -143,8 +143,8 @@ impl FeedReader<'_> {
                 self.at.start_over();
             }
         } else if self.at.position() == before {
-            // The read returned nothing new, because this server is a replica that is behind its
-            // primary. The pause avoids many useless reads.
+            // This server is a replica that is behind its primary, so the read returned nothing
+            // new. The pause avoids many useless reads.
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         Some(step)
@@ -177,7 +177,7 @@ impl FeedReader<'_> {
                     let counts = counts_of(kept.get(&counts_entry(sale)));
                     match serde_json::from_str(text) {
                         Ok(row) => self.show_row(row, counts.as_ref()),
-                        // This version of the program cannot read the row, so the sale is removed
+                        // This version of the program cannot parse the row, so the sale is removed
                         // from memory. The edge then passes all requests for this sale to a node.
                         Err(_) => self.remove_sales(|id| id == sale),
                     }

@@ -1,6 +1,6 @@
 //! The keys that an edge needs. An edge has no database, so it reads the deployment's keys from the
 //! shared Redis. Nodes write the keys there, encrypted. An edge can decrypt them with the
-//! operators' key, or with the secret of buyers' tokens. With the keys, an edge also gets some
+//! operators' key, or with the secret of buyers' tokens. Together with the keys, an edge gets some
 //! settings of the nodes.
 use std::time::Duration;
 
@@ -121,7 +121,7 @@ fn unseal(with: &SecretString, bytes: &[u8]) -> Option<KeysRecord> {
 }
 
 /// Returns the secrets of an edge. Secrets that are not in the settings are read from Redis. Also
-/// returns the nodes' settings, which are empty if the edge read nothing from Redis.
+/// returns the nodes' settings. If the edge read nothing from Redis, these settings are empty.
 ///
 /// # Errors
 ///

@@ -65,8 +65,8 @@ pub fn open<'a>(key: &IdKey, generation: u64, name: &str, content: &'a [u8]) -> 
     (found == proof(key, generation, name, text)).then_some(text)
 }
 
-/// Encodes a value of this header as JSON. The encoded value begins with a proof, which is valid
-/// only for this header.
+/// Encodes a value of this header as JSON. The encoded value begins with a proof. The proof is not
+/// valid for any other header.
 pub(super) fn seal_json(key: &IdKey, header: &str, value: &impl Serialize) -> Vec<u8> {
     let text = serde_json::to_string(value).expect("texts and numbers serialise");
     seal(key, 0, header, &text)
@@ -77,7 +77,7 @@ pub fn open_json<T: DeserializeOwned>(key: &IdKey, header: &str, value: &[u8]) -
     serde_json::from_str(open(key, 0, header, value)?).ok()
 }
 
-/// Encodes the feed's head as text, which begins with a proof.
+/// Encodes the feed's head as text. The text begins with a proof.
 pub(crate) fn head_text(key: &IdKey, head: &FeedHead) -> String {
     let FeedHead { generation, seq, requests, as_of, is_complete, has_all_requests } = *head;
     let text = format!(
@@ -108,8 +108,8 @@ pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<F
 pub(crate) struct CountsRecord {
     /// The time until which the sale's automatic waiting room is open.
     pub(crate) room_open_until: i64,
-    /// The items whose own automatic waiting room has ever been open. For each item, the time at
-    /// which the room closes, or the past time at which it closed.
+    /// The items whose own automatic waiting room is open, or has been open before. For each item,
+    /// the time at which the room closes or closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     item_rooms: Vec<(i64, i64)>,
     /// For each item: its id, its total units (`null` if unlimited), and its counts `pool`, `kept`,
@@ -138,8 +138,8 @@ impl CountsRecord {
         Self { room_open_until, item_rooms, items: items.map(record).collect() }
     }
 
-    /// Returns the items whose own automatic waiting room has ever been open. For each item, also
-    /// returns the time at which the room closes, or the past time at which it closed.
+    /// Returns the items whose own automatic waiting room is open, or has been open before. For
+    /// each item, also returns the time at which the room closes or closed.
     pub fn item_rooms(&self) -> impl Iterator<Item = (ItemId, i64)> {
         self.item_rooms.iter().map(|(item, until)| (ItemId(*item), *until))
     }

@@ -1,8 +1,9 @@
-//! Reports an edge's refusals to the nodes, so that a sale's statistics include them.
+//! Reports an edge's refusals to the nodes, so that a sale's statistics include the refusals.
 //!
 //! Once a second, an edge sends its new refusals to one node, in a header of a request for
 //! `/healthz`. If the edge sent a report but got no response, it does not send the report again. So
-//! a refusal is never counted twice, but the statistics may lack the refusals of such a report.
+//! no refusal is counted twice. But the statistics may lack the refusals of a report that got no
+//! response.
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,7 +27,7 @@ const LAST_REPORT_MAX: Duration = Duration::from_secs(2);
 /// into another report, which is sent directly after this one.
 const REPORT_BYTES_MAX: usize = 4_000;
 /// The bytes that JSON needs in addition to a sale's id, or in addition to a problem code. For a
-/// problem code, they include the first digit of its count.
+/// problem code, these bytes include the first digit of the code's count.
 const ENTRY_BYTES: usize = 8;
 
 type Counts = BTreeMap<String, u64>;
@@ -85,8 +86,8 @@ impl EdgeNode {
     }
 }
 
-/// Takes the new refusals of all sales out of the counters. Each element of the result is one
-/// report.
+/// Takes the new refusals of all sales out of the counters. Each element of the result has the
+/// refusals of one report.
 fn take_refusals(node: &Node) -> Vec<Sales> {
     let (mut reports, mut bytes) = (Vec::new(), REPORT_BYTES_MAX);
     for sale in node.catalogue().sales() {
@@ -166,7 +167,7 @@ mod tests {
         assert!(sightings.is_next_report("e1", 1) && !sightings.is_next_report("e1", 1));
         assert!(
             sightings.is_next_report("e1", 3),
-            "report 3 must count without report 2, because another node may have got report 2"
+            "report 3 must count although this node got no report 2: another node may have got it"
         );
         assert!(!sightings.is_next_report("e1", 2) && sightings.is_next_report("e2", 2));
     }

@@ -44,8 +44,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(6);
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 /// If the connected node is not ready for this long, the edge connects to another node.
 const UNREADY_MAX: Duration = Duration::from_secs(2);
-/// The edge begins to end its streams after this time without a connection of the relay, or with a
-/// copy that is too old.
+/// The edge begins to end its streams if the relay had no connection for this long, or if the
+/// edge's copy was too old for this long.
 const USELESS_MAX: Duration = Duration::from_secs(20);
 /// When the edge ends its streams, all of them end within about this many seconds.
 const ENDED_WITHIN_SECS: usize = 60;
@@ -96,7 +96,7 @@ pub struct RelayGuard {
 }
 
 impl RelayGuard {
-    /// Waits until the node sends the buyer's events, for a limited time. If the node takes longer,
+    /// Waits for a limited time until the node sends the buyer's events. If the node takes longer,
     /// the stream later gets another `hello`.
     pub async fn wait_until_followed(&mut self) {
         if let Some(followed) = self.followed.take() {
@@ -149,7 +149,8 @@ impl Relay {
         });
         followed.streams += 1;
         // A new stream with sales needs the buyer's positions in the sales' waiting rooms. The node
-        // sends the positions after each `Follow`, so the edge sends another `Follow`.
+        // sends the positions after each `Follow`. So the edge sends a `Follow` for each such
+        // stream.
         let is_new = followed.streams == 1 || !sales.is_empty();
         for sale in &sales {
             *followed.sales.entry(sale.clone()).or_default() += 1;
@@ -300,7 +301,8 @@ impl Relay {
             None if self.note_followed(&buyer) => hello(own),
             None => return,
         };
-        // The hub keeps relayed events for buyers who reconnect, but only those about orders.
+        // For buyers who reconnect, the hub keeps relayed events about orders. It keeps no other
+        // relayed events.
         let is_order = json.starts_with(r#"{"type":"order""#);
         own.hub().publish(EventKind::Relayed { buyer, json: json.into(), is_order });
     }
@@ -348,14 +350,14 @@ mod tests {
             "a new stream must get the positions"
         );
         let without = relay.follow(buyer(), Vec::new(), ADDRESS);
-        assert!(sales(&relay).is_empty(), "a stream without sales must cause no new message");
+        assert!(sales(&relay).is_empty(), "a further stream without sales must cause no message");
         drop(without);
         let third = follow(&relay, "autumn");
         assert_eq!(sales(&relay), [Some(vec!["autumn".to_owned(), "spring".to_owned()])]);
         drop((first, third));
         assert!(
             sales(&relay).is_empty(),
-            "the node must follow the buyer until the last stream ends"
+            "the node must follow the buyer until the buyer's last stream ends"
         );
         drop(second);
         assert_eq!(sales(&relay), [None]);

@@ -1,6 +1,6 @@
 //! Records which edges are alive. An edge cannot write to Redis, so it describes itself in its
-//! health checks of the nodes. A node that receives such a check records the edge in Redis, where
-//! all nodes can read it.
+//! health checks of the nodes. A node that receives such a check writes the description to Redis,
+//! where all nodes can read it.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! The nodes behind an edge: their connections, their checks, and the requests to them.
 //!
 //! If a node fails to answer a request, the edge tries another node only if the request cannot take
-//! effect twice. A request cannot take effect twice if it only reads, or if no part of it was sent.
-//! If a node is slow to answer a buyer's read, the edge also sends the read to a second node. It
+//! effect twice. That is so if the request only reads, or if no part of the request was sent. If a
+//! node is slow to answer a buyer's read, the edge also sends the read to a second node. The edge
 //! uses the response that comes first.
 mod hedging;
 #[cfg(test)]
@@ -58,8 +58,7 @@ pub enum PassFailure {
     Unsent,
     /// A node got at least a part of the request, and did not answer.
     Unanswered,
-    /// Another edge sent this request to this edge. To avoid loops, an edge does not pass such a
-    /// request on.
+    /// The request came from another edge. To avoid loops, an edge does not pass such a request on.
     FromAnEdge,
 }
 
@@ -270,8 +269,8 @@ impl Upstreams {
             }
             loop {
                 tokio::time::sleep(LOOKUP_INTERVAL).await;
-                // The operating system's name lookup blocks its thread, so it runs in a thread of
-                // its own.
+                // The operating system's name lookup blocks its thread. So the lookup runs in a
+                // separate thread.
                 let old = names.clone();
                 let again = move || old.into_iter().map(NamedNodes::look_up_again).collect();
                 names = tokio::task::spawn_blocking(again).await.unwrap_or(names);
@@ -295,8 +294,8 @@ fn answer_max(request: &Request<Body>) -> Duration {
     wait + AFTER_WAIT_MAX
 }
 
-/// Returns whether the edge may also send this read to a second node. It must not do so for these
-/// reads:
+/// Returns whether the edge may also send this read to a second node. A second node must not get
+/// these reads:
 /// - an operator's read, because it can be expensive
 /// - an event stream, because the edge would at once close the second stream
 /// - the start of a sign-in, because the browser can use the cookie of only one response

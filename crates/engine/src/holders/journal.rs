@@ -2,8 +2,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The maximum number of requests in the journal. With one more request, the journal becomes
-/// incomplete, and the node must write the whole set to the edge feed again.
+/// The maximum number of requests in the journal. If one more request arrives, the journal becomes
+/// incomplete. The node must then write the whole set to the edge feed again.
 const JOURNAL_MAX: usize = 262_144;
 
 /// The newest requests of the set. Recorded only while this node writes the edge feed.

@@ -1,5 +1,5 @@
-//! Remembers the requests that this node answered with `Queued`, until their `decide_by`. If a
-//! client repeats such a request, it gets `Queued` again, even if the front door would refuse it
+//! Remembers the requests that this node answered with `Queued`, until their `decide_by`. A client
+//! that repeats such a request gets `Queued` again, even if the front door would refuse the request
 //! now.
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,8 @@ use doorbuster_steps::memory::Queued;
 use hashbrown::HashMap;
 
 /// The maximum number of requests that one node remembers. At this bound, the node forgets the
-/// oldest. If a client repeats a forgotten request, the front door checks it again.
+/// oldest request. If a client repeats a forgotten request, the front door checks the request
+/// again.
 const UNDECIDED_MAX: usize = 65_536;
 
 #[derive(Debug, Default)]
@@ -29,8 +30,8 @@ struct QueuedState {
 
 impl QueuedRequests {
     fn lock(&self) -> MutexGuard<'_, QueuedState> {
-        // A thread that panicked under this lock may have left a request behind. This does no harm,
-        // because `find` checks `decide_by`.
+        // A thread that panicked under this lock may have left an outdated request behind. Such a
+        // request does no harm, because `find` checks `decide_by`.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -57,8 +58,8 @@ impl QueuedRequests {
         self.count.store(state.queued.len(), Ordering::Release);
     }
 
-    /// Returns whether this node answered the request with `Queued`, so that the request may still
-    /// be undecided.
+    /// Returns whether this node answered the request with `Queued`. Such a request may still be
+    /// undecided.
     pub fn contains(&self, request: RequestHash) -> bool {
         self.count.load(Ordering::Acquire) > 0
             && self.lock().queued.contains_key(&request.low_64_bits())
@@ -74,8 +75,8 @@ impl QueuedRequests {
             .filter(|queued| now <= queued.ticket.decide_by)
     }
 
-    /// Forgets a request whose ticket has a verdict. If the request got another ticket since then,
-    /// the request stays.
+    /// Forgets a request whose ticket `ticket` has a verdict. If the request got another ticket
+    /// meanwhile, the request stays.
     pub fn forget(&self, request: RequestHash, ticket: Token) {
         let mut state = self.lock();
         let request = request.low_64_bits();

@@ -1,7 +1,7 @@
 //! Limits the reads of the store for repeated requests. If a repeated request holds an order, the
-//! server must not refuse the request. It must read and return the order. So the number of these
-//! reads must be limited. Each buyer has only one read at a time. If a client repeats a request
-//! many times during a read, one further read serves all these repeats.
+//! server must not refuse the request, but must read and return the order. Clients can cause many
+//! such reads, so their number must be limited. Each buyer has only one read at a time. If a client
+//! repeats a request many times during a read, one further read serves all these repeats.
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,13 +16,14 @@ use tokio::time::{Instant, timeout_at};
 /// The maximum number of buyers with an entry. If a new buyer needs an entry, idle entries are
 /// removed. If no entry is idle, the new buyer is asked to retry.
 const BUYERS_MAX: usize = 16_384;
-/// After a search that found no idle entry, the limiter does not search again for this long. Each
-/// search reads all entries, while all buyers wait.
+/// After a search that found no idle entry, the limiter does not search again for this long. All
+/// buyers wait during a search, because the search reads all entries.
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
-/// The maximum number of reads at the same time, for all buyers together. The store's other
-/// sessions stay free for other work.
+/// The maximum number of concurrent reads for all buyers together. So the store's other sessions
+/// stay free for other work.
 const READS_MAX: usize = 3;
-/// How many reads one buyer may have in quick succession. After that, [`READ_INTERVAL`] applies.
+/// How many reads one buyer may have in quick succession. After these reads, [`READ_INTERVAL`]
+/// applies.
 const READ_BURST: u32 = 200;
 /// A buyer gets one more read each time this interval has passed.
 const READ_INTERVAL: Duration = Duration::from_millis(10);
@@ -91,8 +92,8 @@ pub enum ReadError {
 }
 
 impl RetryLimiter {
-    /// Returns the order of this buyer's request. The result is from a read that began after this
-    /// call, and other calls for the same request may share this read.
+    /// Returns the order of this buyer's request. The order comes from a read that began after this
+    /// call. Other calls for the same request may share this read.
     pub async fn read_order(
         &self,
         buyer: u64,
@@ -186,8 +187,8 @@ mod tests {
 
     struct Fixture {
         limiter: RetryLimiter,
-        /// Three numbers: all reads until now, the reads that run now, and the most reads that ever
-        /// ran at the same time.
+        /// Three numbers: all reads until now, the reads that run now, and the highest number of
+        /// reads that ran at the same time.
         reads: [AtomicUsize; 3],
     }
 

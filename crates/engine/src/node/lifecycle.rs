@@ -1,4 +1,5 @@
-//! The end of the program: whether this node is stopping, and which tasks must end first.
+//! The end of the program: whether this node is stopping, and which tasks must end before the
+//! program ends.
 //!
 //! This part of a node owns the signal that ends the jobs, and the tracker of all tasks. It calls
 //! no other part of the node. The stop of the node (`stock/stop`) ends the jobs and waits for the
@@ -34,7 +35,7 @@ impl Lifecycle {
         &self.tasks
     }
 
-    /// Calls `then` after the pause, unless the program ends during the pause.
+    /// Calls `then` after the pause. If the program ends during the pause, does not call it.
     pub(crate) fn run_after(&self, pause: Duration, then: impl FnOnce() + Send + 'static) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {

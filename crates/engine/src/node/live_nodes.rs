@@ -91,7 +91,7 @@ impl LiveNodes {
     }
 
     /// Returns how many nodes settle tickets, including this node. A node that settles no open slot
-    /// does not count, because it takes no tickets.
+    /// does not count, because such a node takes no tickets.
     pub(crate) fn settler_count(&self) -> usize {
         if self.layout.is_node_local() {
             // Each node has its own slots and settles the tickets of these slots, so every live

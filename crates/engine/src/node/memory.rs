@@ -1,6 +1,6 @@
-//! A node's copy of the store's state, in memory. When a commit creates orders, they are added to
-//! this copy before any request gets the commit's result. With PostgreSQL, the commit's counts may
-//! be added some milliseconds later.
+//! A node's copy of the store's state, in memory. When a commit creates orders, the orders are
+//! added to this copy before any request gets the commit's result. With PostgreSQL, the commit's
+//! counts may be added some milliseconds later.
 //!
 //! This part of a node owns the catalogue, the set of requests that hold orders, and the refusals.
 //! It also owns the hub of events, the signals to the jobs, and the requests that wait for a
@@ -65,7 +65,7 @@ impl NodeMemory {
 
     fn publish_requests(&self, catalogue: &Catalogue, committed: &Committed) {
         // A lost order no longer counts against its buyer's limit. So if orders may be lost, the
-        // node acts as if an order of each item had ended. The node then no longer uses its
+        // node acts as if an order of each item had ended. As a result, the node no longer uses its
         // remembered counts of buyers' units.
         if committed.may_lose_orders {
             let items = catalogue.sales().flat_map(|sale| &sale.items);
@@ -73,8 +73,8 @@ impl NodeMemory {
         }
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
-            // The request of an ended order is remembered too. If another node created the order,
-            // this node may first learn of the order when it ends.
+            // The request is remembered even if the order has ended. If another node created the
+            // order, this node may first learn of the order when the order ends.
             self.remember_order(order);
             if OrderDigest::is_ended(order.state) && woken != Some(order.item) {
                 self.record_ended_order(catalogue, order.item);
@@ -133,8 +133,9 @@ impl NodeMemory {
         self.holders.insert(request.low_64_bits());
     }
 
-    /// Delivers a verdict to the requests that wait for it. Also removes the note that the request
-    /// is queued. If no request waits and the ticket is refused, notes the refusal for operators.
+    /// Delivers a verdict to the requests that wait for this verdict. Also removes the note that
+    /// the ticket's request is queued. If no request waits and the ticket is refused, notes the
+    /// refusal for operators.
     pub(crate) fn deliver(&self, ticket: Token, resolved: TicketVerdict) -> DeliveryOutcome {
         let verdict = resolved.verdict;
         let delivery = self.waiters.deliver(ticket, resolved);

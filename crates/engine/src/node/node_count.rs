@@ -4,17 +4,17 @@
 //! moment may lose its lease, but still allows its part of the limit. The other nodes must not use
 //! this part at once. So a node counts as recent until several checks in a row do not find it.
 //!
-//! The code counts checks and not seconds. After a pause of the whole machine, much time has
-//! passed, and a node's first check finds only the node's own lease. With checks, this single
-//! result has no effect.
+//! The code counts checks and not seconds. After a pause of the whole machine, all other leases
+//! have ended, and a node's first check finds only the node's own lease. Because the code counts
+//! checks, this single result has no effect.
 //!
 //! This part of a node owns the two numbers. It calls no other part of the node. The module
 //! `live_nodes` writes the numbers. The limits, the waiting rooms, stock control and the metrics
 //! read them.
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// After this many checks in a row that do not find a node, the node no longer counts as recent.
-/// This is about three seconds after the end of its lease.
+/// After this many consecutive checks that do not find a node, the node no longer counts as recent.
+/// These checks take about three seconds after the end of the node's lease.
 const MISSED_CHECKS: u32 = 6;
 
 /// The number of nodes that are live now, and the number of nodes that were live recently. Both

@@ -1,5 +1,5 @@
-//! Finds all refusals that a buyer got, from all nodes. To ask each other, the nodes use the notes
-//! of the module `refusals`.
+//! Finds the refusals that a buyer got from any node. To ask each other, the nodes use the notes of
+//! the module `refusals`.
 //!
 //! This part of a node owns no state. It calls the refusals, the waiting requests and the store of
 //! the node. The handlers of requests note refusals here and search for refusals. The job that
@@ -32,8 +32,8 @@ const READ_INTERVAL: Duration = Duration::from_millis(100);
 pub struct FoundRefusals {
     /// Each refusal, with the node that gave it.
     pub refusals: Vec<(NodeId, NotedRefusal)>,
-    /// Whether the list has all refusals. It may lack some if a node did not answer, has ended or
-    /// has overwritten refusals, or if an edge was alive.
+    /// Whether the list has all refusals. The list may lack refusals if an edge was alive, or if a
+    /// node did not answer, has ended, or has overwritten refusals.
     pub is_complete: bool,
 }
 
@@ -71,8 +71,8 @@ impl Node {
         let memory = &self.refusals().memory;
         let buyer = memory.hash(buyer);
         memory.note_queued(buyer, ticket, now);
-        // If this node has no entry for the ticket, the verdict has already arrived, or another
-        // node notes it. So the note is removed again.
+        // If this node has no entry for the ticket, the ticket's verdict has already arrived, or
+        // another node notes the verdict. So the note that was just made is removed.
         if self.waiters().info(ticket).is_none() {
             memory.forget_queued(buyer, ticket);
         }
@@ -91,7 +91,7 @@ impl Node {
         self.refusals().answer(self.id(), nodes)
     }
 
-    /// Returns the refusals that the buyer got since `since`, from all nodes.
+    /// Returns the refusals that the buyer got from any node since `since`.
     pub async fn refusals_of(&self, buyer: &str, since: Millis) -> StoreResult<FoundRefusals> {
         let memory = &self.refusals().memory;
         let hash = memory.hash(buyer);
@@ -111,8 +111,8 @@ impl Node {
         Ok(found)
     }
 
-    /// Adds the other nodes' refusals of this buyer to `found`. Returns `true` if no refusal of
-    /// another node can be missing.
+    /// Adds the other nodes' refusals of this buyer to `found`. Returns `true` if the refusals of
+    /// the other nodes are certainly complete.
     async fn ask_nodes(
         &self,
         buyer: u64,
@@ -143,8 +143,8 @@ impl Node {
         Ok(is_complete && self.store.nodes_gone_since(since).await? == 0)
     }
 
-    /// Returns the answers in these rows to this node's question `id`. Also returns whether all
-    /// nodes have answered, and whether one of them heard from an edge.
+    /// Returns the other nodes' answers to this node's question `id`, from these rows. Also returns
+    /// whether all nodes have answered, and whether one of the nodes heard from an edge.
     fn answers_to(
         &self,
         id: u64,

@@ -22,8 +22,8 @@ use crate::waiters::TicketInfo;
 
 /// The maximum number of open questions of one node. Further searches wait.
 const QUESTIONS_MAX: usize = 4;
-/// The maximum number of answers in a node's row. A question that finds no place is answered at a
-/// later renewal of the lease.
+/// The maximum number of answers in a node's row. If a row has no place for an answer, the node
+/// answers at a later renewal of its lease.
 const ANSWERS_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,14 +116,14 @@ impl Refusals {
     }
 
     /// Notes the verdict of a ticket, and removes the note that the ticket's request is queued.
-    /// `refused` is the problem code if the verdict is a refusal and no request waits for it. In
-    /// all other cases, `refused` is `None`. If a request waits, its handler notes the refusal
-    /// itself.
+    /// `refused` is the problem code of a refusal for which no request waits. For all other
+    /// verdicts, `refused` is `None`. If a request waits for a refusal, the request's handler notes
+    /// the refusal.
     pub(super) fn note_verdict(&self, ticket: Token, info: &TicketInfo, refused: Option<Code>) {
         let buyer = self.memory.hash(info.buyer.as_str());
         self.memory.forget_queued(buyer, ticket);
         if let Some(code) = refused {
-            // The time at which the request came. It is at most a few seconds before the verdict.
+            // The time at which the request came, a few seconds before the verdict or less.
             let at = info.decide_by.plus(-DECIDE_WITHIN_MS);
             self.memory.note(buyer, NotedRefusal { at, item: info.item, code });
         }

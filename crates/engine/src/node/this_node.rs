@@ -44,7 +44,7 @@ impl ThisNode {
 
     /// Sets this node's description for other nodes.
     pub fn describe(&self, description: NodeDescription) {
-        // If a description is already set, it stays. A second one would be equal.
+        // If a description is already set, it stays. A second description would be equal.
         drop(self.description.set(description));
     }
 

@@ -65,9 +65,9 @@ pub struct HubEvent {
 }
 
 impl EventKind {
-    /// Returns the event that informs a buyer of a ticket's verdict if no request waits for this
-    /// verdict. If the ticket's request already holds an order, the event has this order. Returns
-    /// `None` if the verdict needs no event of its own.
+    /// Returns the event that informs a buyer of a ticket's verdict. The event is needed if no
+    /// request waits for the verdict. If the ticket's request already holds an order, the event has
+    /// this order. Returns `None` if the verdict needs no such event.
     pub(crate) fn from_verdict(
         resolved: &TicketVerdict,
         item: ItemId,
@@ -85,8 +85,8 @@ impl EventKind {
         }
     }
 
-    /// Returns the buyer if the event is about the buyer's order, queued request or waitlist entry.
-    /// Otherwise returns `None`.
+    /// Returns the event's buyer if the event is about a buyer's order, queued request or waitlist
+    /// entry. For all other events, returns `None`.
     pub(super) fn buyer(&self) -> Option<&BuyerId> {
         match self {
             Self::Order(order) => Some(&order.buyer),
@@ -128,7 +128,8 @@ pub enum ReaderKind {
     /// the progress of their waiting rooms.
     #[default]
     Stream,
-    /// An edge. About sales, it gets only the progress of their waiting rooms.
+    /// An edge. The only events about sales that an edge gets are those about the progress of
+    /// waiting rooms.
     Edge,
     /// The sender of push messages. Its subscription has no sales.
     Push,

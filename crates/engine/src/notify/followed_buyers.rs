@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::digest::buyer_tag;
 
-/// The maximum number of remembered buyers who have no connected reader. If there are more, the
-/// node forgets all of them. From then on, it treats every buyer as followed, until the time at
-/// which the last forgotten entry would have ended.
+/// The maximum number of remembered buyers who have no connected reader. If there are more such
+/// buyers, the node forgets all of them. Then it treats every buyer as followed until the last
+/// forgotten entry would have ended.
 const LEFT_MAX: usize = 262_144;
 /// With fewer entries than this, the node does not search for ended entries to remove.
 const SWEEP_MIN: usize = 1_024;
@@ -16,7 +16,7 @@ const SWEEP_MIN: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct FollowedBuyers {
     tags: HashMap<u32, Followed>,
-    /// If the number of entries reaches this number, ended entries are removed.
+    /// When this many entries exist, ended entries are removed.
     sweep_at: usize,
     /// Every buyer counts as followed until this time.
     all_until: Option<Instant>,

@@ -17,8 +17,8 @@ pub(super) struct Mailbox {
     pub(super) reader: ReaderKind,
     waiting: Mutex<MailboxState>,
     wake: Notify,
-    /// Notified when the subscription ends. It is separate from `wake`, because a task may wait for
-    /// the end and for events at the same time.
+    /// Notified when the subscription ends. This signal is separate from `wake`, because a task may
+    /// wait for the end and for events at the same time.
     overflow: Notify,
 }
 
@@ -52,9 +52,9 @@ enum ReadyReason {
 }
 
 impl Parked {
-    /// Adds the reader's key to the ready queue, at most once for each reason: when the reader is
-    /// served, it gets all its waiting events. After `Own`, the less urgent reason `Crowd` adds no
-    /// key.
+    /// Adds the reader's key to the ready queue. One key for each reason is enough, because a
+    /// served reader gets all its waiting events. After `Own`, the less urgent reason `Crowd` adds
+    /// no key.
     fn notify(&mut self, reason: ReadyReason) {
         if reason > self.reason {
             self.reason = reason;

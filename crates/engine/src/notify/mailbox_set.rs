@@ -33,7 +33,7 @@ impl SaleFollowers {
 /// the same time, so the removal of a reader takes constant time.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
-    /// One of the readers. Most buyers have only one reader, and then need no map.
+    /// One of the readers. Most buyers have only one reader, and so need no map.
     one: Option<Weak<Mailbox>>,
     /// All other readers, by the memory address of the mailbox. Boxed to save memory, because most
     /// buyers have none.

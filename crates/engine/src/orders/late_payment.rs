@@ -14,9 +14,9 @@ use crate::stock::{ItemLock, elapsed};
 
 impl Orders {
     /// Applies a captured payment; see [`doorbuster_core::money::capture`]. If the payment's order
-    /// has ended, the order needs units again. If the pool has too few units for this, recalls
-    /// units from the slots. If there are still too few units, refunds the payment. The result is
-    /// never [`CaptureOutcome::UnitsMissing`].
+    /// has ended, the order needs new units from the pool. If the pool has too few units, recalls
+    /// units from the slots. If the pool still has too few units, refunds the payment. The result
+    /// is never [`CaptureOutcome::UnitsMissing`].
     ///
     /// # Errors
     ///
@@ -31,9 +31,9 @@ impl Orders {
         let locked = self.stock.lock_item(&item).await;
         let captured = capture_late(&self.node, &locked, payment).await;
         failpoint::reach(Failpoint::LateCaptured);
-        // Reconciliation moves recalled units that were not needed back to the slots. If the
-        // payment revived its order, reconciliation also sends the slot the feed row that adds the
-        // order's units to the buyer's quota again.
+        // Reconciliation returns the recalled units that were not needed to the slots. If the
+        // payment revived its order, the order counts against the buyer's quota again.
+        // Reconciliation then sends the slot the feed row for this change.
         if let Err(error) = locked.reconcile().await {
             outage_log::warn!(
                 self.node.outage_log(),

@@ -14,10 +14,10 @@ use crate::node::Node;
 use crate::unit_demand::UnitDemand;
 
 impl Driver<'_> {
-    /// Waits until the request should try again. `why` says why the request got no ticket. With
-    /// `Short`, the slots have too few units, so the request's units are added to the item's
-    /// demand. With `Undecided`, a slot refused the request but the store has not confirmed the
-    /// refusal, so the units are removed from the demand.
+    /// Waits until the request should try again. `why` says why the request got no ticket. `Short`
+    /// means that the slots have too few units. The request's units are then added to the item's
+    /// demand. `Undecided` means that a slot refused the request, but the store has not confirmed
+    /// the refusal. The request's units are then removed from the demand.
     pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
         let (purchases, item) = (self.purchases, &*self.purchase.item);
         let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));
@@ -37,8 +37,8 @@ impl Driver<'_> {
         let until = self.begun + Duration::from_millis(until.0.max(0).unsigned_abs());
         let waiting = signals.wait_for_retry(is_short, self.demand.is_some(), waits as usize);
         item.gauge.note_parked(self.request.units.get());
-        // Counts that changed before `note_parked` do not wake this request, so the counts are read
-        // again.
+        // A change of the counts before `note_parked` does not wake this request. So the counts are
+        // read again.
         let input = match item.gauge.free().refuses(self.request.units) {
             Some(_) => Input::Woken,
             None => timeout_at(until, waiting).await.map_or(Input::Elapsed, |()| Input::Woken),
@@ -62,11 +62,12 @@ impl<'a> ItemSignals<'a> {
     }
 
     /// Waits until the request should try again. `is_short` means that the slots have too few units
-    /// for the request. `has_demand` means that the server gathers units for it.
+    /// for the request. `has_demand` means that the server gathers units for the request.
     ///
     /// - If the request is short and has demand, waits for `progress`.
-    /// - If it is short without demand, waits for `progress`, or for a commit after a pause.
-    /// - Otherwise waits for a pause, and then for `progress` or a commit.
+    /// - If it is short without demand, waits for one of two events: `progress`, or a commit
+    ///   after a pause.
+    /// - If it is not short, waits for a pause, and then for `progress` or a commit.
     ///
     /// The length of the pause depends on `waits`, the number of times that this request has
     /// already waited.
@@ -136,7 +137,8 @@ impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
         self.item.work.unit_demand.remove(self.number);
         if !self.item.work.unit_demand.is_empty() {
-            // Units must be gathered for the request that is now the first in the demand.
+            // The server must now gather units for the request that is first among those that
+            // remain.
             self.node.control().wake(self.item.row.id);
         }
     }

@@ -40,8 +40,8 @@ impl Driver<'_> {
         Input::Quota(used.ok())
     }
 
-    /// The buyer's used units must be read before the order. If these units include an order of
-    /// this very request, the later read then finds this order.
+    /// The buyer's used units must be read before the order. The used units may include an order of
+    /// this request itself. Then the later read of the order finds it.
     pub(super) async fn confirm_refusal(&mut self) -> Input {
         let confirmed = async {
             let _permit = self.purchases.node.holders().confirm_permit().await;
@@ -71,9 +71,9 @@ impl Driver<'_> {
     }
 
     /// Looks up the order of a request. Returns the result for the client, or `None` if the request
-    /// holds no order. If the node's memory has the request, or if the memory forgot the sale's
-    /// requests because the sale ended long ago, the lookup waits for its turn in the retry
-    /// limiter. All other lookups need one of a few permits.
+    /// holds no order. A lookup waits for its turn in the retry limiter in two cases. Either the
+    /// node's memory has the request, or the sale ended so long ago that the memory forgot the
+    /// sale's requests. All other lookups need one of a few permits.
     pub(super) async fn look_up_order(&mut self) -> Option<Outcome> {
         let (node, request) = (&self.purchases.node, self.request.request);
         let (holders, Purchase { item, buyer, key, .. }) = (node.holders(), self.purchase);

@@ -13,7 +13,7 @@ pub(super) struct RequestView<'a, T = ()> {
     pub(super) sale: &'a SaleState,
     pub(super) item: &'a ItemState,
     pub(super) request: RequestHash,
-    /// The request as it is sent to slots. `()` if no slot will be asked.
+    /// The request in the form that is sent to slots. `()` if no slot will be asked.
     pub(super) ticket: T,
 }
 

@@ -4,17 +4,17 @@ use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::RateLimit;
 
-/// The default limit of one buyer. It only limits how much work one token can cause for the server.
-/// To share the stock fairly among buyers, an operator must set a lower limit.
+/// The default limit of one buyer. This limit only bounds how much work one token can cause for the
+/// server. To share the stock fairly among buyers, an operator must set a lower limit.
 pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_000 };
 /// The default limit of one IP address. It grows with the number of known buyers at the address.
 pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
-/// The highest limit of one buyer's challenges. A sale's settings can only lower it, because all
-/// sales share the threads that draw challenges.
+/// The highest limit of one buyer's challenges. A sale's settings can lower this limit but not
+/// raise it, because all sales share the threads that draw challenges.
 const CHALLENGES: Limit = Limit { burst: 200, per_minute: 120 };
 
-/// The highest limit of one buyer's checkouts. A sale's settings can only lower it, because the
-/// payment provider limits the requests of all buyers together.
+/// The highest limit of one buyer's checkouts. A sale's settings can lower this limit but not raise
+/// it, because the payment provider limits the requests of all buyers together.
 const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
 /// The limit of one order's checkouts.
 const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
@@ -67,8 +67,8 @@ impl LimitRules {
         RateLimit::new(ORDER_CHECKOUTS.burst, ORDER_CHECKOUTS.per_minute)
     }
 
-    /// Creates limits with these settings, except that the limit of one buyer is at most `most`. If
-    /// the settings have no limit for a buyer, the limit is `most`.
+    /// Creates limits with these settings. The limit of one buyer is the lower of the settings'
+    /// limit and `most`. If the settings have no limit for a buyer, the limit is `most`.
     fn capped(limits: &Limits, most: Limit) -> Self {
         let buyer = match limits.buyer {
             LimitSetting::Some(limit) => Limit {
@@ -90,8 +90,8 @@ impl LimitRules {
         self.policy.is_empty()
     }
 
-    /// Returns the value of the header `RateLimit-Policy`. For each scope, it has the burst, and
-    /// the number of seconds until a burst that was used up is full again.
+    /// Returns the value of the header `RateLimit-Policy`. For each scope, the value has the burst,
+    /// and the number of seconds in which an empty burst becomes full again.
     pub fn policy(&self) -> &str {
         &self.policy
     }

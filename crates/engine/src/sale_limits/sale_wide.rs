@@ -28,11 +28,11 @@ impl SaleWideLimit {
         result
     }
 
-    /// Tries to decide without the lock whether the limit refuses the request. If the limit does,
-    /// returns the nanoseconds to wait and the limit's state.
+    /// Tries to decide without the lock whether the limit refuses the request. If the limit refuses
+    /// it, returns the nanoseconds to wait and the limit's state.
     ///
-    /// Returns `None` if the caller must take the lock. Either the limit may allow the request, or
-    /// the state is above the burst because of an earlier setting of the limit.
+    /// Returns `None` if the caller must take the lock. In that case, the limit may allow the
+    /// request, or the state is above the burst because of an earlier setting of the limit.
     pub fn refused_nanos(&self, pace: RateLimit, now: u64) -> Option<(u64, u64)> {
         let state = self.state.load(Ordering::Acquire);
         let ahead = state.saturating_sub(now);

@@ -2,10 +2,10 @@
 //! buyers or addresses cannot fill the memory.
 //!
 //! Each key belongs to a set of eight cells. A keyed hash selects the set, so a caller cannot
-//! choose it. A limit is in use until it has fully recovered. In its set, a new key takes the cell
-//! whose limit recovers first. If all eight limits are in use, the new key evicts the key whose
-//! limit is used least, and the eviction is counted. So a caller who has reached a limit is evicted
-//! last.
+//! choose the set. A limit is in use until it has fully recovered. In its set, a new key takes the
+//! cell whose limit recovers first. If all eight limits are in use, this cell has the key whose
+//! limit is used least. The new key then evicts that key, and the eviction is counted. So a caller
+//! who has reached a limit is evicted last.
 //!
 //! The count of the buyers at an address also needs a cell. For some seconds, a large count is kept
 //! like a limit that is in use. A small count is evicted like a limit that has recovered.
@@ -33,7 +33,7 @@ const _: () = assert!(
 const _: () =
     assert!(CELLS / WAYS * size_of::<Set>() <= BYTES_MAX, "the table must fit into BYTES_MAX");
 
-/// The maximum of [`LimitCell::unshared`]. The bit above it says whether the cell is queued.
+/// The maximum of [`LimitCell::unshared`]. The next higher bit says whether the cell is queued.
 const UNSHARED_MAX: u64 = QUEUED - 1;
 const QUEUED: u64 = 1 << 63;
 
@@ -47,13 +47,13 @@ pub struct LimitCell {
     /// The state of the limit ([`doorbuster_core::gate::gcra`]): a time in nanoseconds since the
     /// table was created.
     pub state: u64,
-    /// This node's unspent share of the limit, in nanoseconds: the time in which the limit recovers
-    /// by this share. If the cell counts the buyers at an address, this is the estimate for the
-    /// present counting period ([`doorbuster_core::gate::distinct_buyers`]).
+    /// This node's unspent share of the limit, in nanoseconds. This number is the time in which the
+    /// limit recovers by the share. If the cell counts the buyers at an address, this is the
+    /// estimate for the present counting period ([`doorbuster_core::gate::distinct_buyers`]).
     pub share: u64,
-    /// The use that this node has not yet reported to other nodes, in nanoseconds like `share`. If
-    /// the cell counts buyers, the upper half is the number of the present period. The lower half
-    /// is the count of the period before it.
+    /// The use of the limit that this node has not yet reported to other nodes, in nanoseconds like
+    /// `share`. If the cell counts buyers, the upper half is the number of the present counting
+    /// period, and the lower half is the count of the previous period.
     pub unshared: u64,
     /// Whether the cell waits in the queue of cells to report.
     pub is_queued: bool,
@@ -94,7 +94,7 @@ impl Default for LimitTable {
 }
 
 impl LimitTable {
-    /// Calls `step` with the cell of `key`. If there is no such cell, creates it first.
+    /// Calls `step` with the cell of `key`. If the key has no cell, first gives it one.
     pub fn with_cell<T>(&self, key: u64, now: u64, step: impl FnOnce(&mut LimitCell) -> T) -> T {
         let key = key.max(1);
         let mut shard =
@@ -183,8 +183,8 @@ mod tests {
         for &key in &limited {
             table.with_cell(key, 0, |cell| cell.state = 1_000_000);
         }
-        // The table gets twice as many keys as it has cells. All these keys use their limits, but
-        // less than the 500 callers at a limit do.
+        // The table gets twice as many keys as it has cells. The limits of these keys are in use,
+        // but are used less than those of the 500 callers at a limit.
         for n in 0..2 * CELLS as u64 {
             table.with_cell(random(n), 0, |cell| cell.state = 1_000 + n % 7);
         }

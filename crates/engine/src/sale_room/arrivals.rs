@@ -2,8 +2,9 @@
 //! by entering the room, requesting a pass, or purchasing with a pass.
 //!
 //! The counting needs no lock. A secret hash of the buyer selects one of many bits. If the bit was
-//! not set, the buyer counts. A few buyers are missed, because they share a bit with another buyer.
-//! If 2,000 buyers arrive at a room that admits 2,000 per second, about fifteen are missed.
+//! not set, the buyer counts. A few buyers are not counted, because they share a bit with another
+//! buyer. For example, if 2,000 buyers arrive at a room that admits 2,000 per second, about fifteen
+//! buyers are not counted.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -36,8 +37,7 @@ pub struct Arrivals {
 impl Arrivals {
     /// Records an arrival at a room that admits `per_sec` buyers per second.
     pub fn record_arrival(&self, buyer: &str, per_sec: u64) {
-        // With this many arrivals, the room counts as overcrowded in any case, so the counting
-        // stops.
+        // With this many arrivals, the room is overcrowded in any case. So the counting stops.
         if self.count.load(Ordering::Relaxed) >= arrivals_counted_max(per_sec) {
             return;
         }

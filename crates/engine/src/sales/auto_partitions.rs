@@ -1,6 +1,6 @@
-//! Adds partitions to an item with an automatic spread when too many tickets of one of its slots
-//! wait to be settled. The job runs every second on the leader, and only if all nodes share the
-//! slots.
+//! Adds partitions to an item with an automatic spread if one of the item's slots has too many
+//! tickets that wait to be settled. The job runs every second on the leader, and only if all nodes
+//! share the slots.
 //!
 //! `doorbuster_core::respread::AutoWidth` decides when to add partitions. It never removes
 //! partitions, so their number cannot oscillate.
@@ -21,8 +21,8 @@ use crate::outage_log;
 use crate::scheduler::{NextRun, Turn, Work};
 use crate::slot_layout::SlotLayout;
 
-/// Each slot costs every settler a connection. So if the sales together would have more slots than
-/// this, a new item starts with only one partition.
+/// Every settler needs a connection for each slot. So if all sales together would have more slots
+/// than this, a new item starts with only one partition.
 const SLOTS_FOR_WIDE_STARTS: usize = 24;
 
 #[derive(Debug, Default)]
@@ -132,8 +132,8 @@ pub(crate) async fn widen(
         }
         return Ok(false);
     }
-    // If an operator has changed the sale and this node does not know the change yet, the version
-    // differs and the store refuses this change.
+    // An operator may have changed the sale, and this node may not know that change yet. Then the
+    // sale's version differs, and the store refuses to add partitions.
     let wider = Spread { partitions, ..item.row.spread };
     let set = sale_control.set_spread(item, wider, Some(sale.row.version)).await?;
     Ok(matches!(set, SpreadOutcome::Done(_)))
@@ -158,10 +158,10 @@ impl SaleControl {
         if used + items * wanted as usize > SLOTS_FOR_WIDE_STARTS { 1 } else { wanted }
     }
 
-    /// Called when the draft is about to enter the phase `next`. Chooses again how many partitions
-    /// each item with an automatic spread has. The first choice counted the slots of all sales that
-    /// had not ended. This choice counts only the slots of sales that may run at the same time as
-    /// this sale.
+    /// Called when the draft is about to enter the phase `next`. Chooses a second time how many
+    /// partitions each item with an automatic spread has. The first choice counted the slots of all
+    /// sales that had not ended. This choice counts only the slots of sales that may run at the
+    /// same time as this sale.
     ///
     /// # Errors
     /// If the store is unreachable.

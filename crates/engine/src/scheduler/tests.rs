@@ -51,7 +51,7 @@ async fn a_run_begins_when_the_work_is_due() {
         turns.wait(next).await;
         begins.push(fixture.ms());
     }
-    // Runs are 10 to 500 ms apart. Only the last run is later, because the previous one asked for a
+    // The runs are 10 to 500 ms apart. The last run is an exception: the run before it asked for a
     // pause of 3 s.
     assert_eq!(begins, [0, 10, 210, 220, 720, 1_220, 4_220]);
 }

@@ -77,8 +77,9 @@ impl StockControl {
     }
 }
 
-/// Returns the result for a closed sale, whose total can no longer change. If an earlier call with
-/// the same key changed the total before the close, returns the result of this call again.
+/// Returns the result for an item of a closed sale. The item's total can no longer change. But if a
+/// call with the same key changed the total before the close, returns the result of that earlier
+/// call.
 async fn adjusted_before_close(
     node: &Node,
     adjustment: &Adjustment,

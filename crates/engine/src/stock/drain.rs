@@ -1,6 +1,6 @@
 //! Drains a sale's slots on all nodes. The node that pauses or closes the sale announces the drain
-//! in the store. The other nodes read this and drain their slots, and the first node waits for
-//! them.
+//! in the store. The other nodes read the announcement and drain their slots, and the announcing
+//! node waits for them.
 //!
 //! Each node stops its own slots, waits until their tickets settle, and closes their grants. The
 //! transaction that changes the phase closes every grant that is still open and returns its
@@ -21,12 +21,12 @@ use crate::node::Node;
 use crate::outage_log;
 use crate::sale_rows::{SaleLock, update_in_catalogue};
 
-/// After this time, other nodes end a drain if the node that began it has not ended it. This time
-/// is a little longer than [`DRAIN_MAX`], for which that node waits.
+/// After this time, other nodes end a drain if the node that began the drain has not ended it. This
+/// time is a little longer than [`DRAIN_MAX`], the longest wait of the node that began the drain.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// The longest time until the end of a running drain. A drain with a later end is over, because it
-/// was announced before the database's clock was set back. The limit is longer than any drain, so
-/// that small differences between clocks end no drain.
+/// The longest time from now until the end of a running drain. A drain with a later end must have
+/// been announced before the database's clock was set back, so this drain is over. The limit is
+/// longer than any drain, so that small differences between clocks end no drain.
 const DRAIN_END_MAX: Duration = DRAIN_NOTICE.saturating_add(Duration::from_secs(5));
 /// While a node knows that another node drains a sale, how often it checks for such drains.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -73,8 +73,8 @@ pub(crate) fn is_drain_running(until: Millis, now: Millis) -> bool {
 }
 
 async fn follow_drain(stock: &StockControl, sale: &SaleState) -> Result<(), EngineError> {
-    // Another task of this node has the lock. It either drains the sale itself, or already follows
-    // this drain.
+    // Another task of this node has the lock. That task either drains the sale itself, or already
+    // follows this drain.
     let Some(_guard) = SaleLock::try_take(&stock.node, &sale.runtime) else { return Ok(()) };
     sale.runtime.draining.store(true, Ordering::Release);
     let drained = drain_own(stock, sale).await;
@@ -85,7 +85,7 @@ async fn follow_drain(stock: &StockControl, sale: &SaleState) -> Result<(), Engi
 }
 
 /// Drains the slots that are in this node's memory. If all nodes reach the slots, does nothing,
-/// because the node that began the drain drains them.
+/// because the node that began the drain drains all slots.
 async fn drain_own(stock: &StockControl, sale: &SaleState) -> Result<(), EngineError> {
     if !stock.node.layout().is_node_local() {
         return Ok(());
@@ -124,12 +124,12 @@ async fn wait_for_drain_end(node: &Node, sale: &SaleState) -> Result<(), EngineE
     }
 }
 
-/// Stops the slots of the sale that this node reaches. Returns the slots that were stopped. If a
-/// slot is unreachable, logs this and continues with the others.
+/// Stops the sale's slots that this node reaches. Returns the stopped slots. If a slot is
+/// unreachable, logs an error and continues with the other slots.
 pub(crate) async fn stop_slots(stock: &StockControl, sale: &SaleState) -> Vec<SlotKey> {
     let items = sale.items.iter().map(|item| async move {
-        // Reconciliation has this lock when it checks `draining`. So after this task has had the
-        // lock, no reconciliation starts the slots again during the drain.
+        // Reconciliation has this lock while it checks `draining`. So once this task has the lock,
+        // no reconciliation starts the slots again until the drain ends.
         let _guard = stock.lock_item(item).await;
         item.work.stopped_here.store(true, Ordering::Release);
         join_all(item.reached_slots().into_iter().map(|slot| stop_slot(stock, slot))).await
@@ -153,8 +153,8 @@ async fn stop_slot(stock: &StockControl, slot: SlotKey) -> Option<SlotKey> {
     }
 }
 
-/// Waits until the tickets of these slots are settled. At the time `until`, logs a warning and
-/// returns.
+/// Waits until the tickets of these slots are settled. If the time `until` comes first, logs a
+/// warning and returns.
 pub(crate) async fn await_tickets(
     stock: &StockControl,
     sale: &SaleState,
@@ -172,9 +172,9 @@ pub(crate) async fn await_tickets(
     }
 }
 
-/// Closes the grants of these slots, because another node may wait for this. Then waits until the
-/// other nodes have closed their grants of this sale. At the time `until`, logs a warning and
-/// returns.
+/// Closes the grants of these slots, because another node may wait until they are closed. Then
+/// waits until the other nodes have closed their grants of this sale. If the time `until` comes
+/// first, logs a warning and returns.
 pub(crate) async fn await_other_nodes(
     node: &Node,
     sale: &SaleState,
@@ -227,8 +227,8 @@ pub(crate) async fn cancel_drain(node: &Node, sale: &SaleState) {
     }
 }
 
-/// Updates the slots after a step, whether or not the step changed the phase. If the sale is still
-/// open, because the step failed, the slots issue tickets again.
+/// Updates the slots after a step, whether or not the step changed the phase. If the step failed
+/// and the sale is still open, the slots issue tickets again.
 pub(crate) async fn reconcile_after_step(
     stock: &StockControl,
     id: &str,

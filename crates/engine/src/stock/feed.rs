@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 
 use crate::error::EngineError;
 
-/// Sends these slots their missing feed rows. Returns the slots with their new states, and which
-/// slots did not answer. Stores the error of such a slot in `slot_error`.
+/// Sends these slots their missing feed rows. Returns the slots with their new states, and the list
+/// of slots that did not answer. If a slot did not answer, stores its error in `slot_error`.
 pub(super) async fn feed_slots(
     store: &Store,
     slots: &Slots,

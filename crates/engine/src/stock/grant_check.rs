@@ -56,7 +56,7 @@ async fn roll_epoch(
     }
     // Without this flag, reconciliation would not start the stopped slot again. If the
     // reconciliation below fails, the flag stays set, and the next check of all slots causes
-    // another one.
+    // another reconciliation.
     item.work.stopped_here.store(true, std::sync::atomic::Ordering::Release);
     locked.reconcile().await
 }

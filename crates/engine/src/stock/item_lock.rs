@@ -11,8 +11,8 @@ use super::slot_reconciliation::reconcile_locked;
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 
-/// The exclusive right of one task to move an item's units. It excludes only other tasks of this
-/// node.
+/// The exclusive right of one task to move an item's units. The lock excludes other tasks of this
+/// node, but no tasks of other nodes.
 pub struct ItemLock<'a> {
     stock: &'a StockControl,
     item: &'a ItemState,
@@ -29,8 +29,8 @@ impl StockControl {
 }
 
 impl<'a> ItemLock<'a> {
-    /// Moves at most `units` units from the item's slots to its pool. Returns how many it moved. If
-    /// it moved none and a slot did not answer, returns the slot's error.
+    /// Moves at most `units` units from the item's slots to its pool. Returns the number of moved
+    /// units. If it moved no units and a slot did not answer, returns the slot's error.
     pub(crate) async fn recall_to_pool(&self, units: u64) -> Result<u64, EngineError> {
         recall_to_pool(self.stock, self.item, units).await
     }
@@ -40,8 +40,8 @@ impl<'a> ItemLock<'a> {
     }
 
     /// Returns a future that ends when the item's counts change. A task must call this function
-    /// before it reads the store. Otherwise, the task could miss units that a commit returns
-    /// between the read and the wait.
+    /// before it reads the store. If it called this function later, it could miss units that a
+    /// commit returns between the read and the wait.
     pub(crate) fn listen(&self) -> Pin<Box<Notified<'a>>> {
         listen(self.item)
     }

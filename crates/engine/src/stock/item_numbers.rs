@@ -16,8 +16,8 @@ const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 pub struct ItemNumbers {
     /// All units. `None` means unlimited.
     pub count: Option<u64>,
-    /// Units that cannot be bought now: held, paid, kept for the waitlist, or in a ticket that is
-    /// not settled. If the stock is unlimited, only held and paid units.
+    /// The number of units that cannot be bought now: held, paid, kept for the waitlist, or in a
+    /// ticket that is not settled. If the stock is unlimited, counts only held and paid units.
     pub access: u64,
     /// Units that can be bought now. `None` means unlimited.
     pub remaining: Option<u64>,
@@ -29,8 +29,8 @@ pub struct ItemNumbers {
 
 impl StockControl {
     /// Returns for how many units an item's slots can issue tickets now. If a slot does not answer
-    /// in time, or if this node does not reach all slots, the exact number is unknown. In this
-    /// case, returns all unsettled units of the slots' grants.
+    /// in time, or if this node does not reach all slots, the exact number is unknown. The result
+    /// is then the number of all unsettled units of the slots' grants.
     pub async fn available_units(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
         if in_slots == 0 || !self.node.layout().reaches_all_slots() {
@@ -63,7 +63,7 @@ impl StockControl {
         tickets
     }
 
-    /// Returns an item's numbers. They are computed from the counts at the last commit and from
+    /// Computes an item's numbers from the counts at the last commit and from
     /// [`Self::available_units`].
     pub async fn numbers(&self, item: &ItemState) -> ItemNumbers {
         let counts = item.gauge.counts();

@@ -49,7 +49,7 @@ impl ItemView for ItemInMemory<'_> {
     fn pool_rest_ms(&self) -> u64 {
         let until = self.item.work.pool_rests_until.load(Ordering::Acquire);
         let rest = until - self.node.now().0;
-        // If the clock was set back since `until` was computed, this pause of the pool could last
+        // If the clock was set back after `until` was computed, this pause of the pool could last
         // for hours.
         if (0..=POOL_REST_MS).contains(&rest) { rest.unsigned_abs() } else { 0 }
     }

@@ -15,9 +15,10 @@ use super::{StockControl, feed, recall};
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 
-/// Moves at most `units` units from the item's slots to its pool. Returns how many it moved. If it
-/// moved none and a slot did not answer, returns the slot's error. The caller must have the item's
-/// lock. Otherwise, another task could at the same time move the returned units back to slots.
+/// Moves at most `units` units from the item's slots to its pool. Returns the number of moved
+/// units. If it moved no units and a slot did not answer, returns the slot's error. The caller must
+/// have the item's lock. Without the lock, another task could at the same time move the returned
+/// units back to slots.
 pub(super) async fn recall_to_pool(
     stock: &StockControl,
     item: &ItemState,

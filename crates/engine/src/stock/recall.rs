@@ -1,4 +1,5 @@
-//! Carries out recalls: takes units out of a slot, and records in the store that these units moved.
+//! Carries out recalls: takes units out of a slot, and records in the store that these units are no
+//! longer in the slot.
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::slot::RecallOutcome;
 use doorbuster_core::{Grant, Recall, RecallId};

@@ -1,9 +1,9 @@
-//! Deletes data that remains in slots although nothing needs it any more. These slots belong to
-//! ended sales, or have left their items' spreads. Data remains if the node that closed a sale
-//! could not delete it.
+//! Deletes slots' data that nothing needs any more. Such slots belong to ended sales, or have left
+//! their items' spreads. Data remains if the node that closed a sale could not delete the data.
 //!
 //! The grants in the store name these slots. If a slot still has tickets, the leader settles them
-//! first. A leader without the role `settle` cannot settle them, so such a slot keeps its data.
+//! first. A leader without the role `settle` cannot settle these tickets, so their slot keeps its
+//! data.
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,8 +87,8 @@ impl SlotCleanup {
 
 /// Returns the slots that left their items' spreads and have no open grant, each with the epoch of
 /// its newest grant. At the first turn, searches the items of all sales that have not ended. At
-/// later turns, searches an item only if a slot was removed from its list of leaving slots, or if
-/// the last search failed.
+/// later turns, searches an item in two cases only: if a slot was removed from the item's list of
+/// leaving slots, or if the last search failed.
 async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
     let mut items: Vec<Arc<ItemState>> = Vec::new();
     if node.layout().reaches_all_slots() {
@@ -97,8 +97,8 @@ async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
             items.extend(sale.items.iter().cloned());
         }
     }
-    // `take_removed` also resets the item's flag, so it must be called for every item, even at the
-    // first turn.
+    // `take_removed` also resets the item's flag. So it must be called for every item, and also at
+    // the first turn, which ignores its result.
     items.retain(|item| item.work.leaving.take_removed() || turn == Turn::First);
     let mut found = Vec::new();
     for item in items {
@@ -122,9 +122,9 @@ async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
     found
 }
 
-/// Asks the slots in `found`, and the leftovers of earlier calls, to delete their data. A slot that
-/// has tickets or does not answer becomes or stays a leftover, and is asked again later. Until
-/// then, the leader settles the slot's tickets.
+/// Asks the slots in `found`, and the leftovers of earlier calls, to delete their data. If a slot
+/// has tickets or does not answer, it is a leftover from now on, and is asked again later. In the
+/// meantime, the leader settles the slot's tickets.
 pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(SlotKey, Epoch)>) {
     let catalogue = node.catalogue().clone();
     let asked = found.into_iter().chain(node.control().leftovers());
@@ -133,8 +133,8 @@ pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(Slo
             .item_by_id(slot.item)
             .is_some_and(|item| !node.layout().has_slot(&item.row.spread, slot.index));
         async move {
-            // If the slot is in the spread again, it is no leftover: its queue is read like that of
-            // every slot of the spread.
+            // If the slot is in the spread again, it is no leftover, because its queue is read like
+            // the queue of every slot of the spread.
             match has_left && retire(slots, slot, Some(closed)).await != Some(true) {
                 true => node.control().add_leftover(slot, closed),
                 false => node.control().forget_leftover(slot, closed),
@@ -144,8 +144,8 @@ pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(Slo
     each.buffer_unordered(ASKED_AT_ONCE).collect::<()>().await;
 }
 
-/// Returns the slots that have had a grant since the sale was created. Even a draft may have such
-/// slots, if it was scheduled before.
+/// Returns the slots that have had a grant since the sale was created. A draft that was scheduled
+/// before may have such slots too.
 pub(crate) async fn slots_with_grants(node: &Node, id: &str) -> Result<Vec<SlotKey>, EngineError> {
     let Some(sale) = node.catalogue().sale(id).cloned() else { return Ok(Vec::new()) };
     let mut slots = Vec::new();
@@ -166,8 +166,8 @@ pub(crate) async fn retire_slots(slots: &Slots, retired: Vec<SlotKey>) -> Vec<(S
 }
 
 /// Asks a slot to delete its data. Returns whether the slot has no data now, or `None` if the slot
-/// did not answer in time. If the sale has ended or was deleted, `closed` is `None`. Otherwise it
-/// is the epoch of the slot's closed grant.
+/// did not answer in time. If the sale has ended or was deleted, `closed` is `None`. If the sale
+/// still exists and has not ended, `closed` is the epoch of the slot's closed grant.
 async fn retire(slots: &Slots, slot: SlotKey, closed: Option<Epoch>) -> Option<bool> {
     match tokio::time::timeout(ANSWER_MAX, slots.retire(slot, closed)).await {
         Ok(Ok(is_gone)) => Some(is_gone),

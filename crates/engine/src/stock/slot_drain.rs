@@ -20,7 +20,7 @@ pub(super) async fn drain_slot(
     loop {
         let input = match effect {
             // `None` if the slot is unreachable or has no data. The steps then close the grant only
-            // if the slot never acknowledged it, or when the drain is overdue.
+            // if the slot never acknowledged the grant, or if the drain is overdue.
             Effect::ReadSlot => Input::Slot(stock.view_in_time(slot).await.flatten()),
             Effect::ReadGrant => {
                 Input::Grant(stock.node.store().grant(id).await?.filter(|grant| grant.open))
@@ -64,8 +64,8 @@ pub(super) async fn drain_slot(
     }
 }
 
-/// Tells the job `retire` to delete the slot's data. This function does not do so itself: the
-/// caller has the item's lock, and must not wait for the slot.
+/// Tells the job `retire` to delete the slot's data. This function does not delete the data itself,
+/// because the caller has the item's lock and must not wait for the slot.
 fn leave_to_retirement(stock: &StockControl, grant: &Grant, is_overdue: bool) {
     tracing::info!(
         slot = stock.node.catalogue().slot_name(grant.slot),

@@ -1,6 +1,6 @@
 //! Reconciles an item's slots with the store ([`doorbuster_steps::slot_reconciliation`]). An item
-//! is reconciled after each signal that something has changed. Every second, items for which a
-//! signal may have been missed are reconciled too.
+//! is reconciled after each signal that something has changed. In addition, items for which a
+//! signal may have been missed are reconciled every second.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,9 +26,8 @@ const RECONCILED_AT_ONCE: usize = 64;
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// How often the node checks a slot that leaves its item's spread and still has tickets.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// After a node gave units to another node, it waits for this time before it recalls units. During
-/// this time, the other node can sell some of its units. The real wait is random, between this time
-/// and twice this time.
+/// After a node gave units to another node, it waits before it recalls units, so that the other
+/// node can sell some of its units. The wait is random: it lasts from this time to twice this time.
 const GIVE_WAY: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(stock: Arc<StockControl>) {
@@ -45,16 +44,16 @@ pub(super) async fn run(stock: Arc<StockControl>) {
                 if reason == WakeReason::Pool && !needs_pool_units(&stock, &item).await {
                     return;
                 }
-                // If a task already waits for the item's lock, it reads the store only after it has
-                // the lock. So it also handles this change.
+                // Another task may already wait for the item's lock. That task reads the store only
+                // after it has the lock, so it also handles this change.
                 if item.work.awaits_reconcile.swap(true, Ordering::AcqRel) {
                     return;
                 }
                 let alone = stock.lock_item(&item).await;
                 item.work.awaits_reconcile.swap(false, Ordering::AcqRel);
-                // While this task waited for the lock, another task may have changed the item. That
-                // task relies on this reconciliation to use the new values, so the item is read
-                // again.
+                // While this task waited for the lock, another task may have changed the item. The
+                // other task relies on this reconciliation to use the new values. So this task
+                // reads the item again.
                 let item = stock.node.catalogue().item_by_id(id).cloned().unwrap_or(item.clone());
                 let reconciled = reconcile_locked(&stock, &item).await;
                 drop(alone);
@@ -100,8 +99,8 @@ pub(crate) async fn reconcile(stock: &StockControl, item: &ItemState) -> Result<
 }
 
 /// Returns whether a slot needs units of the pool now. If the item's slots use no sub-domains,
-/// returns `true` without a check. Returns `false` if another task already waits to make this
-/// check.
+/// returns `true` without a check. If another task already waits to make this check, returns
+/// `false`.
 async fn needs_pool_units(stock: &StockControl, item: &ItemState) -> bool {
     let portions = &portions(&stock.node, item);
     if !portions.spread.uses_sub_domains() {
@@ -232,7 +231,7 @@ fn record(item: &ItemState, open_slots: &[OpenSlot], ended_orders: u64) {
     remember_units(item, open_slots);
 }
 
-/// Remembers the units in each slot. With these numbers, requests choose a slot that has units.
+/// Remembers the number of units in each slot, so that requests can choose a slot that has units.
 fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     if item.slots.len() <= 1 {
         return;

@@ -1,8 +1,8 @@
 //! Watches whether slots lose their memory, and whether the machine's clock is stepped. If a slot
-//! has lost its memory, this job closes the slot's grant, and the slot gets a new one.
+//! has lost its memory, this job closes the slot's grant, and the slot gets a new grant.
 //!
-//! A slot that only one node reaches is watched by this node. A slot that all nodes reach is
-//! watched by the leader. A node that suspects a loss checks all slots that it reaches.
+//! If only one node reaches a slot, this node watches the slot. If all nodes reach the slot, the
+//! leader watches it. A node that suspects a loss checks all slots that it reaches.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(super) async fn run(stock: Arc<StockControl>) {
 }
 
 /// Adjusts the store's clock to the machine's clock, and logs if the machine's clock was stepped.
-/// Only the embedded store needs this. PostgreSQL has a clock of its own.
+/// Only the embedded store needs this adjustment. PostgreSQL has its own clock.
 fn discipline(node: &Node) {
     let alarm = node.clock().has_alarm();
     let ahead_ms = node.clock().adjust_to_wall();
@@ -64,7 +64,7 @@ fn discipline(node: &Node) {
 
 /// Checks the slots that this node watches. If a loss is suspected, checks all slots that this node
 /// reaches, because the leader may be unable to reach one of them. Two nodes may then close the
-/// same grant, which does no harm.
+/// same grant, but this does no harm.
 async fn watch(stock: &StockControl, is_suspected: bool) -> Result<(), EngineError> {
     let grants = stock.node.store().open_grants().await?;
     observe_leaving(&stock.node, &grants);
@@ -84,9 +84,9 @@ async fn watch(stock: &StockControl, is_suspected: bool) -> Result<(), EngineErr
 }
 
 fn observe_leaving(node: &Node, grants: &[Grant]) {
-    // The catalogue is read after the grants, so it is at least as new as they are. In an older
-    // catalogue, the spread could lack a slot that already has a grant, and the slot would count as
-    // leaving.
+    // The catalogue is read after the grants, so it is at least as new as the grants. In an older
+    // catalogue, the spread could lack a slot that already has a grant, and this slot would wrongly
+    // count as leaving.
     let catalogue = node.catalogue();
     for item in catalogue.sales().flat_map(|sale| &sale.items) {
         let has_slot = |slot: &SlotKey| node.layout().has_slot(&item.row.spread, slot.index);
@@ -128,8 +128,8 @@ async fn watch_one(
     Ok(())
 }
 
-/// Closes the grant of a slot that is not in the item's spread, without a drain. The sale must be
-/// neither scheduled nor open: in a scheduled or open sale, the slot must be drained first.
+/// Closes, without a drain, the grant of a slot that is not in the item's spread. Must not be
+/// called for a scheduled or open sale, where the slot must be drained first.
 async fn close_leftover(
     stock: &StockControl,
     item: &ItemState,
@@ -191,8 +191,8 @@ async fn is_healthy(stock: &StockControl, item: &ItemState, grants: &[Grant]) ->
             Some(view) => grant
                 .zip(view)
                 .is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped),
-            // Reconciliation cannot help an unreachable slot. The node that watches the slot logs
-            // that the slot is unreachable.
+            // Reconciliation cannot help an unreachable slot. The node that watches this slot logs
+            // the failure.
             None => true,
         }
     });

@@ -8,8 +8,8 @@ use super::StockControl;
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 
-/// Starts these slots. Returns the slots that have their grants. Leaves out slots that are
-/// unreachable or have lost their memory, because the watch job handles these slots.
+/// Starts these slots. Returns the slots that have their grants. The result leaves out slots that
+/// are unreachable or have lost their memory, because the watch job handles these slots.
 pub(super) async fn start_slots(
     stock: &StockControl,
     item: &ItemState,

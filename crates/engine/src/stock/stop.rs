@@ -10,8 +10,8 @@ use crate::control::LEASE_RENEWAL;
 use crate::error::{DRAIN_MAX, EngineError};
 use crate::node::Node;
 
-/// How long a stopping node waits for the verdicts of tickets that other nodes settle. This time is
-/// so short that this wait and the later steps fit into the program's time limit for a stop.
+/// How long a stopping node waits for the verdicts of tickets that other nodes settle. The time is
+/// short, so that the wait and the later steps fit into the program's time limit for a stop.
 const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long a stopping node tries to return its unsettled tickets to their queues. If this fails,
 /// other nodes claim these tickets some seconds later.
@@ -24,7 +24,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 
 impl StockControl {
     /// Makes this node refuse new requests and ask buyers to retry. If the slots are in this node's
-    /// memory, also stops them.
+    /// memory, also stops the slots.
     pub async fn begin_node_stop(&self) {
         self.node.lifecycle().refuse_requests();
         if !self.node.layout().is_node_local() {
@@ -32,8 +32,8 @@ impl StockControl {
             return;
         }
         for item in self.node.items_with_open_slots() {
-            // Reconciliation has this lock when it checks whether the node is stopping. So no
-            // reconciliation starts the slots again after they have been stopped.
+            // Reconciliation has this lock while it checks whether the node is stopping. So no
+            // reconciliation starts the slots again after this task has stopped them.
             let _guard = self.lock_item(&item).await;
             for slot in item.reached_slots() {
                 if let Err(error) = self.slots.stop(slot, true).await {
@@ -81,8 +81,8 @@ impl StockControl {
             && !self.node.layout().is_node_local()
             && self.node.live_nodes().has_other_settlers()
         {
-            // Other nodes need this time to notice that the lease was released. Until then, this
-            // node still settles the tickets of its slots.
+            // Other nodes need this time to notice that the lease was released. During this time,
+            // this node still settles the tickets of its slots.
             tokio::time::sleep(SETTLE_ON).await;
         }
         self.node.lifecycle().end_jobs();
@@ -107,7 +107,8 @@ impl StockControl {
     }
 
     /// Waits until every ticket of these slots is settled and acknowledged. Fails if tickets remain
-    /// at the time `until`. If a slot is unreachable, continues with the others and then fails.
+    /// at the time `until`. If a slot is unreachable, first waits for the other slots, and then
+    /// fails.
     pub(crate) async fn drain(&self, slots: &[SlotKey], until: Instant) -> Result<(), EngineError> {
         let mut drained = Ok(());
         for &slot in slots {
@@ -151,8 +152,8 @@ async fn wait_for_batch(node: &Node, until: Instant) -> Result<(), EngineError> 
     Ok(())
 }
 
-/// Releases this node's leases. Other nodes then get its units and tickets at once. Without this
-/// call, they would get them only when the leases lapse.
+/// Releases this node's leases, so that other nodes get its units and tickets at once. Without this
+/// call, they would have to wait until the leases lapse.
 async fn release_leases(node: &Node) -> Result<(), EngineError> {
     *node.this_node().lock_leases().await = true;
     // The lease is released even if a grant cannot be closed. Another node then closes the grant.

@@ -24,7 +24,7 @@ async fn respread(engine: &EngineParts, spread: Spread) {
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
 }
 
-/// Waits until every slot of the spread has an open grant, and no other slot has one.
+/// Waits until every slot of the spread has an open grant, and no other slot has an open grant.
 async fn is_followed(engine: &EngineParts, spread: Spread) {
     let until = std::time::Instant::now() + Duration::from_secs(10);
     loop {
@@ -109,8 +109,8 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
             }
         }
     }
-    // A slot may have no ticket, because a request whose own slot is empty gets its unit from
-    // another slot. The test needs a slot with a ticket among those that will be drained.
+    // If a request's own slot is empty, the request gets its unit from another slot. So some slots
+    // may have no ticket. The test needs a slot with a ticket among the slots that will be drained.
     let mut with_tickets = Vec::new();
     for grant in engine.node.store().open_grants().await.expect("the store is available") {
         let view = engine.stock.slots().view(grant.slot).await.expect("local").expect("open");

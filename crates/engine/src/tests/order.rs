@@ -42,7 +42,7 @@ async fn a_node_remembers_each_order_that_it_returned() {
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
     let request = engine.node.id_key().request_hash("anna", "k");
-    // Makes the node forget the order. The node then has the memory of a node that did not settle
+    // Makes the node forget the order. Its memory is then like that of a node that did not settle
     // the order.
     let forget = || {
         engine.node.holders().begin_rebuild();

@@ -36,7 +36,8 @@ async fn an_operators_change_keeps_the_number_of_partitions_that_the_server_chos
     };
     let chosen = auto(8, PartitionChoice::Buyer);
     assert_eq!(set(chosen).await, chosen);
-    // The operator's request has the number that the node knew before the server chose 8.
+    // The operator's request has 4, the number of partitions that this node knew before the server
+    // chose 8.
     let outdated = auto(4, PartitionChoice::RoundRobin);
     assert_eq!(set(outdated).await, auto(8, PartitionChoice::RoundRobin));
     let fixed = Spread { auto: false, ..outdated };

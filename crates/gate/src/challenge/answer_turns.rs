@@ -1,4 +1,4 @@
-//! Lets each buyer have only one answer at a time checked in the store.
+//! Ensures that the store checks only one answer of each buyer at a time.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,8 +11,8 @@ const CHECKS_MAX: usize = 64;
 type Buyer = [u8; 16];
 type BuyerLock = Arc<tokio::sync::Mutex<()>>;
 
-/// The buyers whose answers are checked or wait. The answers of one buyer wait for each other, so a
-/// buyer who sends many answers delays no other buyer.
+/// The buyers who have an answer that is being checked or waits. The answers of one buyer wait for
+/// each other, so a buyer who sends many answers delays no other buyer.
 #[derive(Debug)]
 pub(super) struct AnswerTurns {
     buyers: Mutex<HashMap<Buyer, BuyerLock>>,

@@ -1,5 +1,5 @@
-//! Draws challenges in threads of its own, so that the drawing does not slow the threads that serve
-//! requests.
+//! Draws challenges in separate threads, so that the drawing does not slow down the threads that
+//! serve requests.
 //!
 //! - While no request waits, one of the threads draws pictures in advance. Work challenges are not
 //!   created in advance, because each needs the current difficulty of its sale.
@@ -22,18 +22,18 @@ use tokio::sync::oneshot;
 use super::seal::{ANSWER_BYTES, PuzzleKind};
 
 const THREADS: usize = 2;
-/// The maximum number of requests that wait for one kind of challenge. If so many wait, the server
-/// asks further clients to retry.
+/// The maximum number of requests that wait for one kind of challenge. If this many requests wait,
+/// the server asks further clients to retry.
 const WAITING_MAX: usize = 512;
-/// How many kinds of challenges are drawn in advance. They are the first kinds of [`PuzzleKind`].
+/// How many kinds of challenges are drawn in advance. The first kinds in [`PuzzleKind`] are drawn
+/// in advance.
 pub(super) const PRERENDERED_KINDS: usize = 2;
 const PRERENDERED_MAX: usize = 1_024;
-/// The maximum number of bytes of the challenges of one kind that are drawn in advance. The drawing
-/// stops at this bound or at `PRERENDERED_MAX` challenges, whichever comes first.
+/// For each kind, the maximum size of all challenges that are drawn in advance, in bytes. The
+/// drawing stops at this size or at `PRERENDERED_MAX` challenges, whichever comes first.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
-/// After a challenge was drawn in advance, the thread draws no other one in advance for this many
-/// times the drawing time. So the drawing in advance leaves most of the processor's time to
-/// requests.
+/// After a thread has drawn a challenge in advance, it pauses the drawing in advance. The pause is
+/// the drawing time multiplied by this factor. So most of the processor's time is left to requests.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl RenderRequest {
     }
 }
 
-/// A drawn challenge with its answer. It is given to only one request.
+/// A drawn challenge with its answer. Only one request gets this challenge.
 #[derive(Clone, Debug)]
 pub(super) struct RenderedChallenge {
     pub(super) shown: ChallengeContent,
@@ -205,8 +205,9 @@ impl ChallengePool {
             let name = format!("challenge-{n}");
             thread::Builder::new().name(name).spawn(move || run_renderer(&shared, renderer, n == 0))
         };
-        // If the operating system cannot start one of the threads, the others draw all challenges.
-        // If it can start none, `take` returns `None`, and the server asks clients to retry.
+        // If the operating system cannot start some of the threads, the other threads draw all
+        // challenges. If it can start no thread, `take` returns `None`, and the server asks clients
+        // to retry.
         let threads: Vec<_> = (0..THREADS).filter_map(|n| start(n).ok()).collect();
         if threads.len() < THREADS {
             tracing::error!(

@@ -1,7 +1,7 @@
-//! The token of a challenge. It is encrypted and authenticated, and contains everything that a node
-//! must know about the challenge. A token can be decrypted only together with the buyer and the
-//! sale for which it was created. All tokens have the same length, so the length reveals nothing
-//! about the answer.
+//! The token of a challenge. The token is encrypted and authenticated, and contains everything that
+//! a node must know about the challenge. A token can be decrypted only together with the buyer and
+//! the sale for which it was created. All tokens have the same length, so the length reveals
+//! nothing about the answer.
 
 use std::fmt;
 
@@ -91,8 +91,8 @@ impl ChallengeSealer {
                 .expect("the key has the length that the cipher requires");
             LessSafeKey::new(key)
         };
-        // The hash of this text is used as a secret. It differs from every buyer's hash, because a
-        // buyer's name contains no spaces.
+        // The hash of this text is used as a secret. This secret differs from every buyer's hash,
+        // because a buyer's name contains no spaces.
         let secret = id_key.buyer_hash("who answers challenges").to_be_bytes();
         let names = blake3::derive_key("doorbuster: who answers challenges", &secret);
         Self { keys: masters.keys(CONTEXT).map(key).collect(), names }
@@ -100,8 +100,8 @@ impl ChallengeSealer {
 
     pub(super) fn seal(&self, sealed: &Sealed, sale: &str, buyer: &str) -> String {
         // With this cipher, two tokens with the same nonce would reveal only whether their contents
-        // are equal. Even this cannot happen, because each content has an id of its own. So a
-        // random nonce is safe.
+        // are equal. The contents are never equal, because each token has a unique id. So a random
+        // nonce is safe.
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut token = Vec::with_capacity(TOKEN_BYTES);
         token.extend_from_slice(&sealed.bytes());

@@ -1,6 +1,6 @@
-//! The check of one request against the limits of its sale: the limits for the buyer, for the
-//! address, and for all buyers together. If this node has no share of one of the limits, the check
-//! waits until the node gets a share.
+//! The check of one request against the sale's limits for the buyer, for the address, and for all
+//! buyers together. If this node has no share of one of the limits, the check waits until the node
+//! gets a share.
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::{self, RateDecision};
@@ -125,7 +125,7 @@ impl RateLimiter {
         }
     }
 
-    /// Ends a check without a result, because its request cannot wait for a share. Limits that have
+    /// Ends a check without a result, because the request cannot wait for a share. Limits that have
     /// already counted the request give back what they counted.
     pub fn withdraw(&self, pending: PendingLimit, sale: &SaleState) {
         self.release(&pending.progress, sale);
@@ -329,8 +329,8 @@ impl RateLimiter {
         }
     }
 
-    /// Queues a request that waits for a share. If `waiter` is `None`, queues a report. Returns
-    /// `false` if the queue is full, or if nodes do not share limits.
+    /// Queues a request that waits for a share. If `waiter` is `None`, queues a report instead of a
+    /// request. Returns `false` if the queue is full, or if nodes do not share limits.
     fn enqueue(
         &self,
         step: &LimitStep,
@@ -348,15 +348,15 @@ impl RateLimiter {
 }
 
 /// What one limit counted for an allowed request: the limit's new state, and by how much the
-/// request moved it.
+/// request moved the state.
 #[derive(Clone, Copy)]
 pub(super) struct Charge {
     pub(super) state: u64,
     pub(super) taken: u64,
 }
 
-/// The decision of one limit. `Decided(Err)` means a refusal. It has the nanoseconds until the
-/// limit would allow the request, and the limit's state.
+/// The decision of one limit. `Decided(Err)` is a refusal, with the nanoseconds until the limit
+/// would allow the request, and with the limit's state.
 pub(super) enum ChargeResult {
     Decided(Result<Charge, (u64, u64)>),
     Pending(oneshot::Receiver<ShareGrant>),

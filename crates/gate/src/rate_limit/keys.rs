@@ -19,7 +19,7 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
 /// How long a large count of buyers stays in the table after the last request from the address.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
-/// An address's count of buyers is stored under a hash. The hashed text begins with this byte. For
+/// The first byte of the text whose hash is the key of an address's count of buyers. For the key of
 /// a limit, the hashed text begins with the number of a route.
 const ADDRESS_KEY: u8 = 0xFE;
 const ADDRESS_BUYER_KEY: u8 = 0xFF;
@@ -68,16 +68,16 @@ impl RateLimiter {
                 .max(1);
             // The state decides how long the table keeps this count. Many addresses have only a few
             // buyers. The table may evict their counts at once, so that these counts do not evict
-            // limits in use. A large count is kept for some seconds, because it takes hundreds of
-            // requests to count its buyers again.
+            // limits in use. A large count is kept for some seconds, because a new count of so many
+            // buyers takes hundreds of requests.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })
     }
 }
 
-/// Estimates the number of buyers of an address, including `buyer`. The result is the larger of two
-/// counts: of the current period, and of the period before it.
+/// Estimates the number of buyers of an address, including `buyer`. The result is the larger of the
+/// current period's count and the previous period's count.
 fn estimate_buyers(cell: &mut LimitCell, buyer: u64, now: u64) -> u64 {
     let period = now / BUYER_COUNT_PERIOD_NANOS + 1;
     let mut buyers = DistinctBuyers(cell.share);

@@ -1,9 +1,10 @@
 //! Limits that all nodes share. Their state is in one place: Redis or the store. Each node sends
-//! one call at a time to this shared storage. A call is for many limits. For each limit, it takes a
-//! share for the requests that wait, and reports the requests that the node has already counted.
+//! one call at a time to this shared storage. A call is for many limits. For each limit, the call
+//! takes a share for the waiting requests, and reports the requests that the node has already
+//! counted.
 //!
-//! Requests that arrive during a call wait for the next call. But if the node knows that they
-//! exceed the limit, it refuses them at once.
+//! Requests that arrive during a call wait for the next call. But if the node knows that a request
+//! exceeds the limit, it refuses the request at once.
 //!
 //! While the shared storage is unreachable, each node applies its own part of each limit: the limit
 //! divided by the number of nodes that were live recently.
@@ -24,18 +25,18 @@ use tokio::time::{Instant, timeout};
 
 use super::{LimitStep, RateLimiter, Route};
 
-/// The maximum number of requests and reports in one call. Further ones wait for the next call.
-/// Calls must be short, because Redis serves nothing else during a call.
+/// The maximum number of requests and reports in one call. Further requests and reports wait for
+/// the next call. Calls must be short, because Redis serves nothing else during a call.
 const BATCH_MAX: usize = 256;
 /// The maximum number of requests and reports in the queue. If the queue is full, the node decides
-/// a request by its own part of the limit, and drops a report. After a dropped report, the next
-/// request under the same limit tries to queue a report again.
+/// further requests by its own part of the limit, and drops further reports. After a dropped
+/// report, the next request under the same limit tries again to queue a report.
 const QUEUE_MAX: usize = 65_536;
-/// How long a call may take. If it takes longer, the node decides the waiting requests by its own
-/// part of each limit.
+/// How long a call may take. If a call takes longer, the node decides the waiting requests by its
+/// own part of each limit.
 const CALL_MAX: Duration = Duration::from_secs(1);
-/// How long a request waits for a share. If none arrives in this time, the node decides the request
-/// by its own part of the limit.
+/// How long a request waits for a share. If no share arrives in this time, the node decides the
+/// request by its own part of the limit.
 pub(super) const SHARE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often a node deletes unused limits from the store.
 const DELETE_INTERVAL: Duration = Duration::from_secs(30);
@@ -47,8 +48,8 @@ const DELETE_MAX: usize = 20_000;
 pub enum SharedPlace {
     /// A Redis that all nodes use.
     Redis(SharedRedis),
-    /// The store that all nodes use. A call to the store costs more than a call to Redis. So there
-    /// are fewer calls, and each takes larger shares.
+    /// The store that all nodes use. A call to the store costs more than a call to Redis. So nodes
+    /// make fewer calls to the store, and each call takes larger shares.
     Store(Store),
 }
 
@@ -127,7 +128,7 @@ pub struct SharingCounts {
     pub batches: u64,
     /// Failed calls.
     pub failures: u64,
-    /// How many requests and reports arrived when the queue was full.
+    /// How many requests and reports arrived while the queue was full.
     pub queue_full: u64,
 }
 
@@ -168,8 +169,8 @@ impl LimitSharing {
         }
     }
 
-    /// Returns the number of nodes that share limits. Nodes that stopped only a moment ago are
-    /// included.
+    /// Returns the number of nodes that share limits. This number includes nodes that stopped a
+    /// moment ago.
     pub(super) fn nodes(&self) -> u32 {
         self.live_nodes.recent()
     }
@@ -302,8 +303,9 @@ impl RateLimiter {
     }
 
     /// Answers as many requests of the group as this node's present share allows. Then prepares the
-    /// group for the next call to the shared storage: the call reports the counted requests, and
-    /// asks for a share for the remaining requests. Returns `false` if the call needs neither.
+    /// group for the next call to the shared storage. The call reports the counted requests, and
+    /// asks for a share for the remaining requests. Returns `false` if nothing is left to report or
+    /// to ask for.
     fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
         let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();

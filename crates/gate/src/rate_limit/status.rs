@@ -1,5 +1,5 @@
-//! What remains of each limit for a caller, and the headers that say so: `RateLimit` and
-//! `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers, structured fields).
+//! What remains of each limit for a caller. The headers `RateLimit` and `RateLimit-Policy` show
+//! this (draft-ietf-httpapi-ratelimit-headers, structured fields).
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::{self, RateLimit};
@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 const RATE_LIMIT: &str = "ratelimit";
 const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
-/// The size of the buffer for a `RateLimit` value, which has two numbers for each of three scopes.
+/// The size of the buffer for a `RateLimit` value. The value has two numbers for each of three
+/// scopes.
 const VALUE_BYTES: usize = 128;
 
 /// What remains for a caller under each limit.
@@ -43,8 +44,8 @@ impl RateLimitStatus {
         });
     }
 
-    /// Appends the value of `RateLimit`. For each scope, it has the number of requests that remain,
-    /// and the seconds until the full burst is available again.
+    /// Appends the value of `RateLimit`. For each scope, the value has the number of remaining
+    /// requests, and the seconds until the full burst is available again.
     fn write_value(&self, out: &mut Vec<u8>) {
         let mut between: &[u8] = b"";
         for (scope, left) in RateLimitScope::ALL.iter().zip(self.0) {

@@ -177,8 +177,8 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     for _ in 0..10 {
         assert_eq!(scope(acquire("192.0.2.2", "anna")), Some(RateLimitScope::Interface));
     }
-    // The refused requests did not use up the limit of all buyers together, so it allows one more
-    // request after a minute.
+    // The refused requests did not use up the limit of all buyers together. So this limit allows
+    // one more request after a minute.
     let later = |address, buyer| {
         acquire_at(&limiter, Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
     };
@@ -388,7 +388,7 @@ fn edges_together_answer_as_many_refusals_as_the_limit_allows() {
     };
     let refused = [&one, &other].map(|edge| answered(edge, Counting::AfterAnswer));
     assert_eq!(refused, [30, 30]);
-    // The edge passes these requests on to a node, which counts them. So the edge itself refuses
-    // none.
+    // The edge passes these requests on to a node, and the node counts them. So the edge itself
+    // refuses none of them.
     assert_eq!(answered(&one, Counting::BeforeAnswer), 100);
 }

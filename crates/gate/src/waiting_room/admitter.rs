@@ -1,6 +1,6 @@
 //! The admitter checks the waiting rooms a few times per second. On the leader, it admits visitors.
-//! On every node, it finds out which visitors were admitted, and notifies those who are connected
-//! to this node.
+//! On every node, it finds out which visitors were admitted, and notifies the admitted visitors who
+//! are connected to this node.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -106,8 +106,8 @@ async fn refresh(
     Ok(())
 }
 
-/// Publishes the room's progress. If the room opens automatically, first opens it or keeps it open
-/// when necessary.
+/// Publishes the room's progress. Before that, opens an automatic room or keeps it open, if
+/// necessary.
 async fn follow_room(
     rooms: &WaitingRooms,
     node: &Node,
@@ -128,8 +128,8 @@ async fn follow_room(
 }
 
 /// For a sale with several rooms, computes the maximum number of visitors that each room admits in
-/// one check. The waiting times that visitors see are estimated from this number. The leader's
-/// result may be lower by one than this node's, so this node subtracts one.
+/// one check. The waiting times that visitors see are estimated from this number. The number that
+/// the leader computes may be lower by one than this node's number, so this node subtracts one.
 fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
     let states: Vec<_> = sale.rooms().map(|room| rooms.room_state(room)).collect();
     if states.len() < 2 {
@@ -242,17 +242,16 @@ async fn keep_open(
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(row) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = row.open_until.map_or(0, |until| until.0 - node.now().0);
-    // If no units are free, each buyer is refused because no units are left. So the room need not
-    // open.
+    // If no units are free, every buyer is refused for this reason. So the room need not open.
     let (arrivals, nodes) = (&room.runtime().arrivals, node.live_nodes().count().now());
     let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())
         && room.free_units() != Some(0);
     if left_ms >= hold_ms / 2 {
         return Ok(row.open_until.unwrap_or(Millis(0)));
     }
-    // The progress also counts visitors who have left, so the store is asked. If this job was
-    // interrupted, `open_until` may have passed while visitors still wait. The room then opens
-    // again only if one of these visitors entered before `open_until`.
+    // The room's progress also counts visitors who have left, so the store is asked whether
+    // visitors wait. If this job was interrupted, `open_until` may have passed while visitors still
+    // wait. The room then opens again only if one of these visitors entered before `open_until`.
     let is_waited_for = row.open_until.is_some()
         && row.line.waiting() > 0
         && node.control().leads()

@@ -1,5 +1,5 @@
 //! Creates, reads and removes positions in batches. Requests that arrive during a batch go into the
-//! next one. Only one batch runs at a time. So an old result can never replace a newer one in
+//! next batch. Only one batch runs at a time. So an old result can never replace a newer result in
 //! memory.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,8 @@ use super::{WaitingRoomError, WaitingRooms};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PositionAction {
     Find,
-    /// Creates the position. If the buyer already has one, returns it.
+    /// Creates a position for the buyer. If the buyer already has a position, returns this
+    /// position.
     Enter,
     Leave,
     /// Extends the buyer's turn to the full duration of an admission.
@@ -49,8 +50,8 @@ impl PositionBatcher {
         Self { queue, waiting: Mutex::new(Some(waiting)), lookups: AtomicU64::new(0) }
     }
 
-    /// Sends a request to the batcher, and waits for its result. By then, the result is also in the
-    /// room's state in memory. Returns `None` if the buyer has no position.
+    /// Sends a request to the batcher, and waits for its result. When this function returns, the
+    /// result is also in the room's state in memory. Returns `None` if the buyer has no position.
     pub(super) async fn request(
         &self,
         room: &RoomKey,
@@ -63,7 +64,8 @@ impl PositionBatcher {
         let (answer, answered) = oneshot::channel();
         let request = PositionRequest { room: room.clone(), buyer: buyer.clone(), action, answer };
         self.queue.try_send(request).map_err(|_| WaitingRoomError::Busy)?;
-        // The sender is dropped only if the batcher has ended. It ends only with the program.
+        // The sender is dropped only if the batcher has ended. The batcher ends only with the
+        // program.
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
     }
 
@@ -88,7 +90,7 @@ impl PositionBatcher {
                 groups.entry((request.room.clone(), request.action)).or_default().push(request);
             }
             for ((room, action), group) in groups {
-                // Several requests of one buyer need the store only once.
+                // Several requests of one buyer need only one call of the store.
                 let distinct: BTreeSet<_> = group.iter().map(|it| it.buyer.clone()).collect();
                 let distinct: Vec<_> = distinct.into_iter().collect();
                 let buyers = distinct.clone();
@@ -132,7 +134,7 @@ async fn find_batch(
     room: &RoomKey,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
-    // The row is read first, so the positions are at least as new as the row.
+    // The room's row is read first, so the positions are at least as new as the row.
     let row = rooms.read_row(node, room).await?;
     let visitors = node.store().visitors(room, buyers.clone()).await?;
     let room_state = rooms.state_of_key(room);
@@ -182,8 +184,8 @@ async fn keep_batch(
 }
 
 /// Sends the results of a group to its requests. `distinct` has the group's buyers, sorted. If a
-/// buyer sent several requests and the position is new, only the first of them gets the result
-/// `New`. The others get `Known`.
+/// buyer sent several requests and the buyer's position is new, the first of these requests gets
+/// the result `New`. The other requests get `Known`.
 fn send_answers(group: Vec<PositionRequest>, distinct: &[BuyerId], found: BatchResult) {
     let mut found = match found {
         Ok(found) => found,
@@ -229,6 +231,9 @@ mod tests {
             .map(|mut answer| answer.try_recv().expect("an answer").expect("no failure"));
         let expected =
             [Some(EnterOutcome::New(visitor.clone())), None, Some(EnterOutcome::Known(visitor))];
-        assert!(got.eq(expected), "the second request must find the position of the first");
+        assert!(
+            got.eq(expected),
+            "the second request must find the position that the first request created"
+        );
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use doorbuster_config::ADMITTED_PER_SEC;
 
-/// The maximum number of requests in the batcher's queue. If it is full, further requests get
-/// `503`.
+/// The maximum number of requests in the batcher's queue. If the queue is full, further requests
+/// get `503`.
 pub(super) const BATCH_QUEUE_MAX: usize = 32_768;
 /// The maximum number of requests in one batch. Further requests wait for the next batch.
 pub(super) const BATCH_MAX: usize = 500;
@@ -19,17 +19,17 @@ pub(super) const TICK: Duration = Duration::from_millis(250);
 /// How long the state of a room counts as fresh after it was read. Until then, the next check has
 /// normally ended and has read the state again.
 pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
-/// While no sale with a waiting room is open, the node makes only one out of this many checks, and
-/// skips the others.
+/// While no sale with a waiting room is open, the node makes only one out of this many checks. It
+/// skips the other checks.
 pub(super) const IDLE_TICKS: u32 = 4;
 /// The maximum number of rows in one read of admissions or of lots.
 pub(super) const ROWS_MAX: usize = 5_000;
-/// The time in which an admitted buyer must fetch a pass. If a pass is valid for a shorter time
-/// than this, the shorter time applies. An admission lasts for this time plus the time for which a
-/// pass is valid.
+/// The time in which an admitted buyer must fetch a pass. If a pass is valid for a shorter time,
+/// the buyer has only that shorter time. An admission lasts for the time to fetch a pass plus the
+/// time for which a pass is valid.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
 /// If the position that a request has read is older than the room's state in memory, the request
-/// reads it again. After this many reads that were too old, the client gets `503`.
+/// reads the position again. If this many reads were too old, the client gets `503`.
 pub(super) const LOOKUPS_MAX: usize = 4;
 /// The number of checks per second. It equals the lowest rate of admissions that a setting allows,
 /// so that each check can admit at least one buyer.

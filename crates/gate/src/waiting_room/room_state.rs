@@ -21,8 +21,8 @@ use super::limits::{FRESH_FOR, NOTIFIED_PER_SEC, POSITIONS_MAX, PUBLISH_INTERVAL
 struct RoomMemory {
     room: Option<WaitingRoom>,
     /// The positions of visitors. A visitor who takes part in the draw has no rank until the draw
-    /// is closed. After this node has read the lots, it sets a visitor's rank when the position is
-    /// next used.
+    /// is closed. After this node has read the lots, it sets a visitor's rank at the next use of
+    /// the visitor's position.
     positions: HashMap<BuyerId, QueuePosition>,
     /// The lots of all visitors who take part in the draw, sorted. `None` until the lots were read.
     lots: Option<Box<[DrawLot]>>,
@@ -108,7 +108,8 @@ impl WaitingRoomState {
         self.lock().room.clone()
     }
 
-    /// Stores the room's row, unless this node knows a newer version of the row.
+    /// Stores the room's row. If this node already knows a newer version of the row, changes
+    /// nothing.
     pub(super) fn apply_row(&self, room: &WaitingRoom) {
         let mut state = self.lock();
         let is_older = |known: &WaitingRoom| {
@@ -120,9 +121,9 @@ impl WaitingRoomState {
             state.room = Some(room.clone());
         }
         if state.known_to.is_none() {
-            // If no positions are in memory, the earlier admissions are not needed: each position
-            // will be read from the store together with its admission. Otherwise, a position in
-            // memory may be older than its admission, so all admissions must be read.
+            // A position in memory may be older than its admission, so all admissions must be read.
+            // But if no positions are in memory, the earlier admissions are not needed. Each
+            // position is then read from the store together with its admission.
             state.known_to = Some(if state.positions.is_empty() { room.line.admitted } else { 0 });
         }
     }
@@ -180,7 +181,7 @@ impl WaitingRoomState {
         let mut here = Vec::new();
         for visitor in admitted {
             // A visitor who has left keeps the rank. So `admitted` may contain visitors who have
-            // left, but they do not count as admitted.
+            // left. They do not count as admitted.
             let until = visitor.until.filter(|until| *until != LEFT);
             until.into_iter().for_each(|until| state.pace.note_admission(until));
             if let Some(held) = state.positions.get_mut(&visitor.buyer) {
@@ -203,8 +204,8 @@ impl WaitingRoomState {
         self.lock().known_to.unwrap_or(0)
     }
 
-    /// Returns whether this node may answer with the buyer's position from memory. It may in these
-    /// cases:
+    /// Returns whether this node may answer with the buyer's position from memory. This is allowed
+    /// in these cases:
     ///
     /// - The visitor is admitted.
     /// - The sale has not opened, and this node does not know a closed draw.
@@ -216,8 +217,8 @@ impl WaitingRoomState {
     }
 
     /// Returns the buyer's status and the estimated wait. If the position is not in memory, uses
-    /// `found`, the position in the store. Returns `None` if there is no position, if it has
-    /// lapsed, or if the room's state in memory is too old or incomplete.
+    /// `found`, the position in the store. Returns `None` if no position exists, if the position
+    /// has lapsed, or if the room's state in memory is too old or incomplete.
     pub(super) fn position(
         &self,
         buyer: &BuyerId,
@@ -266,10 +267,9 @@ impl WaitingRoomState {
         state.pace.note_progress(now, &line, free, limit);
     }
 
-    /// Returns whether too many buyers arrive. `nodes` is the number of nodes, which all serve the
-    /// room. So a node compares its arrivals per second with the room's admissions per second,
-    /// divided by `nodes`. Returns `false` at the first call, and if the last count was less than a
-    /// second ago.
+    /// Returns whether too many buyers arrive. All nodes serve the room, and `nodes` is their
+    /// number. So a node's own bound is the room's admissions per second, divided by `nodes`.
+    /// Returns `false` at the first call, and if the last count was less than a second ago.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =
@@ -296,7 +296,7 @@ impl WaitingRoomState {
     ///
     /// - Some changes are notified at once: the last free unit is gone, units are free again, or
     ///   the draw was closed. The first call also returns `true`.
-    /// - Other changes are notified only if enough time has passed since the last notification.
+    /// - Other changes are notified after a required time since the last notification.
     ///
     /// The required time grows with `readers`, the number of notifications that all rooms of the
     /// sale send together.

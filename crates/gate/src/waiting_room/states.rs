@@ -22,8 +22,8 @@ impl WaitingRooms {
         self.state_or(key, || (item, room.part_of(self.per_sec)))
     }
 
-    /// Returns the state of the room with this key. If the sale has ended, the state may have been
-    /// removed. This function then creates an empty one.
+    /// Returns the state of the room with this key. If the state was removed after the end of the
+    /// sale, creates an empty state.
     pub(super) fn state_of_key(&self, key: &RoomKey) -> Arc<WaitingRoomState> {
         self.state_or(key.clone(), || (None, self.per_sec))
     }
@@ -55,11 +55,13 @@ impl WaitingRooms {
     }
 
     /// If the database's history has changed since the last call, empties the states of all rooms.
-    /// The history changes with a failover, after which the database may lack its newest commits.
-    /// The database's rows would then seem older than the states in memory, and would be ignored.
+    /// The history changes with a failover. After a failover, the database may lack its newest
+    /// commits. Its rows would then seem older than the states in memory, and the node would ignore
+    /// the rows.
     ///
-    /// The states are emptied but not removed, because requests in progress use them. Also, the
-    /// batcher could not create them again, because it does not know a room's item and admissions.
+    /// The states are emptied but not removed, because requests in progress use them. Another
+    /// reason: the batcher could not create a removed state, because it does not know the room's
+    /// item and admissions.
     pub(super) fn forget_after_failover(&self, history: Option<&mut watch::Receiver<i64>>) {
         if let Some(history) = history
             && history.has_changed().unwrap_or(false)

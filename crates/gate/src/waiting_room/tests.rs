@@ -148,8 +148,8 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
         "the first count must not open the room, because there is no earlier count to compare with"
     );
     assert!(!pressed(PER_SEC, 1));
-    // The counter may count two buyers as one, so this test uses five per cent more buyers than the
-    // bound.
+    // The counter may count two buyers as one buyer. So this test uses five per cent more buyers
+    // than the bound.
     assert!(pressed(PER_SEC * 21 / 20, 2));
     assert!(
         !pressed(PER_SEC, 2),
@@ -282,8 +282,8 @@ fn a_room_keeps_its_item_and_its_admissions_after_a_failover() {
     before.apply_row(&WaitingRoom { key: key.clone(), ..room(20, Some(20), 9) });
     fence.send_replace(2);
     rooms.forget_after_failover(Some(&mut history));
-    // After the failover, the batcher uses the state first. It knows the key of the room, but not
-    // the name of the item, which the state must have kept.
+    // After the failover, the first user of the state is the batcher. The batcher knows the room's
+    // key but not the item's name, so the state must have kept this name.
     let after = rooms.state_of_key(&key);
     assert_eq!(after.progress(), RoomProgress::default());
     assert_eq!(after.counts().item.as_deref(), Some("phone"));

@@ -51,7 +51,7 @@ impl WaitingRooms {
             Some(VisitorStatus::Admitted(_)) => {}
             _ if room.sale.row.phase.is_before_opening() => return Ok(Admission::MustWait),
             // A single node admits all visitors itself, so it knows every admission. With several
-            // nodes, a visitor may have been admitted at another node, so the store must be read.
+            // nodes, another node may have admitted the visitor, so the store must be read.
             Some(_) if is_single_node && room_state.is_fresh(Instant::now()) => {
                 return Ok(Admission::MustWait);
             }
@@ -71,13 +71,13 @@ impl WaitingRooms {
     }
 
     /// If the buyer has a turn in this room, extends it. Another node may have admitted the buyer.
-    /// So if this node knows no turn, it reads the store. If this read fails, the buyer counts as a
-    /// buyer without a turn.
+    /// So if this node knows no turn of the buyer, it reads the store. If this read fails, the
+    /// function treats the buyer as a buyer without a turn.
     ///
     /// # Errors
     ///
-    /// If the buyer has a turn, but it cannot be extended: too many requests wait, or the store is
-    /// unreachable.
+    /// If the buyer has a turn that cannot be extended, because too many requests wait or the store
+    /// is unreachable.
     pub async fn keep_turn_if_admitted(
         &self,
         node: &Node,
@@ -92,8 +92,8 @@ impl WaitingRooms {
             && self.is_open(node, room)
         {
             let room_state = self.room_state(room);
-            // Most buyers have no turn here. So if the read fails, the buyer's request must not
-            // fail.
+            // Most buyers have no turn at this point. So if the read fails, the buyer's request
+            // must not fail.
             let found = self.find(node, &room_state, buyer).await.ok().flatten();
             found.and_then(|visitor| visitor.until)
         } else {
@@ -103,9 +103,9 @@ impl WaitingRooms {
         self.keep_turn(node, room, buyer, until).await.map(drop)
     }
 
-    /// Records that an admitted buyer uses the turn, so that it does not end early. `until` is the
-    /// end of the turn as the caller knows it. Returns the new end, or `until` if the turn was not
-    /// extended.
+    /// Records that an admitted buyer uses the turn, so that the turn does not end early. `until`
+    /// is the end of the turn as the caller knows it. Returns the new end, or `until` if the turn
+    /// was not extended.
     ///
     /// # Errors
     ///

@@ -33,8 +33,8 @@ pub(super) fn check(
         }
         match serde_json::from_slice::<AnswerLine>(&line) {
             Ok(answer) => auditor.check_line(&answer, findings),
-            // Without a line end, this is the last line of the file. The program that recorded the
-            // answers was killed while it wrote this line.
+            // This line has no line end, so it is the last line of the file. The program that
+            // recorded the answers was killed while it wrote the line.
             Err(_) if line.last() != Some(&b'\n') && line.len() < ANSWER_LINE_BYTES_MAX => {
                 findings.add_notice("answers", None, format!("line {number} is incomplete"));
             }
@@ -60,7 +60,8 @@ pub(super) fn split(
             serde_json::from_str(line).map_err(|error| failed(error.to_string()))?;
         // If an order is missing, for example after a restore, a slot may deliver the order's
         // ticket again. After the ticket's `decide_by`, the store returns the ticket and makes no
-        // order. So a verdict without an order does not confirm a promised order.
+        // order. So if an answer promised an order, a verdict without an order does not confirm
+        // this answer.
         let names_order = answer.state.as_deref().is_some_and(|state| state != "refused");
         let is_known = |id: &String| {
             let verdict = verdicts.get(&**id);
@@ -133,8 +134,8 @@ impl<'a> AnswerAuditor<'a> {
     ) {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
-        // If one request has two tickets, at most one becomes an order. If the answer names the
-        // returned ticket, the verdict of that ticket may name the order of the other.
+        // If one request has two tickets, only one of them can become an order. If the answer names
+        // the returned ticket, the verdict of this ticket may name the order of the other ticket.
         let real = match self.returned.get(id) {
             Some((_, Some(order))) => order,
             _ => id,
@@ -167,8 +168,8 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// Checks an answer whose refusal has an id. The id is a ticket's id, so the store must have
-    /// the same refusal as the verdict of this ticket.
+    /// Checks a refusal that has an id. The id is a ticket's id. So the ticket's verdict in the
+    /// store must be the same refusal.
     fn check_verdict(
         &mut self,
         answer: &AnswerLine,
@@ -213,9 +214,9 @@ impl<'a> AnswerAuditor<'a> {
     }
 
     /// A refused request can still get an order, because buyers may repeat a refused request with
-    /// the same key. The answers file must then name this order in another line. But the repeated
-    /// request may be later than the file's last line. So an order that is newer than every order
-    /// in the file causes no finding.
+    /// the same key. The answers file must then name this order in another line. But the buyer may
+    /// have repeated the request after the file's last line was written. So an order that is newer
+    /// than every order in the file causes no finding.
     fn check_refusals(self, findings: &mut Findings<'_>) {
         let seen = self.seen_orders.iter().filter_map(|id| self.snapshot.order(id));
         let newest = seen.map(|order| order.reserved_at).max();

@@ -1,6 +1,6 @@
-//! Checks the feeds of grants. The rows of each feed are in sequence and without a gap. No ticket
-//! is credited twice. The feed of an open grant credits each returned ticket, and returns the quota
-//! of each ended order.
+//! Checks the feeds of grants. The rows of each feed must be in sequence and without a gap. No
+//! ticket may be credited twice. The feed of an open grant must credit each returned ticket, and
+//! must return the quota of each ended order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -33,7 +33,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     check_complete(snapshot, &feeds, findings);
 }
 
-/// Returns, for each grant, the units that finished recalls moved into this grant.
+/// Returns the units that finished recalls moved into each grant.
 fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
     let mut sums = HashMap::new();
     for recall in snapshot.recalls.iter().filter(|recall| recall.done) {

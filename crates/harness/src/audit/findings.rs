@@ -1,5 +1,5 @@
-//! Collects findings. The report lists at most 20 findings of each rule, and gives the number of
-//! the findings that it does not list.
+//! Collects findings. The report lists at most 20 findings of each rule. For further findings, it
+//! gives only their number.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -50,7 +50,7 @@ impl<'a> Findings<'a> {
         self.add(rule, None, None, detail);
     }
 
-    /// Adds a notice: an observation that is not a finding, so the audit still succeeds.
+    /// Adds a notice. A notice is an observation and not a finding, so the audit can still succeed.
     pub fn add_notice(&mut self, kind: &str, order: Option<&str>, detail: String) {
         self.notices.push(Notice { kind: kind.into(), order: order.map(str::to_owned), detail });
     }

@@ -71,11 +71,11 @@ fn check_order_history<'e>(
     let Order { id, item, .. } = order;
     let mut last: Option<&Event> = None;
     for event in events {
-        // The caller passes only events that change the order's state, so `state` is never `None`.
+        // The caller passes only events that have a state of the order, so `state` is never `None`.
         let (from, to) = (last.and_then(Event::state), event.state().unwrap_or_default());
         let allowed = match from {
-            // Only the first event may be a reservation. It must be one, unless the history may be
-            // incomplete. An extension (`order.extended`) also has the state `reserved`, so the
+            // A complete history must begin with a reservation, and no later event may be a
+            // reservation. An extension (`order.extended`) also has the state `reserved`, so the
             // check reads the event's type.
             None => is_old || event.kind == "order.reserved",
             Some(from) => ALLOWED_STEPS.contains(&(from, to)) && event.kind != "order.reserved",
@@ -129,8 +129,8 @@ fn check_order_history<'e>(
 }
 
 /// Checks that there is one `payment.refunded` event for each automatic refund. For refunds with
-/// the cause `unknown_order`, events may be missing: these events have no order, and the server
-/// deletes old events without an order.
+/// the cause `unknown_order`, events may be missing. The events of such refunds have no order, and
+/// the server deletes old events without an order.
 fn check_money_events(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut check = |has_order: bool, order: &str| {
         let published = snapshot

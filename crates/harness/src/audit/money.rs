@@ -163,8 +163,8 @@ fn check_paid_orders(
     }
 }
 
-/// Adds notices about disputes, and about money that went back although the payment is still
-/// `captured`. Such a payment still pays for an order.
+/// Adds notices about disputes, and about money that went back to the buyer although the payment is
+/// still `captured`. A `captured` payment still pays for an order.
 fn check_reversals(
     snapshot: &Snapshot,
     known: &HashMap<&str, &Payment>,
@@ -186,8 +186,8 @@ fn check_reversals(
 }
 
 /// Adds a notice for each refunded payment that did not match an order: a wrong amount, a second
-/// payment, or an unknown order. Also adds a notice for each other refund that failed, until an
-/// operator discards the refund. Newest refund first.
+/// payment, or an unknown order. Also adds a notice for each other refund that failed and that no
+/// operator has discarded. The newest refund comes first.
 fn add_notices(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let is_shown = |refund: &&Refund| {
         matches!(&*refund.cause, "mismatch" | "second" | "unknown_order")

@@ -1,5 +1,5 @@
-//! Reads the ticket's data from an order's id. This needs no secret, because the auditor does not
-//! check the id's MAC.
+//! Reads the ticket's data from an order's id. The auditor needs no secret for this, because it
+//! does not check the id's MAC.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,7 +24,8 @@ pub(super) struct OrderIdParts {
 pub(super) fn read(id: &str) -> Option<OrderIdParts> {
     let mut bytes = [0; BYTES];
     let written = URL_SAFE_NO_PAD.decode_slice(id.strip_prefix("ord_")?, &mut bytes).ok()?;
-    // The store keeps a grant id as a signed number, so the same bits are read as signed here.
+    // The store keeps a grant id as a signed number. So the id's unsigned number is converted to
+    // the signed number with the same bits.
     (written == BYTES).then(|| OrderIdParts {
         decide_by: number(&bytes[0..6]) as i64,
         grant: number(&bytes[12..20]) as i64,

@@ -6,7 +6,7 @@ use super::findings::{Findings, format_time};
 use super::snapshot::{Order, Snapshot};
 
 /// The longest payment window of an order from the waitlist. If the item's own window is shorter,
-/// the order has the item's window.
+/// the item's window applies to the order.
 const WAITLIST_HOLD_MS_MAX: i64 = 300_000;
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
@@ -67,8 +67,8 @@ struct ClockSteps<'a> {
     opened: HashMap<&'a str, i64>,
     /// For each sale, the event number of its closing.
     closed: HashMap<&'a str, i64>,
-    /// Sales that closed before they opened, and sales with a grant that was closed before it was
-    /// opened. In such a sale, the times of orders are not reliable.
+    /// Sales whose closing time is before their opening time, and sales with a grant for which this
+    /// is so. In such a sale, the times of orders are not reliable.
     reversed: HashSet<&'a str>,
     /// The latest time among the orders that were stored before the checked order.
     latest: i64,
@@ -97,7 +97,7 @@ impl<'a> ClockSteps<'a> {
     }
 
     /// Returns whether the order was stored after its sale opened, although the order's time is
-    /// earlier. `reserved` is the number of the order's first event.
+    /// before the opening. `reserved` is the number of the order's first event.
     fn is_after_opening(&self, sale: &str, order: &Order, reserved: Option<i64>) -> bool {
         let opened = self.opened.get(sale).copied();
         // If the order's time is before the time of an order that was stored earlier, the clock
@@ -108,7 +108,7 @@ impl<'a> ClockSteps<'a> {
     }
 
     /// Returns whether the order was stored before its sale closed, although the order's time is
-    /// later. `reserved` is the number of the order's first event.
+    /// after the close. `reserved` is the number of the order's first event.
     fn is_before_closing(&self, sale: &str, reserved: Option<i64>) -> bool {
         let closed = self.closed.get(sale).copied();
         self.reversed.contains(sale)
@@ -142,8 +142,8 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
-    // If the reservation's event is missing, the stored end is the first end only if the window was
-    // never extended.
+    // Without the reservation's event, the first end of the window is known only if the window was
+    // never extended. The stored end is then the first end.
     let is_known = first("order.reserved").is_some() || first("order.extended").is_none();
     let window = if snapshot.is_waitlist(order.grant) {
         known.hold_ms.min(WAITLIST_HOLD_MS_MAX)
@@ -245,8 +245,8 @@ fn check_times(order: &Order, findings: &mut Findings<'_>) {
             ),
         );
     }
-    // If the times are out of sequence, a clock went back. This does not affect the stock, so it
-    // causes only a notice.
+    // If the times are out of sequence, a clock went back. Such times do not affect the stock, so
+    // they cause only a notice.
     let steps = [Some(order.reserved_at), order.paid_at, order.ended_at];
     if !steps.into_iter().flatten().is_sorted() {
         findings.add_notice(

@@ -166,8 +166,8 @@ fn resolution(row: &Row) -> Result<Resolution, tokio_postgres::Error> {
     })
 }
 
-/// Selects the orders, sorted by time. Several nodes commit concurrently, so the sequence of `seq`
-/// is not the sequence of the commits.
+/// Selects the orders, sorted by time. They are not sorted by `seq`, because several nodes commit
+/// concurrently, and the sequence of `seq` is not the sequence of the commits.
 const ORDERS: &str = "SELECT id, buyer, request_key, item_id, units, state, grant_id, n, \
                       reserved_at, pay_by, paid_at, ended_at FROM orders ORDER BY reserved_at, seq";
 
@@ -262,9 +262,9 @@ fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
     })
 }
 
-/// Selects the reversals that are in force. The server stores disputes in `dispute`; an older
-/// version stored them in `reversal`. A dispute in `reversal` counts only if its payment has no row
-/// in `dispute`.
+/// Selects the reversals that are in force. The server stores disputes in the table `dispute`. An
+/// older version stored them in `reversal`. A dispute in `reversal` counts only if its payment has
+/// no row in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
           WHERE kind <> 'disputed'

@@ -6,8 +6,8 @@ use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config};
 
-/// The name of the store in an error if the store's address cannot be parsed. The error does not
-/// show the address, because any part of it may be a password.
+/// If the store's address cannot be parsed, an error has this name of the store. The error does not
+/// show the address, because any part of the address may be a password.
 pub(super) const UNKNOWN_ADDRESS: &str = "in PostgreSQL";
 const DEFAULT_PORT: u16 = 5432;
 /// Selects three values: whether the server is a standby; whether the store has the table
@@ -19,16 +19,16 @@ const SERVER: &str = "SELECT pg_is_in_recovery(), to_regclass('store_history') I
 pub(super) struct PrimaryConnection {
     pub(super) client: Client,
     driver: JoinHandle<Result<(), tokio_postgres::Error>>,
-    /// The fencing number of the store's history, and the timeline. Of several primaries, the one
-    /// with the largest values has the newest history.
+    /// The fencing number of the store's history, and the timeline. Of several primaries, the
+    /// primary with the largest values has the newest history.
     age: (i64, i64),
 }
 
 impl PrimaryConnection {
     pub(super) async fn close(self) {
         drop(self.client);
-        // If the connection failed, the client's queries have failed too and reported the error. So
-        // the task's result is not needed.
+        // If the connection failed, the client's queries have also failed, and have reported the
+        // error. So the task's result is not needed.
         drop(self.driver.await);
     }
 }
@@ -127,7 +127,7 @@ fn host_name(config: &Config, at: usize) -> String {
     let ports = config.get_ports();
     let port = ports.get(at).or(ports.first()).unwrap_or(&DEFAULT_PORT);
     match (config.get_hosts().get(at), config.get_hostaddrs().get(at)) {
-        // If a password contains a plain `@`, the driver takes the rest of the password for a part
+        // If a password contains a plain `@`, the driver treats the rest of the password as a part
         // of the host. So a host with `@` is not shown.
         (Some(Host::Tcp(host)), _) if host.contains('@') => "an invalid host".into(),
         (Some(Host::Tcp(host)), _) => format!("{host}:{port}"),

@@ -7,7 +7,8 @@ use super::findings::Findings;
 use super::snapshot::Snapshot;
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    // A sorted map gives the findings of the same store the same sequence at each audit.
+    // The map is sorted, so that each audit of the same store lists the findings in the same
+    // sequence.
     let mut holds: BTreeMap<(i64, &str), i128> = BTreeMap::new();
     for order in &snapshot.orders {
         // An ended order leaves a quota row of 0.

@@ -31,7 +31,7 @@ pub(super) struct Snapshot {
     /// Hosts of the store's address that could not be inspected. One of them may be the newest
     /// primary.
     pub unknown_hosts: Vec<String>,
-    /// Sums and look-up tables, which [`Snapshot::build_index`] fills.
+    /// Sums and look-up tables. [`Snapshot::build_index`] fills them.
     pub index: SnapshotIndex,
 }
 
@@ -111,8 +111,8 @@ pub(super) struct Grant {
 const WAITLIST_SLOT: i64 = 2_147_483_647;
 
 impl Grant {
-    /// Returns whether this is the grant of an item's waitlist. No slot issues tickets from such a
-    /// grant, so the grant is never open.
+    /// Returns whether this grant belongs to an item's waitlist. No slot issues tickets from such a
+    /// grant, so it is never open.
     pub fn is_waitlist(&self) -> bool {
         self.slot == WAITLIST_SLOT
     }
@@ -237,7 +237,7 @@ impl Event {
 pub(super) struct Payment {
     pub id: String,
     pub provider: String,
-    /// The order's id, as the payment names it. An order with this id may not exist.
+    /// The order's id, as the payment names it. Perhaps no order with this id exists.
     pub order_text: String,
     /// The grant and number of the payment's order, if the order exists.
     pub order: Option<(i64, i64)>,

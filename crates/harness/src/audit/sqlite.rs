@@ -292,9 +292,9 @@ fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
     })
 }
 
-/// Selects the reversals that are in force. The server stores disputes in `dispute`; an older
-/// version stored them in `reversal`. A dispute in `reversal` counts only if its payment has no row
-/// in `dispute`.
+/// Selects the reversals that are in force. The server stores disputes in the table `dispute`. An
+/// older version stored them in `reversal`. A dispute in `reversal` counts only if its payment has
+/// no row in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
           WHERE kind <> 'disputed'

@@ -34,8 +34,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks the item's stored counters: the paid and the ended units must be the sums of the units in
-/// the item's paid and ended orders.
+/// Checks the item's stored counters. The counter of paid units must be the sum of the units in the
+/// item's paid orders. The counter of ended units must be the sum of the units in its ended orders.
 fn check_counters(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>) {
     let sums = snapshot.item_totals(item.id);
     if i128::from(item.paid) != sums.paid {

@@ -351,8 +351,8 @@ mod windows {
 
     #[test]
     fn a_hundred_thousand_orders_are_audited_in_seconds() {
-        // A debug build is several times slower, so it audits fewer orders. Even then, a check
-        // whose time is not linear exceeds the time limit.
+        // A debug build is several times slower, so it audits fewer orders. A check whose time is
+        // not linear would exceed the time limit even with fewer orders.
         let count = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
         let (fixture, answers) = big(count);
         let answers = fixture.answers(&answers);

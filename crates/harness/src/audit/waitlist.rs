@@ -1,6 +1,6 @@
-//! Checks waitlists. Each entry ends once, as an order or as a refusal. If an entry was served or
-//! passed over, no earlier entry of the waitlist still waits. The item's counter of waiting entries
-//! is correct.
+//! Checks waitlists. Each entry must end once, as an order or as a refusal. If an entry was served
+//! or passed over, no earlier entry of the waitlist may still wait. The item's counter of waiting
+//! entries must be correct.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -49,8 +49,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks the grants of waitlists, and returns the grant of each item's waitlist. There is at most
-/// one for each item. It was never open, and all its units are settled.
+/// Checks the grants of waitlists, and returns the grant of each item's waitlist. An item must have
+/// at most one such grant. The grant must never have been open, and all its units must be settled.
 fn check_grants(snapshot: &Snapshot, findings: &mut Findings<'_>) -> BTreeMap<i64, i64> {
     let mut waitlist_grants = BTreeMap::new();
     for grant in snapshot.grants.values().filter(|grant| grant.is_waitlist()) {
@@ -96,8 +96,9 @@ fn check_id(entry: &WaitlistEntry, grant: i64, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks that the entry's state matches its order or its refusal. A waiting entry has neither. A
-/// served entry has an order with the entry's id. Any other entry has a refusal.
+/// Checks that the entry's state matches its order or its refusal. A waiting entry must have
+/// neither an order nor a refusal. A served entry must have an order with the entry's id. Any other
+/// entry must have a refusal.
 fn check_end(
     snapshot: &Snapshot,
     entry: &WaitlistEntry,

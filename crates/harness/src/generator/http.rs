@@ -63,8 +63,8 @@ fn number(digits: &[u8]) -> Option<usize> {
 }
 
 /// Classifies answers by their status and code. Most answers are "sold out" with the same body, so
-/// the reader first compares the body with the last such body. Only if the two bodies differ, the
-/// reader searches the new body for the code.
+/// the reader first compares the body with the last such body. The reader searches a body for the
+/// code only if the body differs from that one.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     sold_out: Vec<u8>,
@@ -76,7 +76,7 @@ impl AnswerReader {
     ///
     /// # Errors
     ///
-    /// Fails if the bytes are not an answer, or are more than one answer.
+    /// Fails if the bytes are not an answer, or contain more than one answer.
     pub fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
         let Some(answer_parts) = answer_parts(inbox)? else { return Ok(None) };
         if inbox.len() > answer_parts.end {

@@ -50,10 +50,10 @@ pub struct RunResult {
     pub lost: u64,
     /// The number of connections that broke or that the server closed.
     pub closed: u64,
-    /// The latencies in microseconds: the arrival time of an answer minus the time at which its
-    /// request was due. Contains the latencies of all answers since the beginning of the measured
-    /// time, including late answers. Late answers matter, because a server that is too slow sends
-    /// its slowest answers last.
+    /// The latencies in microseconds. A latency is the arrival time of an answer minus the time at
+    /// which the request was due. The histogram contains the latencies of all answers since the
+    /// beginning of the measured time, including late answers. Late answers matter, because a
+    /// server that is too slow sends its slowest answers last.
     pub latency: Histogram<u64>,
     /// The fraction of the time during which the generator's thread ran on a core.
     pub generator_busy: f64,
@@ -63,8 +63,8 @@ pub struct RunResult {
 
 /// The number of significant digits with which a latency is recorded.
 const DIGITS: u8 = 2;
-/// The longest latency that is recorded, in microseconds. Any longer latency is recorded as this
-/// one.
+/// The longest latency that is recorded, in microseconds. A longer latency is recorded as this
+/// value.
 const LATENCY_MAX_US: u64 = 120_000_000;
 
 impl Default for RunResult {
@@ -117,8 +117,8 @@ impl RunResult {
             / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Returns the rate at which requests were sent: the sent requests that were due within the
-    /// measured time, for each second of this time.
+    /// Returns the rate at which requests were sent. This is the number of sent requests that were
+    /// due within the measured time, divided by that time in seconds.
     #[must_use]
     pub fn sent_per_sec(&self) -> f64 {
         self.sent_in_time as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)

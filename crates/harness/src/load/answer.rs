@@ -177,8 +177,8 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
     }
 }
 
-/// Returns the verdict in an event, or `None` if the event is about another order or has no
-/// verdict.
+/// Returns the verdict that an event contains, or `None` if the event is about another order or has
+/// no verdict.
 pub(super) fn verdict_from_event<'a>(
     json: &'a [u8],
     id: &str,
@@ -191,8 +191,8 @@ pub(super) fn verdict_from_event<'a>(
 /// Reads the verdict of the ticket `id` from an order. Returns `Some(None)` if the purchase is
 /// still queued, and `None` if the order violates the contract.
 fn verdict<'a>(order: OrderView<'a>, id: &str) -> Option<Option<FinalAnswer<'a>>> {
-    // If one request has two tickets, both resolve to one order. The order's id may be the id of
-    // the request's other ticket. But a queued purchase or a refusal must have the id of this
+    // If one request has two tickets, both tickets become the same order. The id of this order may
+    // be the id of the other ticket. But a queued purchase or a refusal must have the id of this
     // ticket.
     let other_id = order.id != id;
     match &*order.state {

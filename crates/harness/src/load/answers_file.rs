@@ -1,8 +1,8 @@
 //! The answers file: one JSON line for each final answer. With this file, the auditor can check
 //! that the store keeps every promise that buyers received.
 //!
-//! Each worker buffers its lines. It writes them every 200 milliseconds, and also when it panics,
-//! so that an aborted run keeps its answers.
+//! Each worker buffers its lines, and writes the buffer to the file every 200 milliseconds. A
+//! worker that panics writes its buffer too, so that an aborted run keeps its answers.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -25,7 +25,7 @@ struct FileState {
     failed: Option<io::Error>,
 }
 
-/// One line of the answers file. `doorbuster-api` defines its fields as `AnswerLine`.
+/// One line of the answers file. Its fields are those of `AnswerLine` in `doorbuster-api`.
 #[derive(serde::Serialize)]
 pub(super) struct AnswerRecord<'a> {
     buyer: &'a str,

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 /// The largest number of threads that send requests.
 pub const GENERATORS_MAX: usize = 64;
-/// The largest number of buyers in one run. A plan with more buyers is refused: each buyer's
-/// signature takes 32 bytes of memory, and a buyer's number has only eight digits.
+/// The largest number of buyers in one run. A plan with more buyers is refused, because each
+/// buyer's signature takes 32 bytes of memory, and a buyer's number has only eight digits.
 pub const BUYERS_MAX: u32 = 10_000_000;
-/// The largest number of connections in one run. A plan with more connections is refused: one
-/// client address has only about 28,000 ports for connections to one server.
+/// The largest number of connections in one run. A plan with more connections is refused, because
+/// one client address has only about 28,000 ports for connections to one server.
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// The number of connections if the plan gives no number.
 pub const CONNECTIONS_DEFAULT: usize = 512;
@@ -21,7 +21,7 @@ pub const HANDLES_SPARE: u64 = 64;
 pub const WORKERS_DEFAULT_MAX: usize = 8;
 /// How long the first connection may take to open. After that time the run is refused.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much longer than the seconds in `Prefer: wait` an answer may take. After that, the generator
+/// An answer may take the seconds in `Prefer: wait` plus this time. After that, the generator
 /// closes the connection and counts a connection error.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(10);
 /// The largest size of one answer, in bytes. A larger answer counts as malformed.
@@ -64,8 +64,8 @@ pub const VERDICT_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The largest number of queued buyers that open an event stream. These buyers also poll for their
 /// verdict. All other queued buyers only poll.
 pub const LISTENERS_MAX: usize = 64;
-/// The largest size of the text of an incomplete event that a listener stores, in bytes. If the
-/// text is larger, the listener stops, and the buyer only polls.
+/// How many bytes of an incomplete event a listener stores. If the event is larger, the listener
+/// stops, and the buyer only polls.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// If no final answer arrives for this long, the run is stopped. Buyers without a final answer
 /// count as lost.

@@ -27,7 +27,7 @@ impl PendingBuyer {
     }
 
     /// Returns whether the buyer's queued purchase has ended. A poll may still be scheduled for
-    /// such a buyer; it must be skipped.
+    /// such a buyer; that poll must be skipped.
     pub fn is_closed(&self) -> bool {
         self.queued.as_ref().is_some_and(|queued| queued.is_closed())
     }
@@ -50,7 +50,7 @@ impl Queued {
         Self { id, deadline, pause: Cell::new(pause), is_closed: Cell::new(false) }
     }
 
-    /// Marks the purchase as ended. Returns `false` if it was already marked.
+    /// Marks the purchase as ended. Returns `false` if the purchase was already marked.
     pub fn close(&self) -> bool {
         !self.is_closed.replace(true)
     }

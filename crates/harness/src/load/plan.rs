@@ -91,9 +91,9 @@ impl LoadPlan {
         }
     }
 
-    /// Makes each buyer wait longer, so that it gets an answer even if all servers are unavailable
-    /// for some time. For example, PostgreSQL on a busy disk may need 30 seconds to start from a
-    /// backup.
+    /// Makes each buyer wait longer, so that the buyer gets an answer even if all servers are
+    /// unavailable for some time. For example, PostgreSQL on a busy disk may need 30 seconds to
+    /// start from a backup.
     #[must_use]
     pub fn patient(self) -> Self {
         Self {
@@ -250,7 +250,8 @@ mod tests {
     #[test]
     fn too_few_file_handles_are_reported_before_the_run() {
         let soft = rlimit::Resource::NOFILE.get_soft().expect("this system has the limit");
-        // Each listener needs a file handle, so this plan exceeds the limit on open files.
+        // Each listener needs a file handle. With this many listeners, the plan needs more open
+        // files than the limit allows.
         let text = refusal(|plan| plan.listeners = soft as usize);
         assert!(text.contains("file handles") && text.contains(&soft.to_string()), "{text}");
     }

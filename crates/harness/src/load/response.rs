@@ -86,8 +86,8 @@ fn read_one_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let (mut length, mut chunked) = (None, false);
     let (mut retry_after_secs, mut closes) = (None, answer.version == Some(0));
     for header in answer.headers.iter() {
-        // Most headers have none of these names. Comparing the length of the name first is cheap
-        // and excludes most of them.
+        // Most headers have none of these names. The code compares the length of the name first,
+        // which is cheap and excludes most headers.
         match header.name.len() {
             14 if header.name.eq_ignore_ascii_case("content-length") => {
                 let value = number(header.value).ok_or("Content-Length is not a number")?;
@@ -167,7 +167,7 @@ impl ChunkDecoder {
     }
 
     /// Appends the data of the chunks in `raw` to `out`. Returns how many bytes of `raw` belong to
-    /// the body. If the body has not ended, these are all bytes.
+    /// the body. If the body does not end in `raw`, all bytes belong to the body.
     pub fn feed(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<usize, &'static str> {
         let mut at = 0;
         while at < raw.len() && self.state != ChunkState::Ended {

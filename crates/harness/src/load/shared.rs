@@ -1,4 +1,5 @@
-//! The values that the workers of one run share: the plan, the buyers, and which buyer comes next.
+//! The values that the workers of one run share: the plan, the buyers, and the number of the next
+//! buyer.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError};
@@ -14,7 +15,7 @@ use super::plan::{LoadPlan, Target};
 use super::tally::Counts;
 use crate::generator::buyers::{Buyers, RequestOptions, Template};
 
-/// How many bytes of a hash the prefix of the request keys contains. The hash is cut to this
+/// The prefix of the request keys contains this many bytes of a hash. The hash is cut to this
 /// length, because a request key has at most 64 characters.
 const HASH_BYTES: usize = 8;
 
@@ -34,8 +35,8 @@ pub(super) struct Shared {
     /// The workers wait here until all of them have opened their connections, so that they start
     /// together.
     pub ready: Barrier,
-    /// How many buyers have been queued so far. The first of these buyers also listen to events;
-    /// the plan's `listeners` limits their number.
+    /// How many buyers have been queued so far. The first of these buyers open an event stream. The
+    /// plan's `listeners` limits the number of streams.
     pub listeners: AtomicUsize,
     /// The prefix of every request key.
     keys: String,
@@ -188,17 +189,17 @@ impl Shared {
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for board in &self.published_counts {
-            // A poisoned lock means that a worker panicked. Its last counts are still valid, and
-            // the run reports the panic at its end.
+            // A poisoned lock means that a worker panicked. The last counts of this worker are
+            // still valid, and the run reports the panic at its end.
             sum.add(&board.lock().unwrap_or_else(PoisonError::into_inner));
         }
         sum
     }
 }
 
-/// Returns the prefix of all request keys. It has a hash of the request, because two plans with the
-/// same seed have the same buyers, but may have different requests. The server refuses a request
-/// key that comes again with a different request.
+/// Returns the prefix of all request keys. The prefix contains a hash of the request, because two
+/// plans with the same seed have the same buyers, but may have different requests. The server
+/// refuses a request key that comes again with a different request.
 fn key_prefix(plan: &LoadPlan) -> String {
     let content = format!("{} {} {}", plan.sale, plan.item, plan.units);
     let hash = digest::digest(&digest::SHA256, content.as_bytes());

@@ -1,5 +1,5 @@
-//! One worker: a thread with a part of the connections. It serves the buyers that it has started. A
-//! buyer that must wait is in the worker's queue and uses no connection.
+//! One worker: a thread with a part of the connections. A worker serves the buyers that it has
+//! started. A buyer that must wait is in the worker's queue and uses no connection.
 
 mod source;
 
@@ -76,7 +76,7 @@ pub(super) fn run(shared: &Shared, index: usize) -> Result<Tally, LoadError> {
     };
     let opened = EventLoop::open(options, &mut worker);
     // All workers wait for each other here. A worker that could not open its connections must wait
-    // here too. Otherwise the other workers would wait for it forever.
+    // here too. Otherwise the other workers would wait for this worker forever.
     shared.ready.wait();
     shared.started_at();
     let before = cores::thread_cpu_time();
@@ -129,7 +129,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Counts a buyer's final answer, and writes it to the answers file. A queued buyer may get the
-    /// verdict twice, by event and by poll; only the first one counts.
+    /// verdict twice: in an event and in the answer to a poll. Only the first of the two counts.
     fn record_answer(
         &mut self,
         pending: &PendingBuyer,
@@ -235,7 +235,7 @@ impl<'a> Worker<'a> {
                 Progress::Consumed(Exchange::Listen(pending, stream))
             }
             // The stream has ended, or its buyer has the verdict. A buyer without a verdict still
-            // polls, so nothing is lost.
+            // polls, so no verdict is lost.
             Ok(StreamProgress::Open | StreamProgress::Closed) => Progress::DoneAndClosed,
             Err(what) => {
                 self.tally.counts.count_fault(what);
@@ -289,8 +289,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause);
     }
 
-    /// Schedules the polls of a queued buyer. The first queued buyers also open an event stream;
-    /// the plan's `listeners` limits their number.
+    /// Schedules the polls of a queued buyer. The first queued buyers also open an event stream.
+    /// The plan's `listeners` limits the number of streams.
     fn await_verdict(&mut self, mut pending: PendingBuyer, id: String, decide_by: Timestamp) {
         self.tally.counts.queued += 1;
         let due = decide_by.duration_since(Timestamp::now());
@@ -319,8 +319,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause.min(left));
     }
 
-    /// Makes the pause up to a quarter longer, by a random amount. So buyers whose requests failed
-    /// at the same time repeat them at different times.
+    /// Makes the pause up to a quarter longer, by a random amount. If the requests of many buyers
+    /// fail at the same time, these buyers then repeat them at different times.
     fn jittered(&mut self, pause: Duration) -> Duration {
         pause.mul_f64(1.0 + self.rng.random_range(0.0..0.25))
     }

@@ -27,8 +27,8 @@ impl FailingEndpoint {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let counted = counted.clone();
-                // Each connection has its own thread. There are only a few, because the server
-                // reuses its connections.
+                // Each connection has its own thread. There are only a few threads, because the
+                // server reuses its connections.
                 std::thread::spawn(move || drop(answer(stream, &counted)));
             }
         });

@@ -1,5 +1,5 @@
-//! Takes samples of memory, open files, the database, its tables and the log, and compares their
-//! growth with the allowed growth.
+//! Takes samples of memory, open files, the database, its tables and the log. Compares the growth
+//! of each value with the allowed growth.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -14,8 +14,8 @@ use crate::load::{self, LoadPlan};
 
 /// A sale has one unit for this many buyers, so each sale sells out.
 const STOCK_SHARE: u32 = 2;
-/// How long the traffic repeats an operator's request that fails. A request may fail because a node
-/// is restarting.
+/// A failed request of an operator is repeated for this long. A request may fail because a node is
+/// restarting.
 const WITHIN: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 

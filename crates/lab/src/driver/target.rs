@@ -1,5 +1,5 @@
 //! The two kinds of servers that the driver sends requests to: the workers of the lab, and the
-//! product. They have different requests and answers.
+//! product. The two kinds have different requests and answers.
 
 use anyhow::{Context, Result};
 use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};

@@ -1,5 +1,6 @@
 //! The timeline of the incident. In `lab incident`, strategies record here what they do with their
-//! lock, and the work under the lock takes time. In all other commands, the journal does nothing.
+//! lock. They also wait here for as long as the work under the lock takes. In all other commands,
+//! the journal does nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,8 +21,8 @@ const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
 /// One call in this many is slow, on average.
 const SLOW_ONE_IN: u32 = 8;
-/// The largest number of recorded events. If there are more, a last event says how many were left
-/// out.
+/// The largest number of recorded events. If more events happen, a last event says how many events
+/// were left out.
 const EVENTS_MAX: usize = 400;
 
 /// The kind of an event. It determines how the timeline shows the event.
@@ -160,7 +161,7 @@ impl Journal {
 
     /// Returns how long the lock lasts, in milliseconds: [`LOCK_MS`] in `lab incident`, and `usual`
     /// in any other command. In the incident, a slow call to the payment company takes longer than
-    /// this.
+    /// the lock lasts.
     pub fn lock_ms(&self, usual: u64) -> u64 {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
@@ -222,8 +223,8 @@ impl Journal {
     }
 
     /// Records that the actor will now delete the lock without checking who holds it. Call this
-    /// before the deletion. After the deletion, the next holder may take the lock and record this
-    /// first.
+    /// before the deletion. Otherwise the next holder could take the lock, and record that before
+    /// this deletion is recorded.
     pub fn record_lock_deletion(&self) {
         self.write(|written, now, actor| match written.holder.take() {
             Some((other, until)) if other != actor && until > now => {
@@ -236,8 +237,8 @@ impl Journal {
         });
     }
 
-    /// Notes that the actor begins to release its lock. Call this before the release. After the
-    /// release, the next holder may take the lock and record this first.
+    /// Notes that the actor begins to release its lock. Call this before the release. Otherwise the
+    /// next holder could take the lock, and record that before this release is recorded.
     pub fn record_release_start(&self) {
         let Some(actor) = &self.0 else { return };
         actor.shared.with(|written, _| {

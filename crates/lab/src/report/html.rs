@@ -64,7 +64,8 @@ pub fn render_incident(incident: &IncidentReport) -> String {
 }
 
 fn page(title: &str, main: &str, scripts: &str) -> String {
-    // The imports at the start of the style sheet would need the network, so they are cut off.
+    // The imports at the start of the style sheet would need the network, so the imports are cut
+    // off.
     let tokens = LOOK.find(":root").and_then(|start| LOOK.get(start..)).unwrap_or_default();
     let tokens = tokens.split("/* ---------- shared").next().unwrap_or_default();
     format!(

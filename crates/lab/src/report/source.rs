@@ -28,7 +28,7 @@ const LEFT_OUT: [&str; 4] = ["prepare", "waiting", "works_everywhere", "orders"]
 /// incident.
 pub fn decision_lines(text: &str) -> String {
     let mut essence: Vec<&str> = Vec::new();
-    // If a part is being left out: the last line of this part.
+    // The last line of the part that is being left out. `None` outside of such a part.
     let mut ends_with = None;
     for line in text.lines() {
         if let Some(end) = ends_with {

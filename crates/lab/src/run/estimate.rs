@@ -10,7 +10,7 @@ use super::RunOptions;
 use crate::fault::Fault;
 use crate::limits::{ARRIVALS_WITH_FAULT, RUN_WITHIN};
 
-/// How much longer than its sale a run takes, because it starts processes and reads rows.
+/// A run takes this much longer than its sale, because the run starts processes and reads rows.
 const OVERHEAD: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]

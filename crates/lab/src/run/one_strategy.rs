@@ -236,8 +236,8 @@ impl OneStrategy<'_> {
     ) -> Result<RunResult> {
         let target = product.open_sale(self.options.stock, self.options.units).await?;
         if self.fault == Fault::Slow {
-            // The start of the servers and the opening of the sale are over. With a slow
-            // connection, they could have timed out.
+            // The connection becomes slow only now. If it were slow earlier, the start of the
+            // servers or the opening of the sale could time out.
             product.slow_down(slow_connection(run.1));
         }
         let addrs = product.addrs();
@@ -276,8 +276,8 @@ impl OneStrategy<'_> {
         let slow_before = system.slow_chunks();
         let crowd = tokio::spawn(driver::send(crowd, target, addrs, Arc::clone(&progress)));
         let injected = fault::inject(self.fault, seed, goal, &progress, system).await;
-        // Even if the injection failed, wait until all buyers have ended. Otherwise they would
-        // disturb the next run.
+        // Even if the injection failed, wait until all buyers have ended. Otherwise these buyers
+        // would disturb the next run.
         let answers = crowd.await??;
         let is_slow = system.slow_chunks() > slow_before;
         let applies = injected? && (self.fault != Fault::Slow || is_slow);

@@ -1,5 +1,5 @@
-//! An optimistic version: the program writes only if no other buyer has written since its read.
-//! Otherwise it tries again.
+//! An optimistic version: the program writes only if no other buyer has written since the program's
+//! read. Otherwise the program tries again.
 //!
 //! How it works: the program reads the stock and its version `v`. Then `UPDATE … WHERE version = v`
 //! takes the units and raises the version by one. If no row changed, another buyer was faster, and

@@ -44,7 +44,7 @@ fn orders_key(partition: i64) -> String {
 }
 
 impl PartitionedRedis {
-    /// Books units in these partitions: in one of them, or in all of them together.
+    /// Books the units in one of these partitions, or in all of them together.
     async fn book(&self, partitions: &[i64], buyer: i64, units: i64) -> anyhow::Result<bool> {
         let script = Script::new(BOOK);
         let mut call = script.prepare_invoke();

@@ -1,4 +1,4 @@
-//! A correct Redis lock: SET NX PX takes it for one owner, and a script releases it.
+//! A correct Redis lock: SET NX PX takes the lock for one owner, and a script releases the lock.
 //!
 //! How it works: `SET lock <token> NX PX` takes the lock and sets its time in one command. A script
 //! deletes the lock only if the lock still has this token. The stock is read and written under the

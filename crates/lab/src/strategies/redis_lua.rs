@@ -2,9 +2,9 @@
 //! script as one step.
 //!
 //! How it works: the hash has `Total` and `Booked`. If `Booked + n <= Total`, the script books `n`
-//! units and records the order. It returns the number of units that are left, or one of the usual
-//! codes: -1 for unlimited stock, -2 if too few units are left, -3 for an unknown item. The script
-//! is loaded once and called by its SHA-1 hash.
+//! units and records the order. The script returns the number of units that are left, or one of the
+//! usual codes: -1 for unlimited stock, -2 if too few units are left, -3 for an unknown item. The
+//! script is loaded once and called by its SHA-1 hash.
 //! Where it comes from: the Redis manual on EVAL; nearly every article about flash sales.
 //! When it holds: while Redis keeps its data. If a process dies, the script has made either all its
 //! changes or none.

@@ -33,8 +33,8 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 const BOOK: &str = include_str!("redis_then_database.lua");
 /// The time between two flushes of orders into the database.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
-/// The largest number of orders in memory. If the memory has this many, further buyers wait for the
-/// next flush.
+/// The largest number of orders in memory. If the memory has this many orders, further buyers wait
+/// for the next flush.
 const BUFFER: usize = 10_000;
 const TABLES: &str = "
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";

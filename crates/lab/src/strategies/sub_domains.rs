@@ -6,7 +6,8 @@
 //! writes the records as orders and deducts their units from the stock. If a buyer wants more than
 //! a refill can bring, all remaining units move into one partition.
 //! Where it comes from: published designs for very hot items. There, a new partition has 400 units,
-//! the threshold is 380, and a refill has 100 units. For a small stock, all three are smaller here.
+//! the threshold is 380, and a refill has 100 units. Here, all three numbers are smaller if the
+//! stock is small.
 //! When it holds: while Redis keeps its data.
 //! How it breaks: a restart of Redis loses the stock in Redis, and the records that are not written
 //! yet. Each of the many parts can fail. For example, partitions run out of units while the
@@ -44,7 +45,7 @@ const INITIAL: i64 = 400;
 const THRESHOLD: i64 = 380;
 /// The units of one refill.
 const REFILL: i64 = 100;
-/// The scheduler writes the records when this many wait, or after `WRITE_INTERVAL`.
+/// The scheduler writes the records when this many records wait, or after `WRITE_INTERVAL`.
 const DETAILS: u64 = 100;
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 const SCHEDULE_INTERVAL: Duration = Duration::from_millis(5);

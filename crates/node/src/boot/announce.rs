@@ -123,8 +123,8 @@ fn time_text(at: doorbuster_core::Millis) -> String {
 /// Replaces an unspecified address, such as `0.0.0.0`, by the address of this machine in its
 /// network. Sends no packet.
 fn lan_address(ip: IpAddr) -> IpAddr {
-    // To reach 192.0.2.1, an address for documentation, the system chooses an address of this
-    // machine.
+    // The system tells which of this machine's addresses it would use to reach 192.0.2.1, an
+    // address reserved for documentation.
     let own = || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
         socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;

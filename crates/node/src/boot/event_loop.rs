@@ -6,8 +6,8 @@ use doorbuster_store::limits::PG_JOB_THREADS_MAX;
 use tokio::runtime::Runtime;
 
 /// At most this many threads do blocking work, such as transactions, look-ups of names, and reads
-/// of key files. The number leaves free threads even if the transactions and the look-ups reach
-/// their own bounds. Other threads serve HTTP.
+/// of key files. Even if the transactions and the look-ups reach their own bounds, some of these
+/// threads stay free. Other threads serve HTTP.
 const BLOCKING_THREADS_MAX: usize = 32;
 const _: () = assert!(
     PG_JOB_THREADS_MAX < BLOCKING_THREADS_MAX,

@@ -32,8 +32,8 @@ pub enum DirectAnswer {
     Reserved,
     /// Too few units are left.
     SoldOut,
-    /// The request is not decided yet, or the node cannot decide it now. The buyer may send it
-    /// again with the same key.
+    /// The request is not decided yet, or the node cannot decide it now. The buyer may send the
+    /// request again with the same key.
     TryAgain,
     /// Any other refusal, or a name, key or number that is not valid.
     Other,

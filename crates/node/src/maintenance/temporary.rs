@@ -16,8 +16,8 @@ const DIGITS: usize = 8;
 /// thread may create files in the directory.
 const ATTEMPTS_MAX: usize = 100;
 
-/// The temporary directories and files of one command. A clone shares them, so another thread can
-/// remove them.
+/// The temporary directories and files of one command. A clone shares these directories and files,
+/// so another thread can remove them.
 #[derive(Clone, Debug, Default)]
 pub struct TemporaryDirs(Arc<Mutex<State>>);
 

@@ -36,7 +36,7 @@ async fn a_buyer_is_identified_by_the_shops_signature() {
     check("Bearer", "401 unauthenticated").await;
     check("Basic YTpi", "401 unauthenticated").await;
     // The header of this token is {"alg":"none"}, and its claims are
-    // {"sub":"anna","exp":4000000000}. It has no signature.
+    // {"sub":"anna","exp":4000000000}. The token has no signature.
     check(
         "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm5hIiwiZXhwIjo0MDAwMDAwMDAwfQ.",
         "401 unauthenticated",

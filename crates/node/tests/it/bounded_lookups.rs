@@ -14,9 +14,9 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 use crate::watch::Stopwatch;
 
-/// The number of refusals in a burst, whose allocations are counted together. Other work of the
-/// server adds allocations to most bursts. No burst has fewer allocations than its refusals need.
-/// So the test checks one of the bursts with the fewest allocations.
+/// The number of refusals in a burst. The test counts the allocations of a whole burst. Other work
+/// of the server adds allocations to most bursts, but no burst has fewer allocations than its
+/// refusals need. So the test checks one of the bursts with the fewest allocations.
 const BURST: u64 = 50;
 const BURSTS: usize = 41;
 /// The maximum number of allocations for one refusal: a read buffer and a write buffer.
@@ -145,8 +145,9 @@ fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_cal
         assert!(began.elapsed() < TIMEOUT, "the node did not report the buyer's three requests");
     }
     check_allocations(&runtime, &app, &[("few", "rate_limited"), ("gone", "sold_out")]);
-    // In the sale `few`, the node admitted one request of `anna` and three of `late`. It reports
-    // each of them at most once. A larger number would mean that it reports refusals too.
+    // In the sale `few`, the node admitted one request of `anna` and three of `late`. The node
+    // reports each admitted request at most once. A larger number of reports would mean that the
+    // node reports refusals too.
     let reports = calls();
     assert!(reports <= 4, "a refusal caused a report: the node made {reports} reports");
     runtime.block_on(async { drop(app.stop().await) });

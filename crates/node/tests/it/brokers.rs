@@ -1,5 +1,5 @@
-//! Tests RabbitMQ and NATS as endpoints for events. Each broker stops while buyers buy. After its
-//! restart, it gets all events that it missed.
+//! Tests RabbitMQ and NATS as endpoints for events. Each broker stops while buyers buy. After the
+//! restart, the broker gets all events that it missed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl BrokerServer {
         }
     }
 
-    /// Shuts RabbitMQ down cleanly, or kills NATS, as a power failure would.
+    /// Stops the broker: RabbitMQ is shut down cleanly, and NATS is killed as by a power failure.
     fn stop(mut self) -> Self {
         match &mut self {
             Self::Rabbit(rabbit) => rabbit.stop(),

@@ -170,7 +170,8 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
         reached < 40,
         "{reached} of 2000 requests reached the node; the edge must refuse most of them"
     );
-    // Both buyers repeat an earlier request, so they must get their orders and not "sold out".
+    // Both buyers repeat an earlier request, so they must get their orders and not the answer "sold
+    // out".
     assert_eq!(tier.buy("anna", "k").await, "200");
     assert_eq!(tier.buy("bert", "k").await, "200");
     assert_eq!(tier.buy("bert", "other").await, "409 sold_out");

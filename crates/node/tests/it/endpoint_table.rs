@@ -1,5 +1,6 @@
 //! Tests that the router serves every endpoint as the table of endpoints says. For each endpoint,
-//! tests the authorization, `HEAD` if `GET` works, and `405` with `Allow` for other methods.
+//! tests the authorization, and that other methods get `405` with `Allow`. Each endpoint with `GET`
+//! must also support `HEAD`.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method};
 use doorbuster_api::header::BodyType;

@@ -348,7 +348,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
             }
         };
         drop(slow);
-        // The quick reader is left. The others were dropped before the write timeout of 30 s.
+        // Only the quick reader is left. The others were dropped before the write timeout of 30 s.
         wait_for_metric(&app, &["doorbuster_events_websockets 1"]).await;
         (read, code, dropped.elapsed())
     };

@@ -44,7 +44,7 @@ async fn a_connection_carries_several_requests_whole_or_in_parts() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let mut connection = app.connect().await;
-    // Two requests arrive in one piece, and then one request in many pieces.
+    // Two requests arrive in one piece. Then one request arrives in many pieces.
     let two = [purchase("anna"), purchase("bert")].concat();
     connection.send(&two).await;
     assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "201");

@@ -46,8 +46,8 @@ impl Mangler {
         let mut all: Vec<String> = corpus.lines().map(str::to_owned).collect();
         let begin = [&all[..], &[right.to_owned()]].concat();
         while all.len() < self.of_each {
-            // Half of the texts are changed copies of the valid text. Such a text passes the first
-            // checks, so it also tests the later checks.
+            // Half of the texts are changed copies of the valid text. Such a text passes the
+            // server's first checks, so the text also tests the later checks.
             let from = if self.rng.random() {
                 right
             } else {

@@ -107,8 +107,8 @@ async fn a_change_of_the_times_opens_and_closes_no_sale_at_once() {
     let refused = async |member: &str| {
         let reply = patch(json!({ member: past })).await;
         assert_eq!(reply.verdict(), "422 invalid_request", "{member}: {}", reply.text());
-        // An `ends_at` in the past is also before `starts_at`, so there are two errors about it.
-        // The last error says that the time must be in the future.
+        // An `ends_at` in the past is also before `starts_at`, so there are two errors about
+        // `ends_at`. The last error says that the time must be in the future.
         let faults = reply.json()["errors"].as_array().expect("a list").clone();
         let fault = faults.last().expect("a fault");
         assert_eq!(fault["pointer"], format!("/{member}"));

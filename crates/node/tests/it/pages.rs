@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::app::TestApp;
 use crate::http::Reply;
 
-/// The pages must not contain these words. They are about steps after the payment, such as the
-/// delivery, and only the shop can promise these steps.
+/// The pages must not contain these words. These words are about steps after the payment, such as
+/// the delivery, and only the shop can promise these steps.
 const NEVER: [&str; 21] = [
     "mail", "receipt", "invoice", "shipp", "shipment", "deliver", "parcel", "courier", "邮",
     "收据", "发票", "小票", "发货", "运费", "物流", "快递", "配送", "送货", "收货", "包裹", "短信",

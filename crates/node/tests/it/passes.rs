@@ -280,8 +280,8 @@ async fn thresholds_name_what_a_buyer_lacks() {
         .to_owned();
     let with = [("Purchase-Pass", pass.as_str())];
     assert_eq!(app.order("k", &with, "levels", "phone").await.verdict(), "201");
-    // When an operator raises the lowest level, passes with a lower level become invalid, even if
-    // they were issued earlier.
+    // When an operator raises the lowest level, passes with a lower level become invalid, even
+    // passes that were issued before this change.
     app.patch_door("levels", json!({"min_level": 4})).await;
     lacks(&app.order("k2", &with, "levels", "phone").await, "level");
     app.patch_door("levels", json!({"min_level": null})).await;

@@ -195,7 +195,7 @@ async fn the_first_check_that_fails_answers() {
         ("pass, limit", with_pass, order("narrow", "phone", 1), "403 pass_invalid"),
         ("limit, stock", by(&anna, "new"), order("scarce", "phone", 1), "429 rate_limited"),
     ] {
-        // `Connection: close` leads to the general server. It must answer like the fast path.
+        // `Connection: close` leads to the general server. Its answer must equal the fast path's.
         for more in [&[][..], &[("Connection", "close")]] {
             assert_eq!(
                 ask(&[headers.as_slice(), more].concat(), &body).await,
@@ -424,8 +424,8 @@ async fn the_fast_path_and_the_general_server_answer_a_purchase_alike() {
     ];
     for (headers, body) in &cases {
         let straight = app.call("POST", "/v1/orders", headers, body.as_bytes()).await;
-        // With this header, the general HTTP server handles the request, and not the fast path. The
-        // header has no other effect.
+        // With this header, the general HTTP server handles the request instead of the fast path.
+        // The header has no other effect.
         let around = [headers.as_slice(), &[("TE", "trailers")]].concat();
         let around = app.call("POST", "/v1/orders", &around, body.as_bytes()).await;
         let comparable = |reply: &crate::http::Reply| {

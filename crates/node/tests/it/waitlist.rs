@@ -160,7 +160,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
             .is_some_and(|all| all.iter().all(|one| one.get("from_waitlist").is_none()))
     );
 
-    // B's payment window ends, so C gets the unit. After C cancels, nobody waits for the unit.
+    // The payment window of `b` ends, so `c` gets the unit. After `c` cancels, nobody waits for it.
     app.becomes("b", &b, "expired").await;
     app.becomes("c", &c, "reserved").await;
     app.cancel("c", &c).await;

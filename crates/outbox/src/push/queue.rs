@@ -11,9 +11,10 @@ use tokio::time::Instant;
 
 use super::message::PushMessage;
 
-/// The maximum number of waiting messages. If the queue is full, adding a message drops a message:
-/// the last one of the push service with the most waiting messages. Messages that failed are put
-/// back without this check, so the queue can exceed the bound by at most [`AT_ONCE_MAX`].
+/// The maximum number of waiting messages. If the queue is full, each new message causes the loss
+/// of one message: the last message of the push service with the most waiting messages. Messages
+/// that failed are put back without this check, so the queue can exceed the bound by at most
+/// [`AT_ONCE_MAX`].
 const WAITING_MAX: usize = 1_000;
 const AT_ONCE_MAX: usize = 32;
 const SERVICE_AT_ONCE_MAX: usize = 8;
@@ -132,8 +133,8 @@ impl MessageQueue {
     }
 }
 
-/// Returns the origin of an address, which names its push service. An invalid address is returned
-/// unchanged: nothing is ever sent to it.
+/// Returns the origin of an address. The origin identifies the push service. An invalid address is
+/// returned unchanged: nothing is ever sent to it.
 fn service_of(endpoint: &str) -> Arc<str> {
     Url::parse(endpoint)
         .map_or_else(|_| endpoint.to_owned(), |url| url.origin().ascii_serialization())

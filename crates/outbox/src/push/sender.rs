@@ -1,5 +1,5 @@
 //! Sends messages to push services. [`MessageQueue`] limits the waiting messages, the concurrent
-//! requests and the attempts. If a message expires before it is delivered, it is dropped.
+//! requests and the attempts. A message that expires before its delivery is dropped.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -64,7 +64,7 @@ impl Sender {
         self.guard.refuse_private_host(&url).await
     }
 
-    /// Adds a message to the queue. If the queue is full, a message is lost. This is allowed,
+    /// Adds a message to the queue. If the queue is full, a message is lost. This loss is allowed,
     /// because the buyer also sees the change on the page.
     pub(super) fn queue(&self, message: PushMessage) {
         if !self.lock().add(message, Instant::now()) {
@@ -131,9 +131,9 @@ impl Sender {
         if outcome == MessageOutcome::Gone {
             gone(id);
             if let Err(error) = node.store().delete_push_subscription(id).await {
-                // The row stays in the store, so a node loads the subscription again. At its next
-                // message, the push service again reports that the subscription has ended. Then the
-                // node tries again to delete the row.
+                // The row stays in the store, so a node loads the subscription again. When that
+                // node sends the next message, the push service reports once more that the
+                // subscription has ended. The node then makes another attempt to delete the row.
                 tracing::debug!(%error, "failed to delete a browser's subscription");
             }
         }

@@ -17,9 +17,9 @@ use super::WebPush;
 use super::text::PushText;
 
 const SYNC_INTERVAL: Duration = Duration::from_secs(3);
-/// The maximum number of subscriptions that one comparison takes over. Also the maximum number that
-/// it loads. If more subscriptions are left, the next comparison starts at once, provided that the
-/// queue has room for this many messages.
+/// The maximum number of subscriptions that one comparison takes over, and the maximum number that
+/// one comparison loads. If more subscriptions are left, the next comparison starts at once,
+/// provided that the queue has room for this many messages.
 const PAGE_SIZE: usize = 500;
 
 impl WebPush {
@@ -42,9 +42,10 @@ impl WebPush {
     /// Returns whether the next comparison must start at once.
     async fn sync(&self, node: &Node) -> StoreResult<bool> {
         let taken = self.take_over(node).await?;
-        // A browser can subscribe while this function runs, and `owned` may have been read before
-        // that. So this function removes only subscriptions in `known`. If `owned` contains the new
-        // subscription, this function may load it although it is already in the memory.
+        // A browser can subscribe while this function runs, and `owned` may be older than the new
+        // subscription. So this function removes only subscriptions in `known`. If `owned` contains
+        // the new subscription, this function may load the subscription although it is already in
+        // the memory.
         let known = self.lock().ids();
         let owned = node.store().owned_push_subscriptions(node.id()).await?;
         let mut missing = self.apply_owned(&known, &owned);
@@ -108,8 +109,8 @@ impl WebPush {
     }
 
     /// Queues the messages that are valid now for these subscriptions, because their last owner may
-    /// not have sent them. If the queue is full, messages are lost: waiting for a push service that
-    /// does not answer would delay the comparison.
+    /// not have sent them. If the queue is full, messages are lost. The function does not wait for
+    /// space in the queue, because a push service that does not answer would delay the comparison.
     async fn catch_up(&self, node: &Node, ids: &HashMap<BuyerId, Vec<u64>>) -> StoreResult<()> {
         let (now, buyers): (_, Vec<BuyerId>) = (node.now(), ids.keys().cloned().collect());
         let mut texts = Vec::new();

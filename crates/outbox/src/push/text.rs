@@ -40,7 +40,7 @@ pub(super) struct PushText {
 
 impl PushText {
     /// Returns the content of the message about this event. Returns `None` if buyers get no message
-    /// about it.
+    /// about such an event.
     pub(super) fn about_event(
         node: &Node,
         gate: &Gate,

@@ -9,7 +9,8 @@ use super::{Worker, log};
 
 impl Worker<'_> {
     /// Disables the endpoint, because it answered 410 Gone. Does nothing if an operator has changed
-    /// its address since then. The events wait until an operator enables the endpoint again.
+    /// the endpoint's address since then. The events wait until an operator enables the endpoint
+    /// again.
     pub(super) async fn disable(&mut self) -> Result<(), StoreError> {
         let store = self.outbox.node.store();
         let (subject, reason) = (format!("endpoint:{}", self.id), "the endpoint answered 410 Gone");

@@ -6,8 +6,9 @@ use std::time::Duration;
 use doorbuster_store::EventRead;
 use tokio::time::Instant;
 
-/// How long the worker may send an event from its memory after it read the event. After this time,
-/// it reads the event again, because an erasure may have changed the event in the store.
+/// The worker may send an event from its memory for this long after it has read the event. After
+/// this time, the worker reads the event again, because an erasure may have changed the event in
+/// the store.
 const RECENT: Duration = Duration::from_secs(2);
 
 pub(super) fn event_type(read: &EventRead) -> &str {

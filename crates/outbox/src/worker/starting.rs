@@ -26,7 +26,8 @@ pub(super) async fn start<'o>(
         return Ok(None);
     };
     // The worker uses the list of event types that this node knows. If the store has a newer list,
-    // `endpoint` soon gets it too. Then this worker ends, and the next one uses the newer list.
+    // `endpoint` soon gets the newer list too. Then this worker ends, and the next worker uses that
+    // list.
     row.wanted.clone_from(&endpoint.borrow().wanted);
     // An operator may have removed event types from the endpoint, and an earlier worker may have
     // left delivery rows of these types.

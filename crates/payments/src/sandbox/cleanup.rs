@@ -29,8 +29,8 @@ impl Sandbox {
         let (mut turns, mut next) = (self.node.turns(Work::SandboxCleanup), NextRun::Now);
         loop {
             turns.wait(next).await;
-            // After a jump of the clock, documents may seem old although they are not. So none are
-            // deleted then.
+            // After a jump of the clock, documents may seem old although they are not. So no
+            // documents are deleted then.
             let may = !self.node.clock_stepped();
             let before = self.node.store().monotonic_now().plus(-KEPT_MS);
             let forgotten = if may { self.forget_page(&mut cursor, before).await } else { Ok(0) };
@@ -77,8 +77,8 @@ impl Sandbox {
         if old.is_empty() { Ok(0) } else { Ok(store.sandbox_delete(old).await?) }
     }
 
-    /// Returns the page of documents after the key `after`, and moves `after` to its end. After the
-    /// last page, the next call begins at the first page.
+    /// Returns the page of documents after the key `after`, and moves `after` to the end of this
+    /// page. After the last page, the next call begins at the first page.
     async fn next_page(
         &self,
         prefix: &str,

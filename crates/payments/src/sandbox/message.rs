@@ -1,6 +1,6 @@
 //! Writes and reads the sandbox's messages. Another program with the sandbox's secret can send such
 //! messages too. So this module checks strictly the JSON members that the server uses, and ignores
-//! all others.
+//! all other members.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;

@@ -228,7 +228,7 @@ fn order_id(session: &Value) -> Option<String> {
     named.map(str::to_owned)
 }
 
-/// Returns the text without control characters, because PostgreSQL cannot store all of them.
+/// Removes control characters from a text, because PostgreSQL cannot store every one of them.
 fn without_control_chars(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(ORDER_TEXT_CHARS_MAX).collect()
 }

@@ -2,8 +2,8 @@
 use doorbuster_core::Millis;
 
 pub(super) const MINUTE_MS: i64 = 60_000;
-/// The shortest life of a session. Stripe requires half an hour. Rounding needs another minute, and
-/// so does a difference between Stripe's clock and this server's.
+/// The shortest life of a session. Stripe requires half an hour. One more minute is for rounding.
+/// Another minute is for a difference between Stripe's clock and this server's clock.
 const LIFE_MIN_MS: i64 = 32 * MINUTE_MS;
 /// The longest life of a session. Stripe allows a day. One minute less leaves room for rounding and
 /// for a difference between the clocks.

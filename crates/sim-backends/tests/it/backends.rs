@@ -83,7 +83,7 @@ impl Redis {
         redis
     }
 
-    /// Returns options with which the slots share no data with the slots of other calls.
+    /// Returns options for slots that share no data with the slots of other calls.
     fn options(&self) -> RedisOptions {
         static MADE: AtomicU64 = AtomicU64::new(0);
         RedisOptions {

@@ -83,7 +83,8 @@ impl Checker {
             let active =
                 order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
             // A revived order was paid after it had ended. If the slot lacks the feed row about
-            // this payment, it does not count the order's units. So this sum leaves them out.
+            // this payment, the slot does not count the order's units. So this sum leaves these
+            // units out.
             let revived = self.orders.get(id).is_some_and(|held| held.revived);
             if undecided || (active && !revived) {
                 held += earlier.units.get();
@@ -307,9 +308,9 @@ impl Checker {
         });
     }
 
-    /// Checks a refusal of a request that has an order. Such a request must not be refused. One
-    /// exception: the node's snapshot is older than the order. Then the node may refuse the request
-    /// until it names the order in an answer.
+    /// Checks a refusal of a request that has an order. Such a request must not be refused. There
+    /// is one exception. If the node's snapshot is older than the order, the node may refuse the
+    /// request until the node has named the order in an answer.
     fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
@@ -361,8 +362,8 @@ impl Checker {
         id.parts().is_some_and(|parts| self.lost_grants.contains(&parts.grant))
     }
 
-    /// Checks an answer that the ticket has no verdict. A ticket may lack a verdict only until its
-    /// `decide_by`.
+    /// Checks an answer which says that the ticket has no verdict. A ticket may lack a verdict only
+    /// until its `decide_by`.
     pub(crate) fn undecided_reported(&mut self, parts: &TicketParts, now: Millis) {
         let due = now > parts.decide_by;
         self.check(!due, "I8", || {

@@ -14,7 +14,7 @@ use crate::store::{SimStore, Tx, TxResult};
 /// the first unanswered query about the checkout after the order's payment window.
 const GRACE_MS: i64 = 120_000;
 /// The longest time after the end of its payment window for which an order waits for its provider.
-/// It also applies if the server has sent no query.
+/// This limit also applies if the server has sent no query.
 const ASK_WITHIN_MS: i64 = 1_800_000;
 /// The greatest distance from now to the new end of an extended payment window.
 const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
@@ -40,8 +40,8 @@ impl Checker {
                 let expected = was.is_some_and(|c| c.open && c.session != *session);
                 self.check(now == expected, "checkout", || {
                     format!(
-                        "session {session} was recorded as closed; before, the checkout of order \
-                         {order} was {was:?}; is it open now: {now}"
+                        "session {session} was recorded as closed; before that, the checkout of \
+                         order {order} was {was:?}; is the checkout open now: {now}"
                     )
                 });
             }

@@ -13,7 +13,7 @@ use super::rows_before::RowsBefore;
 use crate::state::PaymentReversals;
 use crate::store::SimStore;
 
-/// Returns what an operator sees of a reversal: whether it stands, and its amount if it stands.
+/// Returns what an operator sees of a reversal: whether the reversal stands and, if so, its amount.
 fn visible(reversal: Option<&Reversal>) -> Option<(bool, Option<&Money>)> {
     reversal.map(|it| (it.stands, it.stands.then_some(&it.money)))
 }
@@ -21,7 +21,8 @@ fn visible(reversal: Option<&Reversal>) -> Option<(bool, Option<&Money>)> {
 impl Checker {
     /// Checks one report. A report takes effect only once, and only if its payment was captured. A
     /// report about a refund by this server changes nothing. If a report changes the amount, or
-    /// whether the reversal stands, it must write an event. Any other report must write none.
+    /// whether the reversal stands, the store must write an event. For any other report, the store
+    /// must write no event.
     pub(super) fn reversal(
         &mut self,
         store: &SimStore,
@@ -105,8 +106,8 @@ impl Checker {
     }
 
     /// Checks the refunds by hand of one payment. The store must show at least the refunded amount.
-    /// If there were several refunds, it may show more: a report names only an amount, so it does
-    /// not show which refund failed.
+    /// If there were several refunds, the store may show more, because a report names only an
+    /// amount and does not show which refund failed.
     fn returned_at_rest(&mut self, of: &PaymentReversals, row: Option<&Reversal>) {
         let total = of.returned();
         let shown = row.filter(|row| row.stands).map_or(0, |row| row.money.minor);

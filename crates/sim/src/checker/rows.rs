@@ -358,8 +358,8 @@ impl Checker {
         });
     }
 
-    /// Checks a finished recall. If it moved units to an open grant, this grant's feed must have a
-    /// row with the units.
+    /// Checks a finished recall. If the recall moved units to an open grant, this grant's feed must
+    /// have a row with the units.
     fn recalled(&mut self, model: &Model, done: &TxResult) {
         let TxResult::Moved(moved) = *done else { return };
         for recall in model.recalls.values().filter(|r| r.done && r.taken > 0) {

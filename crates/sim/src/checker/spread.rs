@@ -141,8 +141,8 @@ impl Checker {
         });
     }
 
-    /// Checks the registry, which lists the partitions to which nodes send requests. It must list a
-    /// partition if and only if the pool or this partition has units.
+    /// Checks the registry, which lists the partitions to which nodes send requests. The registry
+    /// must list a partition if and only if the pool or this partition has units.
     pub(crate) fn partitions_listed(&mut self, pool: u64, levels: &[u64], listed: &[bool]) {
         let right =
             levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
@@ -157,8 +157,8 @@ impl Checker {
         }
     }
 
-    /// Checks the partition of a request's second try. It must be the fullest of the partitions
-    /// that the first try did not use.
+    /// Checks the partition of a request's second try. The second try must use the fullest of the
+    /// partitions that the first try did not use.
     pub(crate) fn second_try_made(&mut self, first: u32, second: Option<u32>, levels: &[u64]) {
         let Some(second) = second else { return };
         self.count_case("second try");
@@ -167,8 +167,8 @@ impl Checker {
         let right = second != first && levels.get(second as usize).copied() == fullest;
         self.check(right, "second try", || {
             format!(
-                "after partition {first}, the second try went to partition {second}, which is not \
-                 the fullest other partition; the partitions have {levels:?} units"
+                "the first try went to partition {first}, and the second to partition {second}, \
+                 although another partition has more units; the units by partition: {levels:?}"
             )
         });
     }

@@ -253,7 +253,7 @@ impl Checker {
         }
     }
 
-    /// Checks that the pool's units went to the first buyers who may get one, in the order of
+    /// Checks that the pool's units went to the first buyers who may get a unit, in the order of
     /// joining.
     fn served(
         &mut self,
@@ -286,7 +286,10 @@ impl Checker {
         let ids: Vec<_> = served.orders.iter().map(|o| o.id).collect();
         let over: Vec<_> = served.passed_over.iter().map(|p| p.id).collect();
         self.check(ids == orders && over == passed, "waitlist", || {
-            format!("served {ids:?}, expected {orders:?}; skipped {over:?}, expected {passed:?}")
+            format!(
+                "the waitlist served {ids:?} instead of {orders:?}, and skipped {over:?} instead \
+                 of {passed:?}"
+            )
         });
         let left = store.model.items.get(&item).map(|i| i.pool);
         self.check(left == Some(pool), "waitlist", || {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names explain the fields")]
 pub enum SpreadOp {
-    /// An operator changes how many of an item's slots are in its spread: `partitions` plus one.
+    /// An operator changes the number of slots in an item's spread to `partitions` plus one.
     /// [`crate::op::ItemSetup::choose`] describes `choose`.
     Set { item: u8, partitions: u8, choose: u8 },
     /// A leader continues to drain a slot that left its item's spread.

@@ -30,7 +30,7 @@ pub(super) fn money(_: Profile, rng: &mut SimRng) -> Op {
 }
 
 /// Sometimes returns a sequence of operations in which a payment window ends while the provider is
-/// unavailable. The order then expires after about the longest time for which it may wait.
+/// unavailable. The order then waits for about the longest time that is allowed, and expires.
 pub(super) fn silence_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Silence || !rng.percent(3) {
         return Vec::new();
@@ -59,8 +59,8 @@ pub(super) fn silence_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     ops
 }
 
-/// Sometimes returns a sequence of operations in which one payment is reversed several times, and
-/// the provider's reports about it arrive late.
+/// Sometimes returns a sequence of operations in which one payment is reversed several times. The
+/// provider's reports about the reversals arrive late.
 pub(super) fn reversal_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if !matches!(profile, Profile::Money | Profile::Failover) || !rng.percent(3) {
         return Vec::new();

@@ -17,7 +17,8 @@ pub(super) fn waitlist(_: Profile, rng: &mut SimRng) -> Op {
             0 if item > 1 => return Op::Close { item },
             leader => WaitlistOp::End { leader, item },
         },
-        // If an operator cancels a buyer's order from the waitlist, the buyer can join again.
+        // An operator cancels an order that may come from the waitlist. Its buyer can then join
+        // again.
         11 if rng.percent(60) => WaitlistOp::TakeAway { order: any_byte(rng) },
         _ => WaitlistOp::Serve { leader: below_four(rng), item },
     })

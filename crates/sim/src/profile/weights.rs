@@ -2,8 +2,8 @@
 use super::Profile;
 use crate::rng::SimRng;
 
-/// A weight for each group of operations. If a group has twice the weight of another group, its
-/// operations are twice as frequent.
+/// A weight for each group of operations. The operations of a group with twice the weight are twice
+/// as frequent.
 pub(super) struct Weights {
     pub(super) buy: u64,
     pub(super) replay: u64,

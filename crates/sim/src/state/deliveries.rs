@@ -8,7 +8,7 @@ use doorbuster_steps::delivery::Effect;
 
 /// The number of endpoints of one simulated sale.
 pub(crate) const ENDPOINTS: usize = 2;
-/// The number of workers. All of them may deliver to one endpoint at the same time. In the server,
+/// The number of workers. All workers may deliver to one endpoint at the same time. In the server,
 /// a lease usually prevents this, but correctness must not depend on the lease.
 pub(crate) const WORKERS: usize = 2;
 /// The behavior of an endpoint.
@@ -45,7 +45,8 @@ pub(crate) struct Worker {
 #[derive(Clone, Debug)]
 pub(crate) struct EndpointMemory {
     pub(crate) queue: DeliveryQueue,
-    /// The outcomes of tries, by event position. The worker handles them in its next turn.
+    /// The outcomes of tries, by event position. The worker handles these outcomes in its next
+    /// turn.
     pub(crate) outcomes: Vec<(i64, SendOutcome)>,
     /// Changes of rows that are not stored yet.
     pub(crate) results: Vec<RowChange>,
@@ -99,8 +100,8 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Returns those of the first `events` events that workers have in memory, each with its
-    /// endpoint.
+    /// Returns the events that workers have in memory, each with its endpoint. Considers only the
+    /// first `events` events.
     pub(crate) fn in_memory(&self, events: usize) -> Vec<(usize, usize)> {
         let memories = self.workers.iter().flat_map(|worker| worker.memories.iter().enumerate());
         let of = |(endpoint, memory): (usize, &Option<EndpointMemory>)| {

@@ -46,7 +46,7 @@ pub(crate) struct ItemRound {
     /// The current effect sends feed rows to several slots, one by one. These slots already have
     /// their rows.
     pub(crate) fed: Vec<OpenSlot>,
-    /// The grants of the slots that did not answer the call with their rows.
+    /// The grants of the slots that did not answer when their rows were sent.
     pub(crate) missed: Vec<GrantId>,
     /// The current effect refills several grants, one by one. These grants are already refilled,
     /// each with the given number of units.
@@ -59,7 +59,7 @@ impl ItemRound {
         Self { item, steps, effect, fed, missed, refilled }
     }
 
-    /// Returns the result of the current effect if it has called all its slots.
+    /// Returns the result of the current effect if the effect has called all its slots.
     pub(crate) fn finish_feed(&mut self) -> Option<RoundInput> {
         let RoundEffect::Feed(slots) = &self.effect else { return None };
         let is_complete = self.fed.len() + self.missed.len() == slots.len();
@@ -70,8 +70,8 @@ impl ItemRound {
     }
 }
 
-/// An action on a node that may need more units than the pool has, and so may recall units from
-/// slots.
+/// A node's action that may need more units than the pool has. If the pool has too few units, the
+/// action recalls units from slots.
 #[derive(Clone, Debug)]
 pub(crate) struct UnitsAction {
     pub(crate) node: u8,
@@ -172,7 +172,7 @@ pub(crate) enum Message {
     Apply { slot: usize, epoch: Epoch, row: Arc<FeedRow> },
     /// A leader recalls units from a slot.
     Recall { leader: u8, slot: usize, id: RecallId, grant: GrantId, epoch: Epoch, units: u64 },
-    /// A leader checks whether a slot lost its memory. `effect` is the next read of this check.
+    /// A leader checks whether a slot lost its memory. `effect` says what the check reads next.
     CheckSlot { leader: u8, slot: usize, check: Box<SlotCheck>, effect: CheckEffect },
     /// A leader stops or resumes a slot.
     Stop { slot: usize, stopped: bool },

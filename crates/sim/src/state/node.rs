@@ -53,8 +53,8 @@ pub(crate) struct Node {
     pub(crate) until: Millis,
     /// The tokens of tickets whose verdicts this node expects.
     pub(crate) expected: Vec<Token>,
-    /// The number of requests so far for which this node chose a slot in turn. The next slot
-    /// follows from it.
+    /// The number of requests so far for which this node chose a slot in turn. This number
+    /// determines the next slot.
     pub(crate) turns: u64,
     /// How far the node's clock is ahead of the store's clock, in milliseconds.
     pub(crate) skew_ms: i64,
@@ -66,7 +66,8 @@ pub(crate) struct Node {
     /// The number of failovers that the node knows of.
     pub(crate) failovers: u64,
     /// For each item, the unit counts of the buyers who have reached the limit. The simulator uses
-    /// commit numbers as times: each count has the number of the last commit before it was read.
+    /// commit numbers as times: each count has the number of the last commit before the count was
+    /// read.
     pub(crate) limit_counts: [LimitCounts<u64>; 2],
     pub(crate) applied: AppliedPayments,
 }
@@ -85,8 +86,8 @@ pub(crate) enum AttemptState {
     /// A ticket was issued, and the node waits for its verdict. If `may_be_lost` is true, the slot
     /// may have lost the ticket. So the node also checks whether the ticket's grant was closed.
     Waiting { id: TicketId, may_be_lost: bool },
-    /// The request is parked. If `is_short` is true, it waits for units, and otherwise for a
-    /// commit.
+    /// The request is parked. If `is_short` is true, the request waits for units. Otherwise, the
+    /// request waits for a commit.
     Parked { until: Millis, is_short: bool },
     /// A slot refused the request, and the node reads the store to confirm the refusal.
     Confirming,

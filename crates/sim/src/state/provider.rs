@@ -20,14 +20,14 @@ pub(crate) struct Charge {
     pub(crate) session: Option<usize>,
     /// The id of the message about the charge. `None` after a node has answered this message.
     pub(crate) unanswered: Option<String>,
-    /// The nodes that applied the payment, each with the monotonic time at which it did so. Nodes
-    /// whose process has ended since then are removed.
+    /// The nodes that applied the payment, each with the monotonic time at which the node applied
+    /// the payment. Nodes whose process has ended since then are removed.
     pub(crate) applied_at: Vec<(u8, Millis)>,
 }
 
 impl Charge {
-    /// Returns whether a node still remembers the payment. Such a node applies it again after a
-    /// failover.
+    /// Returns whether a node still remembers the payment. Such a node applies the payment again
+    /// after a failover.
     pub(crate) fn is_remembered(&self, now: Millis) -> bool {
         self.applied_at.iter().any(|(_, at)| now.0 - at.0 <= KEPT_MS)
     }

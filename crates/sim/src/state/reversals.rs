@@ -23,8 +23,8 @@ pub(crate) struct PaymentReversals {
     pub(crate) changed_at: Millis,
     /// The newest report.
     pub(crate) last: Option<ReversalReport>,
-    /// The reports that no node has handled yet. The simulated provider repeats them, even if the
-    /// store did not know the payment.
+    /// The reports that no node has handled yet. The simulated provider repeats these reports, even
+    /// if the store did not know the payment.
     pub(crate) unanswered: Vec<ReversalReport>,
     /// Whether a failover happened after the first report. If so, the store may lack reversals.
     pub(crate) may_be_lost: bool,

@@ -60,7 +60,7 @@ pub(crate) struct PlacedSlot {
     pub(crate) kept: Option<Slot>,
 }
 
-/// One call of a slot, the slot's reply, and its state after the call.
+/// One call of a slot, the slot's reply, and the slot's state after the call.
 #[derive(Clone, Debug)]
 pub struct RecordedCall {
     /// The index of the slot.

@@ -17,8 +17,8 @@ pub struct PhaseRow {
 }
 
 impl PhaseRow {
-    /// Returns whether the item's slots have open grants. They have grants before the opening of
-    /// the sale and while it is open.
+    /// Returns whether the item's slots have open grants. The slots have open grants before the
+    /// opening of the sale and while the sale is open.
     #[must_use]
     pub fn has_open_slots(&self) -> bool {
         matches!(self.shown, Phase::Scheduled | Phase::Open)

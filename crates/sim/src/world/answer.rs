@@ -218,7 +218,7 @@ impl World {
     }
 
     /// Confirms a refusal: reads whether the refused request has an order. `used` is the quota that
-    /// the node read in the previous step. When it read the quota, it knew of `ended_orders` ended
+    /// the node read in the previous step. Before this read, the node knew of `ended_orders` ended
     /// orders.
     pub(crate) fn confirmed(&mut self, i: usize, asked: u32, used: u32, ended_orders: u64) {
         if self.attempts[i].state == AttemptState::Confirming && self.attempts[i].asked == asked {

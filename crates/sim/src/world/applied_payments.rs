@@ -112,8 +112,8 @@ impl World {
         self.checker.excuse_payments(forgotten);
     }
 
-    /// Returns the captured payments that cannot reach the store any more. The store lacks them, no
-    /// node remembers them, and the provider does not repeat their messages.
+    /// Returns the captured payments that cannot reach the store any more. The store lacks these
+    /// payments, no node remembers them, and the provider does not repeat their messages.
     fn forgotten_payments(&self, model: &Model) -> Vec<PaymentId> {
         let charges = self.provider.charges.iter();
         let lost = charges

@@ -50,7 +50,7 @@ impl World {
             .map(|(i, _)| i)
     }
 
-    /// Lets a node answer `202`, as if it had waited long enough for the verdict.
+    /// Lets a node answer `202`, as if the node had waited long enough for the verdict.
     pub(crate) fn end_verdict_wait(&mut self, attempt: u8) {
         if let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Waiting { .. })) {
             self.drive(i, Input::Elapsed);

@@ -30,8 +30,8 @@ impl World {
             return;
         }
         let (steps, effect) = SlotStart::begin(open, self.spread(at.item).threshold);
-        // The grant's id is drawn before the transaction. So if the transaction runs twice, it has
-        // the same id.
+        // The grant's id is drawn before the transaction. So the grant's id is the same if the
+        // transaction runs twice.
         let grant = match effect {
             Effect::OpenGrant => Some(self.draw_grant()),
             _ => None,

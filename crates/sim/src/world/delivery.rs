@@ -14,7 +14,7 @@ use crate::state::{
     Sending, WORKERS, Worker, WorkerTransaction,
 };
 
-/// The bounds of deliveries to an endpoint. They are so small that runs reach them.
+/// The bounds of deliveries to an endpoint. These bounds are so small that runs reach the bounds.
 fn bounds(endpoint: usize) -> DeliveryBounds {
     let tries = 1 + endpoint as u32;
     DeliveryBounds { tries, refusals: tries, refused_ms: 0, at_once: 3, window: 6, pending: 4 }
@@ -97,7 +97,7 @@ impl World {
 
     /// Performs the remaining effects of a turn. A transaction of the turn becomes a message, so
     /// that other actors can act first. In the server, the turn waits until the position has moved.
-    /// Here it does not wait, so the simulator tests more sequences.
+    /// Here, the turn does not wait, so the simulator tests more sequences.
     fn continue_turn(&mut self, worker: usize, endpoint: usize, mut rest: &'static [Effect]) {
         while let Some(effect) = rest.split_off_first() {
             let Some(mut memory) = self.deliveries.workers[worker].memories[endpoint].take() else {
@@ -238,8 +238,8 @@ impl World {
         }
     }
 
-    /// Moves the endpoint's position, if it still has the value that the worker read. Returns
-    /// whether it moved.
+    /// Moves the endpoint's position, if the position still has the value that the worker read.
+    /// Returns whether the position moved.
     fn advance(&mut self, endpoint: usize, progress: &PositionAdvance) -> bool {
         let it = &mut self.deliveries.endpoints[endpoint];
         if it.position != progress.from && enforces(Rule::AdvanceCompares) {
@@ -256,8 +256,8 @@ impl World {
     }
 
     /// Applies a worker's result to its row. A row that another worker deleted stays deleted, and a
-    /// dead letter stays unchanged. Returns false if the result is older than the row. Then the
-    /// worker must read the rows again.
+    /// dead letter stays unchanged. Returns false if the result is older than the row. In this
+    /// case, the worker must read the rows again.
     fn change_row(&mut self, endpoint: usize, note: RowChange) -> bool {
         let rows = &mut self.deliveries.endpoints[endpoint].rows;
         let position = match note {
@@ -310,8 +310,8 @@ impl World {
     }
 
     /// Handles a lost message. If a request or an answer is lost, the delivery counts as failed. If
-    /// a transaction is lost, the worker does not know its outcome, and starts again from the
-    /// store's rows.
+    /// a transaction is lost, the worker does not know the transaction's outcome, and starts again
+    /// from the store's rows.
     pub(crate) fn delivery_message_lost(&mut self, delivery_message: &DeliveryMessage) {
         match delivery_message {
             DeliveryMessage::Send { from, .. } | DeliveryMessage::Answer { from, .. } => {

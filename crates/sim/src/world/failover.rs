@@ -62,9 +62,9 @@ impl World {
         self.store.continue_from(standby.store);
         self.checker.failed_over(standby.checker, grants, &in_memory);
         self.commit(Tx::Promote);
-        // The new primary begins with the transaction numbers of the standby, so it uses the
-        // numbers of lost transactions again. A transaction that is still running starts again with
-        // a new number.
+        // The new primary begins with the transaction numbers of the standby, so new transactions
+        // can get the numbers of lost transactions. A transaction that is still running starts
+        // again with a new number.
         self.xids = standby.xids;
         let (flight, late) = (self.flight.iter_mut(), self.late.iter_mut());
         for message in flight.chain(late) {
@@ -78,7 +78,8 @@ impl World {
         self.apply_payments_again();
     }
 
-    /// Handles sends of events that the failover lost. The endpoints accept them.
+    /// Handles events that were on their way to endpoints when the failover lost the events. The
+    /// endpoints accept these events.
     fn lose_events_in_flight(&mut self, events: usize) {
         for message in self.flight.iter_mut().chain(&mut self.late) {
             if let Message::DeliveryMessage(DeliveryMessage::Send { from, event }) = *message

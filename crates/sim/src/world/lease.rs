@@ -70,8 +70,8 @@ impl World {
         }
     }
 
-    /// Starts the node's process. It first closes the open grants of the node's slots, because
-    /// these grants belong to an earlier process.
+    /// Starts the node's process. The process first closes the open grants of the node's slots,
+    /// because these grants belong to an earlier process.
     fn start_process(&mut self, node: u8) {
         self.nodes[usize::from(node)].is_dead = false;
         for slot in 0..self.places.len() {

@@ -13,8 +13,8 @@ impl World {
         }
     }
 
-    /// Returns the number of ended orders of the request's item that the node knows of. A failover
-    /// may lose orders, so it counts as one ended order of each item.
+    /// Returns the number of ended orders of the request's item that the node knows of. Each
+    /// failover counts as one ended order of each item, because a failover may lose orders.
     pub(super) fn known_ended_orders(&self, purchase: &BuyerRequest) -> u64 {
         let node = &self.nodes[usize::from(purchase.node)];
         node.ended_orders[purchase.item.0 as usize - 1] + node.failovers

@@ -22,8 +22,8 @@ use crate::store::{Tx, TxResult};
 const WAITS_MAX: usize = 60;
 
 impl World {
-    /// Applies a captured payment. If the order has ended and the pool has too few units for it,
-    /// the node remembers the payment and recalls units.
+    /// Applies a captured payment. If the order has ended and the pool has too few units for this
+    /// order, the node remembers the payment and recalls units.
     pub(super) fn capture(&mut self, charge: usize, capture: Capture, after: Option<AfterPayment>) {
         self.capture_on(self.node_of_charge(charge), charge, capture, after);
     }
@@ -49,7 +49,7 @@ impl World {
         self.begin_units_action(node, order.item, steps);
     }
 
-    /// Applies a captured payment immediately. The node does not recall units for it.
+    /// Applies a captured payment immediately. The node does not recall units for this payment.
     pub(super) fn capture_at_once(&mut self, charge: usize, event: &str) {
         let capture = self.capture_message(charge, event);
         let node = self.node_of_charge(charge);

@@ -114,8 +114,8 @@ impl World {
         }
     }
 
-    /// Gives the buyer the open checkout of an order. If the order has none, a node requests a new
-    /// checkout.
+    /// Gives the buyer the open checkout of an order. If the order has no open checkout, a node
+    /// requests a new checkout.
     pub(crate) fn ask_checkout(&mut self, pick: u8) {
         let waits: Vec<_> = self.store.orders_in(OrderState::Reserved).map(|o| o.id).collect();
         let Some(nth) = usize::from(pick).checked_rem(waits.len()) else { return };

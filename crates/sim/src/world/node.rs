@@ -140,7 +140,7 @@ impl World {
             match state {
                 AttemptState::Parked { is_short: false, .. } => self.drive(i, Input::Woken),
                 // This request waits for units. As in the server, new counts wake the request only
-                // if they show that too few units are left for it.
+                // if these counts show that too few units are left for the request.
                 AttemptState::Parked { .. } => {
                     let item = purchase.item.0 as usize - 1;
                     let seen = self.nodes[node].snapshot.as_ref().map(|s| s.items[item].free);

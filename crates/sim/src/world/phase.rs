@@ -130,8 +130,9 @@ impl World {
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
         let Some(grant) = self.store.open_grant(place.at) else { return true };
-        // The slot lacks its grant. It may have lost its memory after it accepted the grant, but
-        // before the store recorded this. So a grant with units does not count as drained.
+        // The slot lacks its grant. The slot may have lost its memory after it accepted the grant,
+        // but before the store recorded the acceptance. So a grant with units does not count as
+        // drained.
         let Some(view) = place.slot.view() else { return !grant.acked && grant.granted == 0 };
         respread::is_drained(grant, &view)
     }

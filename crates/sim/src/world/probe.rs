@@ -94,8 +94,9 @@ impl World {
         }
     }
 
-    /// Makes requests that were refused before, with the same key. They must now succeed if units
-    /// are free. The buyer's limit counts only the units that the buyer has in active orders.
+    /// Makes requests that were refused before, with the same key. These requests must now succeed
+    /// if units are free. The buyer's limit counts only the units that the buyer has in active
+    /// orders.
     fn try_again(&mut self, item: ItemId) {
         for buyer in 0..BUYERS as u8 {
             if self.checker.has_finding() {
@@ -120,8 +121,8 @@ impl World {
         }
     }
 
-    /// Pays an ended order. It must become paid if its units are free and the buyer's limit allows
-    /// it.
+    /// Pays an ended order. The order must become paid if its units are free and the buyer's limit
+    /// allows it.
     fn pay_late(&mut self, item: ItemId) {
         let ended = |o: &&doorbuster_core::Order| {
             o.item == item && matches!(o.state, OrderState::Cancelled | OrderState::Expired)
@@ -182,8 +183,8 @@ impl World {
         };
         let total = |world: &Self| world.store.model.items.get(&item).map(|row| row.total);
         let (before, lowered) = (total(self), free as i64);
-        // A slot whose memory of recalls is full gives up no units. Between two tries, it moves to
-        // a new epoch.
+        // A slot whose memory of recalls is full gives up no units. Between two tries, such a slot
+        // moves to a new epoch.
         for _ in 0..RETRIES_MAX {
             self.adjust(item, -lowered);
             self.end_waits_at_rest();

@@ -14,8 +14,8 @@ const ROUNDS_MAX: usize = 40;
 /// grant.
 const LEAVE_STEPS: usize = 3;
 
-/// A summary of the sale's state. If it is equal before and after a round, the round changed
-/// nothing.
+/// A summary of the sale's state. If the summary is equal before and after a round, the round
+/// changed nothing.
 #[derive(PartialEq, Eq)]
 struct Signature {
     version: u64,
@@ -102,8 +102,8 @@ impl World {
             if self.checker.has_finding() {
                 return;
             }
-            // Within one round, a purchase may ask a slot and then wait again. Its state looks
-            // unchanged then, but it still has work.
+            // Within one round, a purchase may ask a slot and then wait again. The purchase's state
+            // then looks unchanged, although the purchase still has work.
             let has_asked = self.asked() != asked;
             if self.signature() == before && !self.end_pool_rests() && !self.end_parking(has_asked)
             {

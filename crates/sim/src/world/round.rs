@@ -169,8 +169,8 @@ impl World {
     }
 
     /// The call of a slot gets no answer, and the round goes on without the slot. If `pick` is odd,
-    /// the slot has performed the call. If the round's next effect calls no slot, the node drops
-    /// the round.
+    /// the slot has performed the call nevertheless. If the round's next effect calls no slot, the
+    /// node drops the round.
     pub(super) fn lose_call_of_round(&mut self, node: u8, mut round: Box<ItemRound>, pick: u8) {
         if self.slot_of_round(&round).is_none() {
             return;
@@ -247,8 +247,8 @@ impl World {
             Effect::BeginRecall { from, into, units } => {
                 Input::RecallBegun(self.recall_into(*from, RecallTarget::Grant(*into), *units))
             }
-            // The simulator begins no further round by itself. The operations of the list begin
-            // rounds, and so does the end of the run.
+            // The simulator begins no further round by itself. Rounds are begun by the operations
+            // of the list and by the end of the run.
             Effect::RunAgain(_) | Effect::Record | Effect::Finish => Input::Done,
             Effect::Stop { slot, stopped } => {
                 if let Some(slot) = self.place_of(*slot) {
@@ -297,8 +297,8 @@ impl World {
         for Refill { grant, portion, .. } in refills {
             let open = round.steps.slots().iter().find(|slot| slot.grant.id == *grant);
             if let Some(open) = open.filter(|open| open.grant.granted > 0) {
-                // Another leader may have refilled the slot since this round read the feed. So
-                // units in rows that the slot has not applied count too.
+                // Another leader may have refilled the slot since this round read the feed. So the
+                // check includes the units in rows that the slot has not applied yet.
                 let basis = (pool, open.rows_on_their_way());
                 self.checker.portion(&spread, &open.view, basis, (portion.counter, portion.units));
             }

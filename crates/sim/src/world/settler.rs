@@ -16,8 +16,8 @@ impl World {
         self.take(slot, usize::from(at_most.max(1)));
     }
 
-    /// Takes tickets and settles them. The settler's transaction is a message. It may be lost, as
-    /// if the settler failed, or may arrive twice.
+    /// Takes tickets and settles them. The settler's transaction is a message. This message may be
+    /// lost, as if the settler failed. The message may also arrive twice.
     pub(crate) fn take(&mut self, slot: usize, at_most: usize) {
         if self.is_gone(slot) {
             return;

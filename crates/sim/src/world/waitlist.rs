@@ -80,7 +80,7 @@ impl World {
         let parts = NAMES
             .key
             .open(&id, entry.buyer.as_str())
-            .expect("the id of an entry is signed for its buyer");
+            .expect("the id of a waitlist entry must be signed for the entry's buyer");
         let verdict = match self.store.verdict(&id) {
             Some(verdict) => Some(verdict),
             None => match self.commit(Tx::Force(id, parts, entry.buyer, self.now)) {

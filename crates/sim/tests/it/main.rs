@@ -209,7 +209,7 @@ fn regressions_stay_fixed() {
 
 /// Without the rule `EvidenceOrder`, the rule's directed list closes a grant of slot 2, although
 /// slot 2 had no fault. A fault of slot 0 or 1 must not excuse this finding. A fault of slot 2
-/// excuses it.
+/// excuses the finding.
 #[test]
 fn a_fault_of_one_slot_excuses_no_grant_of_another_slot() {
     let lists = Reproduction::all(&directed_dir()).expect("directed lists can be read");

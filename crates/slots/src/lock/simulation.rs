@@ -29,7 +29,7 @@ const SEEDS: u64 = 8;
 
 #[derive(Debug, Default)]
 struct LockChecker {
-    /// For each process, the time until which it relies on its newest lock.
+    /// For each process, the time until which the process relies on its newest lock.
     held: Mutex<HashMap<usize, watch::Receiver<Instant>>>,
     fence: Mutex<u64>,
     faults: Mutex<Vec<String>>,

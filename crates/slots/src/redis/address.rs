@@ -2,9 +2,9 @@
 
 use redis::{ConnectionAddr, ConnectionInfo};
 
-/// Returns the address of a server. Another server of the cluster named its host and port; `asked`
-/// is the address of that other server. If the host is empty or `?`, the host is that of `asked`.
-/// The other settings of the address come from `template`.
+/// Returns the address of a server whose host and port another server of the cluster returned.
+/// `asked` is the address of that other server. If the returned host is empty or `?`, both servers
+/// have the same host. The other settings of the address come from `template`.
 pub(crate) fn server_address(
     template: &ConnectionInfo,
     asked: &str,

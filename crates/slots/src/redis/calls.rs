@@ -76,7 +76,8 @@ fn returned_ticket(row: &FeedRow) -> Option<TicketParts> {
 }
 
 pub(super) enum Applied {
-    /// The rows were applied. Or the slot has another grant or epoch, and nothing was applied.
+    /// Either the rows were applied, or nothing was applied because the slot has another grant or
+    /// epoch.
     Outcome(ApplyOutcome),
     /// Nothing was applied yet. The script needs the request of a ticket that is not in the queue.
     /// The map has all rows without a request, so one search suffices.
@@ -141,7 +142,7 @@ pub(super) fn parse_recall_reply(reply: Value) -> Result<RecallOutcome, RedisFai
     })
 }
 
-/// Adds the tickets to acknowledge. They must be sorted by position.
+/// Adds the tickets to acknowledge. The tickets must be sorted by position.
 pub(super) fn acknowledge(call: &mut Cmd, tickets: &[DeliveryRef]) {
     for ticket in tickets {
         call.arg(codec::entry_id(ticket.at)).arg(ticket.token.0);

@@ -12,7 +12,7 @@
 //! one script can use them all. No key expires before its slot is retired.
 use doorbuster_core::SlotKey;
 
-/// The name of the settlers' consumer group. The scripts contain it too.
+/// The name of the settlers' consumer group. The scripts also contain this name.
 pub(super) const GROUP: &str = "settle";
 /// The number of hash slots of a Redis Cluster.
 pub(super) const HASH_SLOTS: u16 = 16_384;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// A server that accepts no connection in this time counts as unreachable.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// Without an answer in this time, the connection is dropped, and the call may have taken effect.
+/// If no answer arrives in this time, the connection is dropped, and the call may have taken
+/// effect.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
 /// How long a starting node waits for a server that is busy, or that is still loading its data
 /// file. A server that is not ready by then counts as unreachable.
@@ -58,7 +59,8 @@ pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// The time between two checks of the servers' identities. A broken connection starts a check at
 /// once.
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// The pause after each check. It limits the number of checks while connections break continuously.
+/// The pause after each check. The pause limits the number of checks while connections keep
+/// breaking.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
 /// How long a retired slot's epoch is kept.
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);

@@ -115,8 +115,9 @@ pub(crate) async fn connect(
         Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             Err(RedisFailure::Refused(format!("{}: {error}", address())))
         }
-        // If the server runs a long script of another program, it refuses the `SELECT` that chooses
-        // the URL's database. The client library keeps only the text of this error.
+        // If the server runs a long script of another program, the server refuses the command
+        // `SELECT`, which chooses the URL's database. The client library keeps only the text of
+        // this error.
         Ok(Err(error))
             if error.detail().is_some_and(|reply| reply.contains("is busy running a script")) =>
         {

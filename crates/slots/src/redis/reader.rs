@@ -36,7 +36,7 @@ pub(super) struct Reader {
     pub(super) ends: CancellationToken,
 }
 
-/// A running [`Reader`]. Dropping it ends the reader at once.
+/// A running [`Reader`]. Dropping this value ends the reader at once.
 #[derive(Debug)]
 pub(super) struct QueueReader {
     ends: CancellationToken,
@@ -162,9 +162,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Drops entries that cannot be decoded. A reader finds them when it claims entries. If they
-    /// stayed in the queue, no drain could end, and the slot would seem to have no settler. No
-    /// order depends on such an entry.
+    /// Drops entries that cannot be decoded. A reader finds such entries during a claim. If such
+    /// entries stayed in the queue, no drain could end, and the slot would seem to have no settler.
+    /// No order depends on such an entry.
     async fn drop_unreadable(
         &self,
         connection: &mut MultiplexedConnection,
@@ -248,7 +248,7 @@ pub(super) fn pending_ids(reply: Value) -> Result<Vec<String>, RedisFailure> {
 }
 
 pub(super) struct Claimed {
-    /// The id at which the next claim begins. It is [`CLAIM_START`] if no entries are left.
+    /// The id at which the next claim begins. This id is [`CLAIM_START`] if no entries are left.
     pub(super) next: String,
     pub(super) tickets: Vec<DequeuedTicket>,
     unreadable: Vec<String>,

@@ -1,8 +1,8 @@
 //! Finds the server that has a slot, among plain servers or in a Redis Cluster.
 //!
-//! The cluster mode of the client library is not used: it repeats commands after a lost connection,
-//! and it cannot wait for a queue. Instead, if a server answers with a redirect, this module asks
-//! the cluster for its map of slots.
+//! The cluster mode of the client library is not used, because this mode repeats commands after a
+//! lost connection, and cannot wait for a queue. Instead, if a server answers with a redirect, this
+//! module asks the cluster for its map of slots.
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -44,7 +44,8 @@ pub(super) struct Routes {
     /// cluster.
     template: ConnectionInfo,
     pub(super) is_cluster: bool,
-    /// The servers that the URLs name. A refresh asks them if no server in the map answers.
+    /// The servers that the URLs name. A refresh asks these servers if no server in the map
+    /// answers.
     named: Vec<Arc<ServerConnections>>,
     map: RwLock<ServerMap>,
     /// Locked during a refresh. Contains the address of the server that answered the last refresh,
@@ -221,7 +222,7 @@ impl Routes {
 
     /// Like [`Routes::refresh`], but for the case that a server of the map refused a call. A server
     /// that is cut off from the rest of the cluster still returns its old map. So this function
-    /// first asks another server than the last time.
+    /// begins with another server than the one that answered the last refresh.
     pub(super) async fn refresh_after_refusal(&self) -> Result<(), RedisFailure> {
         self.refresh_from(FirstServer::Next).await
     }
@@ -383,8 +384,8 @@ async fn read_health(
     Ok((health, scripts))
 }
 
-/// Pauses before the next attempt. Returns the failure instead if it is permanent, or if the time
-/// `until` has passed.
+/// Pauses before the next attempt. Returns the failure instead if the failure is permanent, or if
+/// the time `until` has passed.
 async fn pause_before_retry(fail: RedisFailure, until: Instant) -> Result<(), RedisFailure> {
     if !fail.is_transient() || Instant::now() >= until {
         return Err(fail);

@@ -1,6 +1,6 @@
-//! The scripts of slots. A starting node loads them into the servers. Calls use their digests. If a
-//! server does not know a script, the call is repeated with the script's source, which also loads
-//! the script.
+//! The scripts of slots. A starting node loads them into the servers. Calls then use the scripts'
+//! digests. If a server does not know a script, the call is repeated with the script's source,
+//! which also loads the script.
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 

@@ -1,6 +1,6 @@
 //! A slot without a server, for tests. An interpreter runs the real scripts, with the same
-//! arguments and replies as on a server. Some methods repeat loops of [`crate::Slots`], because the
-//! original loops need a server.
+//! arguments and replies as on a server. Some methods contain copies of loops in [`crate::Slots`],
+//! because the original loops need a server.
 use std::collections::VecDeque;
 
 use doorbuster_core::slot::{
@@ -57,8 +57,8 @@ impl From<HostReply> for Value {
     }
 }
 
-/// A slot whose scripts run in `host`. Its methods have the same effects as those of
-/// [`crate::Slots`].
+/// A slot whose scripts run in `host`. The methods of this type have the same effects as the
+/// methods of [`crate::Slots`].
 #[derive(Clone, Debug)]
 pub struct ScriptedSlot<H> {
     host: H,

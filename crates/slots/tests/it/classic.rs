@@ -16,7 +16,7 @@ use super::server::{Server, options};
 const CLASSIC: &str = include_str!("../../../../bench/src/peer/booked.lua");
 const OURS: &str =
     concat!(include_str!("../../src/redis/term.lua"), include_str!("../../src/redis/ticket.lua"));
-/// The stock of the hash and of the slot at the start.
+/// The units that the hash has at the start. The slot has the same number of units.
 const TOTAL: u64 = 40;
 
 struct Both {

@@ -386,7 +386,8 @@ async fn a_server_that_is_gone_is_reported_and_found_when_it_is_back() {
     issue(&slots, "a", "k").await;
     server.kill();
     let until = Instant::now() + WITHIN;
-    // A call on a broken connection may have taken effect, so the client does not send it again.
+    // A call on a broken connection may have taken effect, so the client does not send the call
+    // again.
     while ask(&slots, "b", "k").await.expect_err("the server is down").may_have_happened {
         assert!(Instant::now() < until, "no call shows that the server is down");
     }

@@ -109,7 +109,7 @@ impl ContendedSlot {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers")
     }
 
-    /// Sends all requests twice, so that refused requests are repeated too.
+    /// Sends all requests twice, so that refused requests are also repeated.
     fn ask(&self, thread: u64) {
         let _running = RunningThread(&self.working);
         let runtime = Self::runtime();

@@ -153,8 +153,8 @@ async fn follows(replica: &Server, primary: &Server) {
 
 #[tokio::test]
 async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
-    // The holder renews this lease every ten seconds. So it notices a lost lock long before the
-    // lease ends.
+    // The holder renews this lease every ten seconds. So the holder notices a lost lock long before
+    // the lease ends.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";
     const FENCE: &str = "shop:{shared}:fence:loader";
@@ -173,7 +173,8 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     take(&one).await.release().await;
     follows(replica, primary).await;
-    // The replica is told to follow an address without a server, so it gets no later writes.
+    // The replica is told to follow an address without a server, so the replica gets no later
+    // writes.
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", "1"]);
     let late = take(&one).await;
     let mut written = Written::default();

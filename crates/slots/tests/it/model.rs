@@ -204,7 +204,7 @@ impl Both {
                 let here = self.slots.init(SLOT, terms).await.expect("reachable");
                 if is_first {
                     // If a slot is stopped before its first epoch, the reference remembers the
-                    // stop, but Redis ignores it. So the test repeats the stop.
+                    // stop, but Redis ignores the stop. So the test repeats the stop.
                     self.slots.stop(SLOT, self.stopped).await.expect("reachable");
                 }
                 let view = self.slot.view().expect("just given");
@@ -367,7 +367,7 @@ impl Both {
         }
     }
 
-    /// Deletes all keys in Redis and starts new readers, which deliver no earlier tickets again.
+    /// Deletes all keys in Redis and starts new readers, which deliver none of the earlier tickets.
     async fn forget(&mut self) {
         let keys: Vec<String> = self.server.ask(&["KEYS", &format!("{}:*", self.prefix)]);
         if !keys.is_empty() {

@@ -93,7 +93,7 @@ impl World {
         Self { slots, bounds, terms, key: id_key(), requests, instants, here }
     }
 
-    /// Returns a world with random bounds. They are so low that a few calls reach them.
+    /// Returns a world with random bounds. The bounds are so low that a few calls reach the bounds.
     fn draw(rng: &mut SmallRng) -> Self {
         let (queue, recalls) = (rng.random_range(2..5), rng.random_range(1..4));
         let bounds = SlotBounds { queue, requests: one(rng, &[3, 100, 100]), recalls };
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    /// Makes the last calls. They show the final state of the slot and of its memory.
+    /// Makes the last calls. The answers show the final state of the slot and of its memory.
     fn rest(&self) -> Vec<Did> {
         let asks = self.requests.iter().step_by(2).cloned();
         let calls = [Call::View, Call::TakeAll]
@@ -159,8 +159,8 @@ impl World {
         calls.map(|call| self.did(call)).collect()
     }
 
-    /// Returns whether some sequence of the calls gives these answers. The calls of one thread must
-    /// stay in the thread's sequence.
+    /// Returns whether some sequence of the calls gives these answers. The sequence must keep the
+    /// order in which each thread made its calls.
     fn explains(&self, threads: &[Vec<Did>]) -> bool {
         self.explains_rest(threads, &mut vec![0; threads.len()], &self.reference())
     }

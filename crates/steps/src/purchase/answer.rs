@@ -100,8 +100,8 @@ impl Attempt {
 
     /// Handles the verdict of a ticket of an earlier request with the same key. If the ticket was
     /// refused, the reason may no longer hold, so this request tries again. The slot still
-    /// remembers the refused ticket until it gets the feed row about it. So the item is reconciled
-    /// first.
+    /// remembers the refused ticket until the slot gets the feed row about this ticket. So the item
+    /// is reconciled first.
     fn earlier_verdict(&mut self, verdict: Verdict, view: &mut impl NodeView) -> Effect {
         let has_order = matches!(verdict, Verdict::Reserved | Verdict::Order(_));
         if has_order || !enforces(Rule::NewTryAfterRefusal) {

@@ -85,7 +85,8 @@ pub enum Effect {
         why: Unserved,
         /// The monotonic time at which the wait ends.
         until: Millis,
-        /// The number of earlier waits of the request. It selects the pause in [`RETRY_PACE_MS`].
+        /// The number of earlier waits of the request. This number selects the pause in
+        /// [`RETRY_PACE_MS`].
         waits: u32,
     },
     /// Give the request a new token and a new `decide_by`, so that it can get another ticket. The
@@ -108,8 +109,8 @@ pub enum Effect {
     Answer(Outcome),
 }
 
-/// The answer to a purchase. If the answer has an order, the driver adds the order that it read
-/// last.
+/// The answer to a purchase. If the answer has an order, the driver adds the order that the driver
+/// read last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The order was created by this request.

@@ -7,7 +7,7 @@ use crate::memory::{Queued, Refusal, is_recent, may_hold, phase_refusal, unless_
 
 impl Attempt {
     /// Decides from memory whether the request is refused. If the sale's phase and the front door
-    /// both refuse it, the answer is the refusal by the phase.
+    /// both refuse the request, the answer is the refusal by the phase.
     pub(super) fn first_decision(&self, view: &impl NodeView) -> AfterLookUp {
         let refusal = phase_refusal(view).or(self.door.map(Refusal::AtDoor));
         refusal.map_or(AfterLookUp::FirstTry, AfterLookUp::Refuse)
@@ -29,7 +29,7 @@ impl Attempt {
         Effect::LookUpOrder
     }
 
-    /// Looks up the request's order if the request may hold one, and otherwise goes on with
+    /// Looks up the request's order if the request may hold an order. Otherwise goes on with
     /// `after`. An order counts more than a slot's refusal, because a slot with a new epoch does
     /// not know the request.
     pub(super) fn look_up_or(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {

@@ -34,8 +34,8 @@ impl Attempt {
                 // returned units and about a lower quota. Any node may deliver these rows.
                 self.signals.wakes |= self.undecided == 2;
             }
-            // The request has already received a second ticket. If this ticket is returned too, a
-            // third one would not help.
+            // The request has already received a second ticket. If this second ticket is also
+            // returned, a third ticket would not help.
             Unserved::TicketLost if self.was_renewed => return self.refuse(Refusal::Unavailable),
             Unserved::TicketLost => {
                 self.was_renewed = true;

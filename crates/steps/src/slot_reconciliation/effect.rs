@@ -19,15 +19,15 @@ pub trait ItemView {
     fn reaches_all_slots(&self) -> bool;
     /// Returns the portions in which the slots get units.
     fn portions(&self) -> Portions;
-    /// Returns the item's limit: the largest number of units for one buyer, and so also for one
-    /// request.
+    /// Returns the item's limit: the largest number of units for one buyer. This number also limits
+    /// each request.
     fn limit(&self) -> u32;
     /// Returns the units in the pool that slots may get.
     fn pool(&self) -> u64;
     /// Returns for how many more milliseconds this node must take no units from the pool.
     fn pool_rest_ms(&self) -> u64;
-    /// Makes this node take no units from the pool for [`POOL_REST_MS`], because it moved units to
-    /// the pool for another node.
+    /// Makes this node take no units from the pool for [`POOL_REST_MS`], because this node moved
+    /// units to the pool for another node.
     fn rest_pool(&mut self);
     /// Returns the demand of the request that has waited longest for units: the request's own slot,
     /// and the number of units.
@@ -127,8 +127,8 @@ pub enum Effect {
         /// The units that the slot gave.
         units: u64,
     },
-    /// Send these slots their missing feed rows ([`crate::feed`]), and read them again. The result
-    /// is [`Input::Fed`].
+    /// Send these slots their missing feed rows ([`crate::feed`]), and read the slots again. The
+    /// result is [`Input::Fed`].
     Feed(Vec<OpenSlot>),
     /// Move units from the pool to slots, in the portions of these refills. The result is
     /// [`Input::Refilled`].
@@ -138,8 +138,8 @@ pub enum Effect {
         /// The portions.
         refills: Vec<Refill>,
     },
-    /// Move units from the pool to one slot, because the oldest waiting request lacks them. The
-    /// result is [`Input::Refilled`].
+    /// Move units from the pool to one slot, because the oldest waiting request lacks these units.
+    /// The result is [`Input::Refilled`].
     Gather(Refill),
     /// Begin a recall from one grant to another. The result is [`Input::RecallBegun`].
     BeginRecall {

@@ -19,7 +19,7 @@ impl Portions {
     ///
     /// If the slots are in the nodes' memory, and the item has counted stock and no sub-domains,
     /// the portions are small. So if a node dies, its slot withholds only few units. In all other
-    /// cases, the portions are those of `spread`.
+    /// cases, the portions have the sizes that `spread` sets.
     #[must_use]
     pub fn new(spread: Spread, total: Stock, nodes: Option<u64>) -> Self {
         let Some(nodes) = nodes else { return Self { spread, slots: spread.partitions } };

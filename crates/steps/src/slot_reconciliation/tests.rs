@@ -118,8 +118,8 @@ fn all_grants() -> Vec<Grant> {
     vec![grant(HERE), grant(ALSO_HERE), grant(ELSEWHERE), closed]
 }
 
-/// Runs a round. If `gives` is true, the slots give all recalled units. Otherwise they refuse the
-/// recalls. Returns the effects that follow the start of the slots.
+/// Runs a round. If `gives` is true, the slots give all recalled units. Otherwise, the slots refuse
+/// the recalls. Returns the effects that follow the start of the slots.
 fn run(item: &mut Item, slots: &[OpenSlot], pending: &[Recall], gives: bool) -> Vec<String> {
     let mut names = Vec::new();
     let (mut round, mut effect) = Round::begin();
@@ -277,7 +277,8 @@ fn units_are_gathered_from_slots_that_a_node_can_reach() {
     let slots = [open(HERE, 2), open(ALSO_HERE, 3)];
     let take_two = ["recall 2 from grant 1 into 2", "take 2 from 0", "move 2", "feed [0, 1]"];
     check(item(), &slots, &[], &take_two);
-    // If no node reaches the slot of a recall, the recall's units do not count as on their way.
+    // If no node reaches the slot of a recall, the recall's units do not count as units on their
+    // way.
     let pending = recall(ELSEWHERE, RecallTarget::Grant(grant(ALSO_HERE).id));
     check(item(), &slots, &[pending], &take_two);
     check(Item { demand: Some(6), ..item() }, &slots, &[], &[]);

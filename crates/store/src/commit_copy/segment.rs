@@ -45,7 +45,8 @@ pub enum SegmentError {
     /// The checksum or the length is wrong.
     #[error("the segment is damaged or incomplete")]
     Damaged,
-    /// The bytes do not begin with the mark of this format. A newer program may have written them.
+    /// The bytes do not begin with the mark of this format. A newer program may have written these
+    /// bytes.
     #[error("the segment has an unknown format; use a newer program")]
     UnknownFormat,
 }

@@ -124,8 +124,8 @@ pub async fn ended_blocks_are_deleted(fixture: Fixture) {
         async || fixture.store.delete_expired(RetentionCutoffs::NONE, 100).await.expect("writes");
     assert_eq!(delete().await, 0, "a block in force must stay");
     fixture.clock.advance(1_000);
-    // The version also counts ended blocks until they are deleted, because it counts all rows of
-    // the table.
+    // The version also counts ended blocks until they are deleted, because the version counts all
+    // rows of the table.
     assert_eq!((delete().await, version(&fixture).await.count), (1, 2));
     assert_eq!(blocked(&fixture).await.len(), 2);
 }

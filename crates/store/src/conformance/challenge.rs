@@ -79,8 +79,8 @@ pub async fn exactly_one_of_concurrent_answers_is_first(fixture: Fixture) {
     }
 }
 
-/// The store counts a buyer's wrong answers for a period. Then the buyer's count starts again from
-/// 0.
+/// The store counts a buyer's wrong answers for a period. After this period, the buyer's count
+/// starts again from 0.
 pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     for n in 0..4 {
         assert_eq!(spend_answer(&fixture, n, 1, false).await, Some(u32::from(n)));

@@ -109,8 +109,8 @@ pub async fn concurrent_buyers_spend_a_code_at_most_its_uses(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 1, uses: 3, spent: 3 });
 }
 
-/// When a sale is deleted, its codes are deleted too. They are not valid for a new sale with the
-/// same id.
+/// When a sale is deleted, its codes are deleted too. These codes are not valid for a new sale with
+/// the same id.
 pub async fn codes_are_deleted_with_their_sale(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1, 2], 1).await, CodesOutcome::Done);

@@ -144,8 +144,8 @@ async fn old_minutes_last_until_their_sale_is_closed_for_long(fixture: &Fixture)
     assert_eq!(delete(closed_at.plus(1)).await, 1);
 }
 
-/// The store counts wrong keys for each network and each minute. It deletes the counts of past
-/// minutes.
+/// The store counts wrong keys for each network and each minute. The store deletes the counts of
+/// past minutes.
 pub async fn wrong_keys_are_counted_by_minute(fixture: Fixture) {
     let store = &fixture.store;
     let [one, other] = ["192.0.2.1", "2001:db8::"];

@@ -49,7 +49,7 @@ pub async fn an_unknown_item_gets_no_grant(fixture: Fixture) {
 }
 
 /// A slot keeps the spread that it got with its grant. So if the spread changes before the sale
-/// opens, the grants are closed. In an open sale, they stay open.
+/// opens, the grants are closed. In an open sale, the grants stay open.
 pub async fn a_new_spread_closes_the_grants_before_the_opening(fixture: Fixture) {
     let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(9), 2)]);
     let sale = fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
@@ -99,8 +99,8 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     fixture.expect_units(slot.item, 7, 0, 2, 0).await;
 }
 
-/// An id opens at most one grant. Even if the transaction runs again after the grant was closed, it
-/// opens no second grant.
+/// An id opens at most one grant. If the transaction runs again, it opens no second grant, even
+/// after the first grant was closed.
 pub async fn an_id_opens_one_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 4, 1).await;
     fixture.store.close_grant(grant.id, CloseCause::Rolled).await.expect("writes");
@@ -108,7 +108,7 @@ pub async fn an_id_opens_one_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
 }
 
-/// A refill moves units to an acknowledged grant, and reaches the slot through the feed.
+/// A refill moves units to an acknowledged grant. The units reach the slot through the feed.
 pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 0 };
@@ -209,8 +209,8 @@ pub async fn a_feed_has_no_gaps(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Unlimited stock has no number of units, so a grant of it and a refill move no units. Held and
-/// paid units are still counted.
+/// Unlimited stock has no number of units, so grants and refills of unlimited stock move no units.
+/// Held and paid units are still counted.
 pub async fn unlimited_stock_is_not_counted(fixture: Fixture) {
     let item = fixture.item(Stock::Unlimited, 3).await;
     let grant = fixture.open(SlotKey { item, index: 0 }, 50).await;

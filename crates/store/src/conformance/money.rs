@@ -326,7 +326,8 @@ pub async fn a_failed_payment_may_succeed_later(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 8, 0, 2).await;
 }
 
-/// Refunding an order refunds its payment once. The provider's confirmation settles the refund.
+/// If an order is refunded, its payment is refunded once. The provider's confirmation settles the
+/// refund.
 pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -378,8 +379,8 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         );
     }
     assert_eq!(refunds(&fixture, for_payment(&order)).await, from_ref(&settled));
-    // A settled refund fails only if a message says that the money came back, and then a query
-    // confirms this.
+    // A settled refund fails only if a message says that the money came back, and a later query
+    // confirms the message.
     let apply = async |update| {
         let noted = fixture.store.apply_refund_update(refund.id.clone(), update).await;
         noted.expect("writes").expect("a refund")

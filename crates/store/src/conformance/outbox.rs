@@ -41,7 +41,8 @@ fn whole(read: Vec<EventRead>) -> Vec<StoredEvent> {
     read.into_iter().map(|read| read.expect("the event row is readable")).collect()
 }
 
-/// Gives a position to every event that has none. Returns the events after the position `after`.
+/// Gives a position to every event without a position. Returns the events after the position
+/// `after`.
 async fn events_after(fixture: &Fixture, after: i64) -> Vec<StoredEvent> {
     while fixture.store.sequence_events(2).await.expect("writes") == 2 {}
     whole(fixture.store.events_after(after, 1_000).await.expect("reads"))
@@ -150,7 +151,8 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     assert_eq!(ids(fixture.store.endpoints().await.expect("reads")), ["end_1", "end_3"]);
 }
 
-/// After a rotation, the new secret signs messages, and each earlier secret signs until its end.
+/// After a rotation, messages are signed with the new secret. They are also signed with each
+/// earlier secret until the end of that secret.
 pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let rotate = async |word: &str, for_ms: i64| {
@@ -429,7 +431,8 @@ pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     );
 }
 
-/// Old events that are not about an order, and old dead and discarded deliveries, are deleted.
+/// The store deletes old events that are not about an order. The store also deletes old deliveries
+/// that are dead letters or were discarded.
 pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     fixture.clock.advance(1_000);

@@ -123,7 +123,7 @@ pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: 
 }
 
 /// Subscriptions that have ended are deleted. If there are more than the maximum, the subscriptions
-/// that end first are deleted too.
+/// that end first are also deleted.
 pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     let store = &fixture.store;
     store.renew_node_lease(FIRST, 1_000, "{}").await.expect("writes");
@@ -150,8 +150,8 @@ pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     assert_eq!(owned(&fixture, SECOND).await, ids[3..]);
 }
 
-/// The store finds the unpaid orders of several buyers. It leaves out orders that are due for
-/// expiry.
+/// The store finds the unpaid orders of several buyers. The store leaves out orders that are due
+/// for expiry.
 pub async fn unpaid_orders_of_several_buyers_are_found(fixture: Fixture) {
     let store = &fixture.store;
     let grant = fixture.slot(9, 9, 3).await;

@@ -23,7 +23,7 @@ pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
     assert_eq!(fixture.store.finish_recall(RecallId(5), 4).await.expect("writes"), 4);
     assert_eq!(fixture.store.finish_recall(RecallId(5), 4).await.expect("writes"), 0);
     assert_eq!(fixture.store.pending_recalls().await.expect("reads"), []);
-    let done = begin().await.expect("a repeated call returns the finished recall");
+    let done = begin().await.expect("a repeated call must return the finished recall");
     assert_eq!((done.taken, done.done), (4, true));
     assert_eq!(fixture.grant(&grant).await.granted, 6);
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;

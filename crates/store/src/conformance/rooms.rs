@@ -258,7 +258,7 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
 }
 
 /// While other visitors wait, an admission is short at first. The admitted visitor's first request
-/// extends it to its full length, once.
+/// extends the admission to its full length, but only once.
 pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     const WHOLE_MS: i64 = 5 * IDLE_TURN_MS;
     let admit_next = async || {

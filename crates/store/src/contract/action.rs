@@ -35,7 +35,7 @@ pub struct NewAction {
     /// The subject, such as `sale:spring`.
     pub subject: String,
     /// Fields that the transaction cannot find in the changed rows, such as the operator's reason.
-    /// The caller gives them.
+    /// The caller gives these fields.
     pub changes: Vec<FieldChange>,
     /// The address of the client.
     pub address: Option<String>,

@@ -18,7 +18,7 @@ pub enum SessionOwner {
 /// A person whom another system signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
-    /// The person's id. It is recorded as the author of the person's actions.
+    /// The person's id. This id is recorded as the author of the person's actions.
     pub id: String,
     /// The person's name, for display.
     pub name: String,

@@ -10,7 +10,8 @@ pub struct StoredEvent {
     pub position: i64,
     /// The number of the event's row.
     pub seq: i64,
-    /// The event. If it is about an order, it contains the order's state after the change.
+    /// The event. If the event is about an order, the event contains the order's state after the
+    /// change.
     pub event: Event,
 }
 

@@ -51,8 +51,8 @@ pub struct RefundNotice {
     pub at: Millis,
 }
 
-/// A reversal that an operator should see: its payment still counts as captured, or the reversal is
-/// a dispute.
+/// A reversal that an operator should see, because its payment still counts as captured or because
+/// the reversal is a dispute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReversedPayment {
     /// How the money was reversed.

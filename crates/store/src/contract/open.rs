@@ -40,7 +40,7 @@ pub struct PostgresOptions {
     /// clocks.
     pub monotonic_clock: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
     /// The id of this node. The node receives the verdicts of its tickets, even if another node
-    /// settles them.
+    /// settles these tickets.
     pub node: NodeId,
     /// The store calls this function after every commit of this node, and for the commits of other
     /// nodes.

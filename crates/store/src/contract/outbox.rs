@@ -181,9 +181,9 @@ pub struct EndpointStatus {
     pub enabled: bool,
     /// The number of events after the endpoint's position, including events of types that the
     /// endpoint does not receive. In PostgreSQL, at most [`crate::limits::UNSEQUENCED_COUNTED_MAX`]
-    /// events without a position are counted. If at least this many events that have a position
-    /// wait, the store computes their number from the endpoint's position and the last position.
-    /// After a failover, this number can include positions that no event has.
+    /// events without a position are counted. If at least as many events with a position are
+    /// waiting, the store computes the number of these events from the endpoint's position and the
+    /// last position. After a failover, this number can include positions that no event has.
     pub waiting: u64,
     /// The number of the endpoint's deliveries that will be retried.
     pub pending: u64,

@@ -6,7 +6,7 @@ use doorbuster_core::{BuyerId, Millis, NodeId};
 pub struct PushSubscription {
     /// The buyer.
     pub buyer: BuyerId,
-    /// The URL to which the server sends messages. It belongs to the browser's push service.
+    /// The URL to which the server sends messages. This URL belongs to the browser's push service.
     pub endpoint: String,
     /// The browser's public key.
     pub public_key: [u8; 65],

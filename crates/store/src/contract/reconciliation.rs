@@ -57,7 +57,7 @@ pub struct Reconciliation {
     /// The differences that were found.
     pub differences: Vec<Difference>,
     /// The kinds with more than [`crate::limits::DIFFERENCES_MAX`] differences, each with the
-    /// position after which its next differences begin.
+    /// position after which the next differences of this kind begin.
     pub more: Vec<(DifferenceKind, i64)>,
 }
 
@@ -134,7 +134,7 @@ doorbuster_core::labels! {
         /// A refund that the provider refused permanently and that no operator has resolved.
         RefundFailed = "refund_failed",
         /// A payment that was reversed without a request of this server. Either the payment is
-        /// still captured, or it is disputed and its refund was settled as well.
+        /// still captured, or the payment is disputed and its refund was also settled.
         Reversed = "reversed",
     }
 }

@@ -23,7 +23,8 @@ impl RoomKey {
 }
 
 /// A waiting room of a sale or of one item. If each item of a sale has its own room, the store also
-/// has a room for the whole sale. Nobody waits in that room; it only keeps the seed of all draws.
+/// has a room for the whole sale. Nobody waits in the room for the whole sale. That room only keeps
+/// the seed of all draws.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoom {
     /// The sale and the item.
@@ -52,7 +53,7 @@ impl WaitingRoom {
 pub struct RoomVisitor {
     /// The buyer.
     pub buyer: BuyerId,
-    /// The lot of a buyer who entered before the sale opened, and so takes part in the draw.
+    /// The buyer's lot in the draw. Only buyers who entered before the sale opened have a lot.
     pub lot: Option<DrawLot>,
     /// The stored rank. A buyer in the draw gets a stored rank at the admission. Until then, the
     /// rank is computed: it is the position of the buyer's lot among all lots.

@@ -48,15 +48,15 @@ async fn put_off(
         let mut later = Vec::with_capacity(all.len());
         for it in all {
             let Some(parts) = it.order.parts().filter(|_| is_open(&ledger, it)) else { continue };
-            // Expiry and the next read of due checkouts use the monotonic time, so this code uses
-            // it too.
+            // Expiry and the next read of due checkouts use the monotonic time, so this code also
+            // uses the monotonic time.
             let now = shared.clock.monotonic();
             if it.unanswered {
                 money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }
             // The checkout of an order that waits for payment is closed only after the payment
             // window. The locked order gives the window, because another transaction may have
-            // extended it meanwhile.
+            // extended the window meanwhile.
             let waits = ledger
                 .cache
                 .orders
@@ -66,8 +66,8 @@ async fn put_off(
             later.push((parts.grant, parts.n, due));
         }
         let mut queries = flush::queries(shared, &ledger.cache, ledger.now, false);
-        // If `queries` write a checkout, they also set the checkout's `due`. So this statement must
-        // come last.
+        // If `queries` write a checkout, these queries also set the checkout's `due`. So this
+        // statement must come last.
         queries.push(Query::put_off(&later));
         let transaction_id =
             await_commit(flush::commit(&object, &queries, ledger.cache.has_changes())).await?;

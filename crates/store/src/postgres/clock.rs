@@ -3,8 +3,9 @@
 //!
 //! The store's time is the database's clock, so that this node and the database's transactions use
 //! the same time. A second clock, the monotonic clock, follows slowly if the database's clock is
-//! set to another time. Orders expire and sales open by the earlier time of the two clocks. So no
-//! order expires and no sale opens too early after the database's clock was set forward.
+//! set to another time. The expiry of orders and the opening of sales use the earlier time of the
+//! two clocks. So no order expires and no sale opens too early after the database's clock was set
+//! forward.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -140,8 +141,8 @@ impl Clock {
                 ahead_ms = ahead,
                 event = "database.clock_set",
                 "the database's clock was set; correct the clock, or restart the nodes; until the \
-                 node's time agrees with the new time, orders expire and sales open by the \
-                 earlier of the two"
+                 node's time agrees with the new time, the earlier of the two times decides when \
+                 orders expire and sales open"
             ),
             (true, false) => tracing::info!(
                 event = "database.clock_trusted",

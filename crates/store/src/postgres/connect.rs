@@ -169,9 +169,10 @@ impl TransactionSession {
     }
 }
 
-/// A session for one read. If the caller drops the read, the database may still be answering it. In
-/// this case, the session returns to its pool only after the answer. If the session returned
-/// earlier, the next read would wait for this answer, while the pool counts the session as free.
+/// A session for one read. If the caller drops the read, the database may still be answering the
+/// read. In this case, the session returns to its pool only after the answer. If the session
+/// returned earlier, the next read would wait for this answer, while the pool counts the session as
+/// free.
 pub(super) struct ReadSession(Option<Object>);
 
 impl ReadSession {

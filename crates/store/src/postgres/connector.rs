@@ -57,11 +57,11 @@ struct Inner {
     current: AtomicUsize,
     /// Whether a connection was accepted before. If so, each further inspection of all hosts
     /// commits a row on the new connection. A synchronous standby confirms this commit only after
-    /// it has all earlier commits. So no caller sees commits that the standby lacks.
+    /// the standby has all earlier commits. So no caller sees commits that the standby lacks.
     used: AtomicBool,
     /// When the standby last failed to confirm a commit. The standby may lack this commit, but all
-    /// open sessions can see it. So sessions that were opened before this time must not be used any
-    /// more.
+    /// open sessions can see the commit. So sessions that were opened before this time must not be
+    /// used any more.
     unconfirmed_at: Mutex<Option<Instant>>,
     /// Whether commits waited for a standby when this node last checked.
     was_synchronous: AtomicBool,
@@ -219,7 +219,8 @@ impl Connector {
                     return Ok(Some(session));
                 }
                 Ok(None) => return Ok(None),
-                // A refusal is more useful to the operator than other failures, so it comes first.
+                // A refusal is more useful to the operator than other failures, so the refusal
+                // comes first.
                 Err(refused @ Failure::Refused(_)) => failures.insert(0, (host, refused)),
                 Err(failure) => failures.push((host, failure)),
             }
@@ -322,8 +323,9 @@ impl Connector {
     }
 
     /// Registers a change of the history in a separate task. If the caller stops waiting, this task
-    /// still ends the transaction. Without a separate task, the transaction would then stay open,
-    /// with its lock. Returns `None` if the registered history is not the newest known history.
+    /// still ends the transaction. Without a separate task, the transaction would stay open and
+    /// would keep its lock. Returns `None` if the registered history is not the newest known
+    /// history.
     async fn register(
         &self,
         client: Client,

@@ -17,8 +17,8 @@ use super::transaction::RetryUnknown;
 
 /// Locks the sequencer's row, which holds the last assigned position.
 const LOCK_TURN: &str = "SELECT position FROM event_turn FOR NO KEY UPDATE";
-/// The statement runs after the lock was taken, so it sees the positions that every earlier
-/// sequencer assigned.
+/// The statement runs after the lock was taken, so the statement sees the positions that every
+/// earlier sequencer assigned.
 const ASSIGN_POSITIONS: &str = "UPDATE event SET position = $1 + t.place
      FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS place
            FROM (SELECT seq FROM event WHERE position IS NULL ORDER BY position, seq

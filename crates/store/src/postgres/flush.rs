@@ -44,8 +44,8 @@ impl Query {
     }
 }
 
-/// COMMIT has no time limit in the database, because it may wait for a standby. If the database
-/// cancelled the wait, the commit would become visible although the standby lacks it.
+/// COMMIT has no time limit in the database, because COMMIT may wait for a standby. If the database
+/// cancelled the wait, the commit would become visible although the standby lacks the commit.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
 fn value(value: impl ToSql + Sync + Send + 'static) -> Value {

@@ -33,8 +33,8 @@ const ROWS: &str = "SELECT h.fence, h.token, h.system_id, h.timeline,
             || '/' || h.tableoid
         FROM store_history h ORDER BY h.fence DESC LIMIT 1000";
 /// Writes the ids of the database and of its table `store_history` to the newest row. A dump
-/// contains these ids, and the database into which it is restored has other ids. So a node can see
-/// that the rows come from a dump.
+/// contains these ids. If the dump is restored into another database, that database has other ids.
+/// So a node can see that the rows come from a dump.
 pub(super) const SET_DATABASE_ID: &str = "UPDATE store_history h
         SET database_id = d.oid || '/' || h.tableoid
         FROM pg_database d

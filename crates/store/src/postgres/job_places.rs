@@ -1,5 +1,5 @@
-//! Bounds the transactions that need a thread. Few of them have a thread at the same time, so other
-//! work finds a free thread. Renewals of leases are not bounded.
+//! Bounds the transactions that need a thread. Few of these transactions have a thread at the same
+//! time, so other work finds a free thread. Renewals of leases are not bounded.
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};

@@ -1,5 +1,5 @@
-//! Rate limits that nodes share, in PostgreSQL. The table is unlogged, so it is empty after a crash
-//! of the database. Every limit then allows its full number of requests again.
+//! Rate limits that nodes share, in PostgreSQL. The table is unlogged, so the table is empty after
+//! a crash of the database. Every limit then allows its full number of requests again.
 use std::collections::BTreeMap;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};

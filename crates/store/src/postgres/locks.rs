@@ -30,7 +30,7 @@ impl PostgresLedger<'_> {
 
     /// Locks an order's grant, and then the quota of the order's buyer. Call this function before
     /// the payment functions of `doorbuster-core`. Without this call, these functions would lock
-    /// the item before the quota, and other transactions lock in the opposite sequence.
+    /// the item before the quota, but other transactions lock in the opposite sequence.
     pub(crate) fn lock_order(&mut self, id: &TicketId) -> Done<()> {
         if let Some(seen) = self.order(id)? {
             self.grant(seen.grant)?;

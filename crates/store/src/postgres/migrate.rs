@@ -107,7 +107,7 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
 }
 
 /// Rewrites rows whose transaction ids this database has not reached yet. Such rows come from
-/// another database, for example from a dump. Every poll would treat them as new.
+/// another database, for example from a dump. Every poll would treat such rows as new.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
     // Nodes read digests only in a poll, and no node polls this database yet. So no node needs the
     // copied digests, and they are deleted.

@@ -69,7 +69,7 @@ const RESOLUTIONS: &str = concat!(
       CROSS JOIN LATERAL (SELECT * FROM resolution r WHERE r.grant_id = t.grant_id
       AND r.n = t.n OFFSET 0) r"
 );
-/// Each checkout has its own lookup, for the same reason as the orders in [`ORDERS`].
+/// Looks up each checkout separately, for the same reason as the orders in [`ORDERS`].
 const CHECKOUTS: &str = concat!(
     "SELECT ",
     money::checkout_columns!(),
@@ -89,8 +89,8 @@ const ORDERS_BY_NUMBER: &str = concat!(
 ///
 /// Most buyers are new, and most batches do not conflict with another batch. So the first attempt
 /// of a batch inserts these rows with its other writes. If another transaction inserted one of
-/// these rows meanwhile, the batch runs again. This time, it inserts the missing rows before its
-/// reads, so that it can lock these rows.
+/// these rows meanwhile, the batch runs again. In this second attempt, the batch inserts the
+/// missing rows before its reads, so that the reads can lock these rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NewBuyerInsert {
     WithCommit,
@@ -99,8 +99,8 @@ pub(super) enum NewBuyerInsert {
 
 /// Begins a transaction and reads the rows for settling these tickets, in one round trip.
 ///
-/// The transaction locks grants, then locks quotas, then reads orders. So if it sees the quota of a
-/// request, it also sees the order of this request.
+/// The transaction locks grants, then locks quotas, then reads orders. So a transaction that sees
+/// the quota of a request also sees the order of this request.
 pub(super) async fn tickets(
     client: &Object,
     key: &IdKey,
@@ -118,8 +118,8 @@ pub(super) async fn tickets(
         [&columns.ids, &columns.grants, &columns.numbers];
     let locked: [&(dyn ToSql + Sync); 1] = [&columns.locked];
     let of_items: [&(dyn ToSql + Sync); 1] = [&columns.items];
-    // The first poll of `join!` polls these futures in this order, and each query is sent when it
-    // is first polled. So the queries are sent in this order.
+    // The first poll of `join!` polls these futures in this order. Each query is sent when its
+    // future is first polled. So the queries are sent in this order.
     let (begun, grants, made, quotas, orders, resolutions, items, recalls, now) = tokio::join!(
         client.batch_execute(BEGIN),
         client.query(&grants, &locked),
@@ -136,8 +136,8 @@ pub(super) async fn tickets(
         client.query(&recalls, &locked),
         client.query_one(&now, &[]),
     );
-    // The first failure is the cause, so it is returned. Later failures only report an aborted
-    // transaction.
+    // The first failure is returned, because it is the cause. The later failures report only that
+    // the transaction is aborted.
     begun?;
     let mut cache = RowCache::default();
     for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.grants.read(found)))?;
@@ -152,8 +152,8 @@ pub(super) async fn tickets(
     Ok((cache, Millis(now?.try_get(0)?)))
 }
 
-/// An order to end, or an order whose checkout is postponed. `n` is the order's number in the
-/// grant. `item` is given only if the item's row is needed.
+/// An order that the transaction ends, or whose checkout the transaction postpones. `n` is the
+/// order's number in the grant. `item` is given only if the item's row is needed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DueOrder {
     pub(super) grant: GrantId,

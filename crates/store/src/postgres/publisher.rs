@@ -28,8 +28,8 @@ use super::poll::{Changes, PollResult, Poller};
 use super::shared::{CommitMessage, OwnCommit, Shared};
 
 /// A settled batch with at least this many orders is published before its counts. With fewer
-/// orders, the load counts as low, and the orders are published together with their counts. So a
-/// buyer who sends one request after the other always sees counts that include the buyer's own
+/// orders, the load is considered low, and the orders are published together with their counts. So
+/// a buyer who sends one request after the other always sees counts that include the buyer's own
 /// orders.
 const EARLY_ORDERS_MIN: usize = 8;
 
@@ -42,8 +42,7 @@ pub(super) struct Publisher {
     follower: DigestFollower,
     /// The start of the follower's monotonic time.
     born: Instant,
-    /// This node's transactions that were announced to the publisher, but that no poll includes
-    /// yet.
+    /// Transactions of this node that were announced to the publisher, but are not in any poll yet.
     own: Vec<String>,
     /// The notification for other nodes about this node's newest commits. It is sent with the next
     /// poll.
@@ -95,7 +94,7 @@ impl Publisher {
     }
 
     /// Polls soon after a commit or a notification. A large batch of settled tickets is published
-    /// before the poll that includes it, and several such batches share one poll. So under load,
+    /// before the poll that includes the batch. Several such batches share one poll. So under load,
     /// the number of polls does not grow with the number of commits.
     async fn work(mut self) {
         let (mut looked, mut wants_poll) = (Instant::now(), false);
@@ -133,9 +132,9 @@ impl Publisher {
             match next {
                 Some(CommitMessage::Committed(commit)) => {
                     let OwnCommit { transaction, orders, events, only_settled, done } = commit;
-                    // If an earlier poll included this transaction, its orders are already
-                    // published. The orders in this message may be outdated, so they are not
-                    // published again.
+                    // If an earlier poll included this transaction, the transaction's orders are
+                    // already published. The orders in this message may be outdated, so this
+                    // message's orders are not published.
                     let lives = self.follower.is_complete()
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
                     let known = lives
@@ -359,13 +358,13 @@ async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
             SessionMessage::Ended => shared.wake.notify_one(),
         }
     };
-    // The session must read by indexes, even if the tables were empty when the connection was
-    // opened.
+    // The session must use indexes for its reads, even if the tables were empty when the connection
+    // was opened.
     let opened = Instant::now();
     let open = shared.connector.open(" -c enable_seqscan=off", Some(Box::new(listener)));
     let (client, _) = timeout(PG_CONNECT_WAIT, open).await.map_err(|_| Failure::TimedOut)??;
     let accepted = Instant::now();
-    // Every commit of this node waits for the publisher, so no step may wait without a limit.
+    // Every commit of this node waits for the publisher, so the steps below have a time limit.
     let ready = async {
         client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
         Poller::new(client, opened, accepted, shared).await

@@ -1,4 +1,5 @@
-//! The rows of one transaction, read once, changed in memory, and written at its end.
+//! The rows of one transaction. They are read once, changed in memory, and written at the end of
+//! the transaction.
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use doorbuster_core::event::Event;
@@ -58,11 +59,11 @@ pub(super) struct RowCache {
     pub(super) refunds: Rows<Refund>,
     pub(super) checkouts: Rows<Checkout>,
     pub(super) waitlist: Rows<WaitlistEntry>,
-    /// True if `checkouts` has the checkouts of all orders in `orders`. An order that is missing in
-    /// `checkouts` then has no checkout.
+    /// True if `checkouts` has the checkouts of all orders in `orders`. In this case, an order that
+    /// is missing in `checkouts` has no checkout.
     pub(super) has_every_checkout: bool,
-    /// True if quotas only decrease and no rule depends on their size. Such quotas are neither read
-    /// nor locked before they are written.
+    /// True if the transaction only decreases quotas, and no rule depends on the size of these
+    /// quotas. Such quotas are neither read nor locked before they are written.
     pub(super) only_returns_quota: bool,
 }
 

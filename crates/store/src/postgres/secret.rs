@@ -33,8 +33,8 @@ pub async fn shared_secret(
     Ok(row.get(0))
 }
 
-/// Returns the deployment's stored secret of this name, if there is one. Changes nothing and
-/// creates no schema.
+/// Returns the deployment's stored secret of this name, or `None` if there is no such secret.
+/// Changes nothing and creates no schema.
 ///
 /// # Errors
 ///

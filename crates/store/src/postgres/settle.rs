@@ -35,8 +35,8 @@ impl Postgres {
     }
 }
 
-/// What one transaction does with its tickets. The text in a variant is the reason in the dead
-/// letter.
+/// What one transaction does with its tickets. The text in a variant is the reason that the dead
+/// letter records.
 #[derive(Clone, Copy)]
 enum SettleTask<'a> {
     Settle,
@@ -75,7 +75,8 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Tick
 }
 
 /// Lets the rules return a ticket that cannot be settled, and records a dead letter. The rules get
-/// a time after the ticket's `decide_by`, so they can only return the ticket.
+/// a time after the ticket's `decide_by`. At such a time, the only possible verdict is to return
+/// the ticket.
 async fn settle_poisoned(
     shared: &Shared,
     ticket: &Arc<Ticket>,
@@ -142,8 +143,8 @@ async fn run_with_retries(
     }
 }
 
-/// Remembers as confirmed the orders that an earlier attempt created for these tickets. The answer
-/// to that attempt's COMMIT may have been lost, so these orders may not be remembered yet.
+/// Adds the orders that an earlier attempt created for these tickets to the acknowledged orders.
+/// The answer to that attempt's COMMIT may have been lost, so these orders may be missing there.
 fn acknowledge_earlier_orders(shared: &Shared, resolved: &[TicketVerdict]) {
     let is_earlier = |one: &&TicketVerdict| !one.fresh && one.verdict == Verdict::Reserved;
     let orders: Vec<Order> =

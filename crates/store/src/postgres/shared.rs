@@ -40,8 +40,8 @@ pub(super) struct OwnCommit {
     pub(super) orders: Vec<Order>,
     /// Whether the transaction appended events.
     pub(super) events: bool,
-    /// Whether the transaction only settled tickets. If so, it changed no earlier order, and its
-    /// orders may be published before the counts.
+    /// Whether the transaction settled tickets and did nothing else. If so, the transaction changed
+    /// no earlier order, and its orders may be published before the counts.
     pub(super) only_settled: bool,
     /// Notifies the caller when the commit is published.
     pub(super) done: oneshot::Sender<()>,
@@ -179,8 +179,9 @@ impl Shared {
     }
 }
 
-/// Returns a random writer number. A negative number tells nodes of the previous version that the
-/// writer adds a digest to each commit. Rows that a migration writes have the number 0.
+/// Returns a random writer number. A negative number tells nodes that run the previous version of
+/// the program that the writer adds a digest to each commit. Rows that a migration writes have the
+/// number 0.
 pub(super) fn random_writer() -> i32 {
     rand::random_range(i32::MIN..0)
 }

@@ -80,7 +80,8 @@ impl RetryState {
         if self.began.elapsed() >= PG_RETRY_WITHIN || shared.state.check_accepting().is_err() {
             return Err(if self.unknown { Failure::Unknown(failure.to_string()) } else { failure });
         }
-        // The publisher already logs the outage, and retries can cause many lines a second.
+        // This line has the level DEBUG, because the publisher already logs the outage, and retries
+        // can cause many lines a second.
         tracing::debug!(%failure, "the database is unreachable; retrying");
         tokio::time::sleep(self.pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
         self.pause = (self.pause * 2).min(PG_RETRY_PAUSE_MAX);
@@ -265,9 +266,9 @@ pub(super) async fn end_transaction(session: TransactionSession, failure: Option
 }
 
 /// Makes one attempt, on a thread that may block. The attempt gets the thread before it gets a
-/// database session. Otherwise the attempt could wait for a thread while it keeps a session that
-/// settling needs. For a renewal of a lease, `place` is `None`: the renewal does not wait for the
-/// threads of other transactions.
+/// database session. In the other sequence, the attempt could wait for a thread while it keeps a
+/// session that settling needs. For a renewal of a lease, `place` is `None`: the renewal does not
+/// wait for the threads of other transactions.
 async fn attempt<T, W>(
     shared: &Arc<Shared>,
     work: &Arc<W>,

@@ -1,8 +1,9 @@
 //! Reads, caches and locks waitlist entries for the PostgreSQL ledger.
 //!
 //! A waitlist is stored as a grant. An entry changes only while this grant is locked. An entry that
-//! was read without the lock may soon be out of date, so it is not cached. Every transaction locks
-//! in this sequence: the sale, the waitlist, the quotas of the first waiting buyers, the item.
+//! was read without the lock may soon be out of date, so such an entry is not cached. Every
+//! transaction locks in this sequence: the sale, the waitlist, the quotas of the first waiting
+//! buyers, the item.
 use doorbuster_core::{
     BuyerId, Grant, ItemId, Ledger, SlotKey, TicketId, WaitlistEntry, WaitlistState,
 };

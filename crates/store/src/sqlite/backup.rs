@@ -1,9 +1,9 @@
 //! Backups: a consistent copy of a store that stays in use, with the other files of the deployment.
 //!
 //! A backup is a SQLite file with the tables of the store. Two more tables have the time of the
-//! backup and the other files. The application id differs from the id of a store, so that no
-//! program opens the file as a store. Only `restore` reads a backup, because a restore also pauses
-//! the sales.
+//! backup and the other files. The application id of the file differs from the application id of a
+//! store, so that no program opens the file as a store. Only `restore` reads a backup, because a
+//! restore also pauses the sales.
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub fn backup(
 /// continuous backup. The store may be in use during the copy.
 ///
 /// Returns the store's id: the random token that the store got when it was created. A restored
-/// store keeps this token. Returns `None` if the file has no token yet.
+/// store keeps this token. Returns `None` if the store's file has no token yet.
 pub fn copy_base(dir: &Path, path: &Path) -> Result<Option<String>, BackupError> {
     let source = open::reader(dir).map_err(failed)?;
     let store = store_id(&source).map_err(failed)?;

@@ -1,8 +1,8 @@
-//! The check of all rows. It reads the orders once, in one snapshot, and compares them with the
-//! other tables.
+//! The check of all rows. It reads the orders once, in one snapshot, and compares the orders with
+//! the other tables.
 //!
 //! The check runs on a reader's thread, and never blocks the writer. It pauses after every thousand
-//! orders. Without these pauses, it would keep one core busy, and buyers would have to wait.
+//! orders. Without these pauses, the check would keep one core busy, and buyers would have to wait.
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 

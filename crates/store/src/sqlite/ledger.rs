@@ -36,8 +36,8 @@ pub struct SqliteLedger<'c> {
     pub(crate) now: Millis,
     cache: RowCache,
     quotas: Option<CachedQuotas>,
-    /// This field and the next two have the changes to publish: orders, items whose units moved,
-    /// and whether there are events.
+    /// This field and the next two fields hold the changes to publish: orders, items whose units
+    /// moved, and whether there are events.
     pub(super) orders: Vec<Order>,
     pub(super) touched: Vec<ItemId>,
     pub(super) events: bool,

@@ -169,8 +169,8 @@ pub(super) fn writer(dir: &Path, lock: &DirLock) -> Result<Connection, OpenError
     Ok(conn)
 }
 
-/// Sets up the connection of the writer or of the checkpoint thread. A commit returns only after it
-/// is on the disk. SQLite starts no checkpoint by itself.
+/// Sets up the connection of the writer or of the checkpoint thread. A commit returns only after
+/// its data is on the disk. SQLite starts no checkpoint by itself.
 fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
     // A checkpoint after a failed sync may lose pages of the log, so closing the connection must
     // not run a checkpoint. A clean shutdown runs the checkpoint explicitly.
@@ -275,8 +275,8 @@ fn is_only_history(conn: &Connection) -> rusqlite::Result<bool> {
 }
 
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
-    // All migrations and their history are one transaction, so after a crash the next start runs
-    // them again.
+    // All migrations and their history are one transaction. So after a crash, the next start runs
+    // all migrations again.
     let report = embedded::migrations::runner().set_grouped(true).run(conn).map_err(|error| {
         // The next lines of the error are the text of the migration, which does not help an
         // operator.
@@ -304,7 +304,7 @@ mod tests {
     fn a_dropped_lock_is_free_even_if_a_child_process_shares_its_file() {
         let dir = TempDir::new();
         let first = lock(dir.path()).expect("locks");
-        let shared = first.0.try_clone().expect("a second descriptor opens, as in a child process");
+        let shared = first.0.try_clone().expect("clones the lock file's descriptor");
         assert!(matches!(lock(dir.path()), Err(OpenError::Locked(_))));
         drop(first);
         lock(dir.path()).expect("locks again");

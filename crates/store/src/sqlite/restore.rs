@@ -1,7 +1,8 @@
 //! Restores a backup into a directory without a store.
 //!
 //! A restored store lacks the orders that were made after the backup, and would sell their units
-//! again. So a restore pauses every sale that could sell, and records this in the store's history.
+//! again. So a restore pauses every sale that could sell, and records the pause in the store's
+//! history.
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -31,8 +32,8 @@ const FILE_MODE: u32 = 0o600;
 /// After an error `dir` contains no new store. The causes are:
 ///
 /// - `file` is not a backup, is damaged, or was written by a newer program.
-/// - `dir` contains a store, or a file with the name of a file in the backup but with other
-///   content.
+/// - `dir` contains a store, or a file that has the same name as a file in the backup, but
+///   different content.
 /// - The file system failed.
 pub fn restore(file: &Path, dir: &Path, now: Millis) -> Result<Restored, RestoreError> {
     let (backup_at, files) = read_backup(file)?;
@@ -236,8 +237,8 @@ fn pause_sales(
     Ok(paused)
 }
 
-/// Returns the created files. After an error, removes them. Each file is checked again, because
-/// another process may have created it since the restore began.
+/// Returns the created files. After an error, removes the created files. Each file is checked
+/// again, because another process may have created the file since the restore began.
 fn write_files(dir: &Path, files: &[BackupFile]) -> Result<Vec<PathBuf>, RestoreError> {
     let mut created = Vec::new();
     let written: Result<(), RestoreError> = files.iter().try_for_each(|file| {

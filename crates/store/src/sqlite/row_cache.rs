@@ -1,5 +1,5 @@
-//! Cached items and grants. They are read once for a group of jobs and written once for each job,
-//! regardless of the number of tickets.
+//! Cached items and grants. For a group of jobs, each row is read once. For each job, a changed row
+//! is written once, regardless of the number of tickets.
 use rusqlite::params;
 
 use doorbuster_core::{CloseCause, Grant, Item, Millis, Stock};

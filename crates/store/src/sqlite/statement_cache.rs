@@ -4,8 +4,8 @@ use rusqlite::{CachedStatement, Connection, Params, Rows, Statement};
 use crate::failure::{Done, Failure};
 use crate::sql::{Row, Value};
 
-/// The text of a statement is a constant, so its address identifies the statement, and a lookup
-/// does not hash the text.
+/// The text of a statement is a constant. So the address of the text identifies the statement, and
+/// a lookup does not hash the text.
 pub(crate) struct Statements<'c> {
     conn: &'c Connection,
     cached: Vec<Prepared<'c>>,

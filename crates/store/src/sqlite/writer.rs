@@ -1,8 +1,9 @@
 //! The writer: one thread that owns the writing connection and commits groups of jobs.
 //!
-//! The thread takes the waiting jobs, up to a bound, and commits them together. Then it checks that
-//! the files are still in place, publishes the changes to the sink, and only then answers the
-//! callers. Further jobs gather during a commit, so a busier store has larger groups.
+//! The thread takes the waiting jobs, up to a bound, and commits them together. Then the thread
+//! checks that the files are still in place, and publishes the changes to the sink. Last, the
+//! thread answers the callers. Further jobs gather during a commit, so a busier store has larger
+//! groups.
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,8 +26,8 @@ use super::shared::Shared;
 use super::statement_cache::Statements;
 use super::txn::Txn;
 
-/// Sends the result of a job to the job's caller. The writer calls it when the outcome of the
-/// commit is known.
+/// Sends the result of a job to the job's caller. The writer calls this function when the outcome
+/// of the commit is known.
 pub(super) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Runs a job. The argument is the transaction, or an error if the job cannot run. If the result is
 /// an error, no job of the group is committed.
@@ -55,7 +56,7 @@ pub(super) struct Writer {
     pub(super) files: OpenFiles,
     /// Copies each commit for the continuous backup, if the store has one.
     pub(super) log_reader: Option<LogReader>,
-    /// The lock on the directory. It is released after everything else has ended.
+    /// The lock on the directory. This lock is released last, after everything else has ended.
     pub(super) lock: DirLock,
 }
 
@@ -248,9 +249,9 @@ fn commit(
     };
     match outcome {
         Ok(committed) => {
-            // The commit is copied before its callers get their results. So if a caller has the
-            // result of a commit that the backup lacks, the progress of the backup shows that the
-            // commit is missing.
+            // The commit is copied before its callers get their results. When a caller gets a
+            // result, either the backup has the commit, or the progress of the backup shows that
+            // the commit is missing.
             if let Some(reader) = log_reader
                 && let Ok((pages, _)) = txn.log_pages()
             {

@@ -98,8 +98,8 @@ impl Store {
         self.all(LIST, values![self.now()], block).await
     }
 
-    /// Returns a value that changes whenever the blocks change. Reading it costs less than reading
-    /// the blocks.
+    /// Returns a value that changes whenever the blocks change. Reading this value costs less than
+    /// reading the blocks.
     pub async fn blocks_version(&self) -> StoreResult<BlocksVersion> {
         let version = |row: Row<'_>| Ok(BlocksVersion { count: row.get(0)?, sum: row.get(1)? });
         Ok(self.one(VERSION, [], version).await?.unwrap_or_default())

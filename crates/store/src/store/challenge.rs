@@ -65,8 +65,8 @@ fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<Sp
         }
         None => (0, now.plus(*window_ms)),
     };
-    // The deletion comes last. If transactions locked more rows after their deletions, two of them
-    // could wait for each other.
+    // The deletion comes last. If transactions locked more rows after their deletions, two
+    // transactions could wait for each other.
     for sql in DELETE_ENDED {
         tx.run(sql, &values![now.plus(-SPENT_KEPT_MS), DELETE_ROWS_MAX])?;
     }

@@ -59,17 +59,17 @@ impl Store {
     }
 
     /// Returns at most `limit` open checkouts that must be closed at their provider, each with its
-    /// order. A checkout must be closed if its order no longer waits for a payment, or if `pay_by`
-    /// has passed by the monotonic time. Checkouts of reserved orders come before all others. In
-    /// both groups, the checkout that has been due longest comes first.
+    /// order. A checkout must be closed if its order no longer waits for a payment, or if the time
+    /// `pay_by` is over according to the monotonic time. Checkouts of reserved orders come before
+    /// all others. In both groups, the checkout that has been due longest comes first.
     pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
         let (limit, now) = (limit.min(PAGE_ROWS_MAX), self.monotonic_now());
         let row = |row: Row<'_>| Ok((checkout_at(row, 12)?, rows::order(row)?));
         let mut found = self.all(WAITING_TO_CLOSE, values![now, as_limit(limit)], row).await?;
         let rest = limit - found.len();
         if rest > 0 {
-            // The second read skips the checkouts of reserved orders. The first read has found all
-            // of these, because it found fewer than `limit`.
+            // The second read skips the checkouts of reserved orders. The first read returned all
+            // of these checkouts, because it returned fewer than `limit`.
             let ended = self.all(ENDED_TO_CLOSE, values![now, as_limit(rest)], row).await?;
             // If an order ended between the two reads, both reads return its checkout.
             found.retain(|(checkout, _)| {
@@ -82,8 +82,8 @@ impl Store {
 
     /// Postpones checkouts in one transaction, and returns how many of them are still open.
     /// [`Store::checkouts_to_close`] leaves out a postponed checkout until its delay has passed and
-    /// its order is due. A change of the order ends the delay. The call also records unanswered
-    /// queries.
+    /// its order is due. A change of the order ends the delay. The call also records the queries to
+    /// which the provider sent no answer.
     pub async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         match self {
             Self::Sqlite(s) => s.defer_checkouts(all).await,

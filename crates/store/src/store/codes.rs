@@ -14,8 +14,8 @@ use super::{Store, StoreResult};
 /// The hash of a code together with its sale.
 pub type CodeHash = [u8; 32];
 
-/// With the lock on the sale, each addition sees the codes of earlier additions. So the sale never
-/// has too many codes.
+/// Because of the lock on the sale, a call that adds codes sees the codes of all earlier calls. So
+/// the sale never has too many codes.
 const LOCK_SALE: Statement = locking!("SELECT 1 FROM sale WHERE id = $1", "FOR NO KEY UPDATE");
 const COUNTS: Statement = statement(
     "SELECT count(*), CAST(coalesce(sum(uses), 0) AS bigint),

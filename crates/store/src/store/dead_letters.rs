@@ -161,8 +161,8 @@ impl Store {
         Ok(Page::of_pairs(rows, limit))
     }
 
-    /// Returns one dead letter with its content, or `None` if it does not exist or an operator has
-    /// resolved it.
+    /// Returns one dead letter with its content, or `None` if the dead letter does not exist or an
+    /// operator has resolved it.
     pub async fn dead_letter(
         &self,
         id: DeadLetterId,
@@ -209,8 +209,8 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| retry(tx, &id, most)).await
     }
 
-    /// Discards a dead letter, and stores the reason. Returns false if it does not exist, or an
-    /// operator has resolved it.
+    /// Discards a dead letter, and stores the reason. Returns false if the dead letter does not
+    /// exist, or an operator has resolved it.
     pub async fn discard_dead_letter(&self, id: DeadLetterId, why: String) -> StoreResult<bool> {
         if let DeadLetterId::Refund(refund) = id {
             return self.discard_refund(refund, why).await;

@@ -169,7 +169,8 @@ fn redeliver(
     if position > endpoint.position {
         return Ok(Redelivery::Ahead);
     }
-    // If the event already waits, the request adds no row, so the bound does not apply.
+    // If the event already waits for delivery, the request adds no row, so the bound does not
+    // apply.
     let waits = tx.one(IS_PENDING, &values![id, position], |_| Ok(()))?.is_some();
     if !waits && pending_count(tx, id)? >= most as u64 {
         return Ok(Redelivery::Full);

@@ -25,7 +25,8 @@ const GRANTS: Statement = statement(concat!(
     " FROM slot_grant WHERE item_id = $1 AND slot <> $2 ORDER BY slot, epoch DESC"
 ));
 /// The query counts the refills of each grant separately, with an index that contains only refills.
-/// Otherwise the planner of PostgreSQL might read all rows of the feed.
+/// If one query counted the refills of all grants together, PostgreSQL's planner might read all
+/// rows of the feed.
 const TRANSFERS: Statement = statement(
     "SELECT g.id,
          (SELECT count(*) FROM feed f WHERE f.grant_id = g.id AND f.cause = 'refill'),
@@ -80,8 +81,8 @@ impl Store {
             .await
     }
 
-    /// Closes a grant (see [`doorbuster_core::stock::close`]). Returns false if it was already
-    /// closed or never existed.
+    /// Closes a grant (see [`doorbuster_core::stock::close`]). Returns false if the grant was
+    /// already closed or never existed.
     pub async fn close_grant(&self, id: GrantId, cause: CloseCause) -> StoreResult<bool> {
         self.job(RetryUnknown::Never, move |tx| stock::close(tx.ledger(), id, cause)).await
     }

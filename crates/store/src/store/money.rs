@@ -107,7 +107,8 @@ impl Store {
         id: RefundId,
         update: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
-        // A second run may record one attempt twice. This only makes the next pause longer.
+        // A second run may record one attempt twice. The double record has one effect: the next
+        // pause is longer.
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
             money::apply_refund_update(tx.ledger(), &id, &update, now)
@@ -145,7 +146,7 @@ impl Store {
     }
 
     /// Discards a failed refund that an operator has resolved, and stores the operator's reason.
-    /// Returns false if there is no such failed refund, or it was discarded before.
+    /// Returns false if there is no such failed refund, or if this refund was discarded before.
     pub async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
         self.job(RetryUnknown::Never, move |tx| {
             let discarded = tx.run(DISCARD, &values![&id.0, &why])? == 1;

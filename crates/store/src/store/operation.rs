@@ -42,7 +42,8 @@ impl Store {
         }
     }
 
-    /// Renews a lease with `work`. In PostgreSQL, the bounds of other transactions do not apply.
+    /// Renews a lease with `work`. In PostgreSQL, the bounds for other transactions do not apply to
+    /// this renewal.
     pub(super) async fn lease_job<T: Send + 'static>(
         &self,
         work: impl Fn(&mut Transaction<'_, '_>) -> Done<T> + Send + Sync + 'static,

@@ -44,8 +44,8 @@ fn end(
     record_order(tx, before.as_ref(), changed)
 }
 
-/// If an operator makes the change, locks and returns the order. Otherwise returns `None`, because
-/// only an operator's change is recorded.
+/// If an operator makes the change, locks and returns the order. If somebody else makes the change,
+/// returns `None`, because only an operator's change is recorded.
 fn order_before(tx: &mut Transaction<'_, '_>, id: &TicketId) -> Done<Option<Order>> {
     if !tx.has_action() {
         return Ok(None);
@@ -101,8 +101,8 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| {
             let (now, rules) = (tx.now(), tx.ledger());
             if let Some(grant) = rules.grant(parts.grant)? {
-                // This call locks the buyer's quota. Other transactions that settle tickets of this
-                // buyer and item have then ended, or they wait for the lock.
+                // This call locks the buyer's quota. After that, every other transaction that
+                // settles tickets of this buyer and item has ended, or waits for the lock.
                 rules.quota(grant.slot.item, &buyer)?;
             }
             settle::force_verdict(rules, &key, id, &parts, &buyer, now)
@@ -223,8 +223,8 @@ impl Store {
     /// order that has been due longest comes first. An order with an open checkout also waits for
     /// its payment provider, for [`doorbuster_core::money::Checkout::provider_wait_ms`].
     ///
-    /// If two calls run at the same time, the second waits until the first has committed. It does
-    /// not wait until the commit of the first is published.
+    /// If two calls run at the same time, the second call waits until the first call has committed.
+    /// The second call does not wait until this commit is published.
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         match self {
             Self::Sqlite(s) => s.expire_due(limit).await,

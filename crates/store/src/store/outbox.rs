@@ -239,8 +239,8 @@ impl Store {
     }
 
     /// Takes or renews the lease of an endpoint for this node. A `lease_ms` of 0 releases the
-    /// lease. The lease only saves work: without it, an endpoint would get some events twice, but
-    /// miss none.
+    /// lease. The lease only saves work: without the lease, an endpoint would get some events
+    /// twice, but would miss no event.
     pub async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| {

@@ -23,8 +23,9 @@ const OPEN_GRANTS: &str = "SELECT id FROM slot_grant WHERE item_id = ANY($1) AND
 /// Only PostgreSQL stores a drain.
 const DRAIN: Statement =
     statement("UPDATE sale SET draining_until = $2 WHERE id = $1 RETURNING version");
-/// Also increases the sale's version, because another node may be draining the sale. The statement
-/// cancels that drain as well. The other node sees the new version, and drains the sale again.
+/// Ends a drain, and increases the sale's version. If another node is draining the sale, the
+/// statement ends that drain as well. The other node sees the new version, and drains the sale
+/// again.
 const CANCEL_DRAIN: Statement = statement(
     "UPDATE sale SET draining_until = NULL, version = version + 1
      WHERE id = $1 AND draining_until IS NOT NULL",

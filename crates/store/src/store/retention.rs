@@ -25,8 +25,8 @@ const DEAD_TICKETS: Statement = delete_unlocked!(
     "DELETE FROM dead_letter WHERE seq IN (
          SELECT seq FROM dead_letter WHERE at < $1 ORDER BY seq LIMIT $2"
 );
-/// In SQLite, the newest event stays. If it were deleted, the next event would get its number
-/// again.
+/// In SQLite, the newest event stays. If the newest event were deleted, the next event would get
+/// the same number.
 const EVENTS: Statement = Statement {
     sqlite: "DELETE FROM event WHERE seq IN (
              SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < $1
@@ -56,7 +56,7 @@ const SECONDS: Statement = statement(
          SELECT sale_id, step_secs, at, node FROM sale_point
          WHERE step_secs = 1 AND at < $1 ORDER BY at LIMIT $2)",
 );
-/// Deletes statistics of minutes. Keeps the statistics of sales that are not closed, or that closed
+/// Deletes per-minute statistics. Keeps the statistics of sales that are not closed, or that closed
 /// after the cutoff.
 const MINUTES: Statement = statement(
     "DELETE FROM sale_point WHERE (sale_id, step_secs, at, node) IN (

@@ -350,10 +350,10 @@ impl Store {
 
     /// Admits visitors of several rooms of one sale in one transaction. Each room admits as many
     /// visitors as the rules allow for the current stock ([`RoomSupply::admissions`]), but at most
-    /// [`RoomAdmissions::most`]. A room admits no visitors if it has admitted visitors since the
-    /// caller read it. An admission lasts `for_ms`, or less at first while others wait
-    /// ([`doorbuster_core::gate::room::first_turn_ms`]). Returns a list of admitted visitors for
-    /// each room, in the order of `rooms`. Each list is sorted by rank.
+    /// [`RoomAdmissions::most`]. A room admits no visitors if other visitors were admitted since
+    /// the caller read the room. An admission lasts `for_ms`. While other visitors wait, it is
+    /// shorter at first ([`doorbuster_core::gate::room::first_turn_ms`]). Returns a list of
+    /// admitted visitors for each room, in the order of `rooms`. Each list is sorted by rank.
     pub async fn admit_visitors(
         &self,
         rooms: Vec<RoomAdmissions>,

@@ -77,8 +77,8 @@ fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustO
     // In PostgreSQL this read locks the sale, so the sale cannot close before this transaction
     // ends.
     tx.ledger().on_sale(item)?;
-    // The item is locked before the adjustment is read. So the second of two concurrent calls with
-    // one key finds the adjustment of the first call.
+    // The item is locked before the adjustment is read. So if two calls with the same key run
+    // concurrently, the second call finds the adjustment of the first call.
     if tx.ledger().item(item)?.is_none() {
         return Ok(AdjustOutcome::NotFound);
     }

@@ -42,8 +42,8 @@ const WAITING_AFTER: Statement = statement(concat!(
     " FROM waitlist w WHERE w.item_id = $1 AND w.state = 'waiting' AND w.n > $2 ORDER BY w.n
       LIMIT $3"
 ));
-/// The `+` keeps the planners from using the index on the grant, with which they would read all
-/// orders of the grant.
+/// The `+` keeps the planners from using the index on the grant. With this index, they would read
+/// all orders of the grant.
 const ORDER_OF_LAST_ENTRY: Statement = statement(concat!(
     "SELECT ",
     rows::order_columns!(),

@@ -1,6 +1,6 @@
-//! Tests which rows a node reads again after its database session ended. If the node has no usable
-//! position, it reads every order. After a restore, the node must not publish the rows of the dump
-//! at every poll.
+//! Tests which rows a node reads again after its database session ended. A node without a usable
+//! position reads every order. After a restore, the node must not publish the rows of the dump at
+//! every poll.
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -94,8 +94,8 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
         assert_eq!(cluster.psql(&database, &ahead).expect("psql runs").trim(), "0", "{table}");
     }
     again.commits.forget();
-    // If the store had not rewritten the rows from the dump at its start, each of these three polls
-    // would publish them.
+    // The store must rewrite the rows from the dump when it starts. If it did not, each of these
+    // three polls would publish these rows.
     for n in 2..5 {
         let made = again.reserve(&grant, n, "bert", 1).await;
         let commits = again.commits.take();

@@ -19,7 +19,7 @@ const LATER: &str = "DO $$ DECLARE name text; BEGIN
     INSERT INTO schema_migration (version, name) SELECT max(version) + 1, 'later'
     FROM schema_migration";
 /// Counts the rows in which the new column still has its value. The store updates the rows of these
-/// tables in place, so it could lose the value.
+/// tables in place, so an update could lose the value.
 const LEFT: &str = "SELECT (SELECT count(later) FROM sale), (SELECT count(later) FROM item),
     (SELECT count(later) FROM slot_grant), (SELECT count(later) FROM orders), (SELECT count(later)
     FROM quota)";

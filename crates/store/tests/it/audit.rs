@@ -22,8 +22,8 @@ fn message(order: &Order, payment: &str, minor: i64) -> Capture {
     }
 }
 
-/// Each entry has a statement that damages a row with money, a statement that repairs it, and a
-/// text that an audit finding must contain.
+/// Each entry has a statement that damages a row with money, a statement that repairs the row, and
+/// a text that an audit finding must contain.
 const DAMAGES: [(&str, &str, &str); 10] = [
     (
         "UPDATE payment SET amount_minor = 1 WHERE id = 'pay_1'",
@@ -95,8 +95,8 @@ async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     fixture.store.close().await;
 }
 
-/// Each entry has a statement that damages the stock, a statement that repairs it, and the rule
-/// that the damage breaks. Anna has two units, and Bert has one.
+/// Each entry has a statement that damages the stock, a statement that repairs the stock, and the
+/// rule that the damage breaks. Anna has two units, and Bert has one.
 const UNIT_DAMAGES: [(&str, &str, &str); 9] = [
     ("UPDATE quota SET used = used + 1", "UPDATE quota SET used = used - 1", "I4"),
     ("UPDATE quota SET used = 3 - used", "UPDATE quota SET used = 3 - used", "I4"),
@@ -273,7 +273,8 @@ const BEFORE: &str = "
 
 #[tokio::test]
 async fn a_database_of_the_previous_version_is_migrated() {
-    // The early version's orders need valid ids. They come from another store with the same key.
+    // The early version's orders need valid ids, so the ids come from another store with the same
+    // key.
     let model = Dir::new();
     let ids = open(model.path());
     let item = ids.item(Stock::Counted(20), 3).await;

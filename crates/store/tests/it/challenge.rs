@@ -21,8 +21,8 @@ async fn a_right_answer_waits_for_uncommitted_wrong_answers() {
     let fixture = open_postgres(&cluster.url(&database), 1).await;
     let (by, until) = ([7; 16], fixture.store.now().plus(120_000));
     let (node, watch) = (session(&database).await, session(&database).await);
-    // A transaction of another node records wrong answers up to the limit. It stays open until the
-    // test commits it later.
+    // A transaction of another node records wrong answers up to the limit. The transaction stays
+    // open until the test commits it later.
     run(&node, "BEGIN").await;
     let wrong = format!(
         "INSERT INTO miss (by, n, until) VALUES (decode(repeat('07', 16), 'hex'), 10, {})",

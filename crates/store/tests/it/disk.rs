@@ -105,8 +105,8 @@ async fn expect_confirmed(dir: &Dir, confirmed: &[TicketId]) {
 #[tokio::test]
 async fn a_file_that_cannot_grow_stops_the_store_and_loses_nothing() {
     let dir = Dir::new();
-    // The shell limits the size of files. A write beyond this limit fails with EFBIG, because the
-    // child ignores the signal XFSZ, which would otherwise end it.
+    // The shell limits the size of files. The child ignores the signal XFSZ. So a write beyond this
+    // limit fails with EFBIG, and does not end the child.
     let mut child = child(&dir, r#"trap "" XFSZ; ulimit -f 3000; exec "$@""#);
     let (confirmed, lines) = listen(&mut child, |_| false);
     assert!(lines.iter().any(|line| line.starts_with("fatal ")), "{lines:?}");
@@ -118,7 +118,8 @@ async fn a_file_that_cannot_grow_stops_the_store_and_loses_nothing() {
 #[tokio::test]
 async fn a_full_disk_stops_the_store_and_loses_nothing() {
     let (dir, kept) = (Dir::new(), Dir::new());
-    // The small disk disappears when the process ends, so the process first copies the files.
+    // The small disk disappears when the process ends, so the process copies the files before it
+    // ends.
     let line = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=3m small "${DIR}" || exit 77; "$@"; cp "${DIR}"/* {}' bash "$@" || echo no disk"#,
         kept.path().display()

@@ -1,4 +1,4 @@
-//! Tests reads of PostgreSQL whose callers go away before the answer.
+//! Tests reads of PostgreSQL whose callers stop waiting before the answer arrives.
 use std::time::{Duration, Instant};
 
 use doorbuster_store::limits::PG_READERS;

@@ -255,7 +255,8 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     let last = reserve(&fixture, &grant(&fixture, autumn[0], 2).await, 9).await;
     end(&fixture, &last, EndReason::Cancel).await;
 
-    // Rows of open sales must stay. The push subscription belongs to no sale, so it is erased.
+    // Rows of open sales must stay. The push subscription belongs to no sale, so the subscription
+    // is erased.
     let on = traces(&fixture).await;
     assert_eq!((on.orders, on.other, on.blocked), (0, 1, true));
     assert_eq!(

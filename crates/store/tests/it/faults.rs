@@ -269,8 +269,8 @@ async fn an_unsuitable_database_is_refused_with_the_reason() {
     assert!(refused.contains("tables of another program"), "{refused}");
 }
 
-/// Creates a trigger that ends a session during a COMMIT. The session is the first one that commits
-/// a transaction with an action.
+/// Creates a trigger that ends a session during a COMMIT. The trigger ends the first session that
+/// commits a transaction with an action.
 const END_FIRST_COMMIT: &str = "CREATE SEQUENCE recorded_actions;
      CREATE FUNCTION end_first_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
          IF nextval('recorded_actions') = 1 THEN
@@ -282,8 +282,8 @@ const END_FIRST_COMMIT: &str = "CREATE SEQUENCE recorded_actions;
      CREATE CONSTRAINT TRIGGER end_first_commit AFTER INSERT ON action
      DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION end_first_commit()";
 
-/// The first transaction may have committed. So the store must not run it again: a second run could
-/// record the operator's request twice.
+/// The first transaction may have committed. So the store must not run this transaction again: a
+/// second run could record the operator's request twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redelivery_with_an_unknown_outcome_is_not_run_again() {
     let cluster = cluster::shared();

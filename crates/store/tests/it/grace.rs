@@ -49,7 +49,7 @@ async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     record_unanswered(&fixture, order.id).await;
     assert_eq!(next_due().await, Some(fixture.clock.now().plus(PROVIDER_GRACE_MS)));
     // When the previous version extends a payment window, it does not delete the record of an
-    // unanswered query. This version must ignore that query.
+    // unanswered query. This version must ignore that record.
     let pay_by = fixture.clock.now().plus(60_000);
     run(&format!("UPDATE orders SET pay_by = {}", pay_by.0));
     fixture.clock.advance(60_000 + 2 * PROVIDER_GRACE_MS);

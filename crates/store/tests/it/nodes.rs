@@ -58,8 +58,8 @@ fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
     Arc::new(Ticket { node: NodeId(node), ..ticket.clone() })
 }
 
-/// When units move from one slot to another, no count changes. The node of the receiving slot must
-/// learn of the units all the same, so the commit must be published.
+/// When units move from one slot to another, no count changes. Still, the commit must be published,
+/// because the node of the receiving slot must learn of the units.
 #[tokio::test]
 async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
     let (a, b, _) = two().await;
@@ -72,8 +72,8 @@ async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
         .expect("writes");
     let now = b.counts(item).await;
     wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    // Commits of earlier steps may arrive late. They are taken first, so that the test does not
-    // mistake one of them for the expected commit.
+    // Commits of earlier steps may arrive late. The test takes these commits first, so that it does
+    // not mistake one of them for the expected commit.
     while !b.commits.take().is_empty() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -121,8 +121,8 @@ async fn a_commit_of_one_node_reaches_the_other_with_orders_and_counts() {
     wait(&b, KNOWN_WITHIN, |all| all.iter().any(ended)).await;
     b.store.step_sale("sale-0", PhaseStep::Pause).await.expect("writes");
     wait(&a, KNOWN_WITHIN, |all| all.iter().any(|c| c.sales)).await;
-    // The catalogue has one row, so a node's own change can hide an earlier change of another node.
-    // So the node must be notified of its own change too.
+    // The table `catalogue` has one row, so a node's own change can hide an earlier change of
+    // another node. For this reason, the node must be notified even of its own change.
     wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.sales)).await;
     a.store.close().await;
     b.store.close().await;

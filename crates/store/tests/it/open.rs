@@ -31,8 +31,7 @@ async fn a_directory_has_one_store_at_a_time() {
 #[tokio::test]
 async fn only_its_owner_can_read_a_store_or_its_copy() {
     let dir = Dir::new();
-    // Sets the mode of a file. With an older program, other users may have been able to read the
-    // files.
+    // Sets the mode of a file. An older program may have created files that other users can read.
     let set = |path: &std::path::Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours")
     };

@@ -1,6 +1,6 @@
-//! Tests a ticket that can never be settled. It must become a dead letter, and the other tickets
-//! must be settled. Also tests a job that fails or panics: the store undoes this job, and commits
-//! the other jobs of its group.
+//! Tests a ticket that can never be settled. This ticket must become a dead letter, and the other
+//! tickets must be settled. Also tests a job that fails or panics: the store undoes this job, and
+//! commits the other jobs of its group.
 use doorbuster_core::{CloseCause, Seq, Verdict};
 use doorbuster_store::conformance::{Fixture, id_key};
 use doorbuster_store::{DeadLetterContent, DeadLetterId, PatchOutcome, SaleRow, StoreError};

@@ -136,7 +136,8 @@ async fn differences_in_postgresql_are_listed() {
     each_is_named(&fixture, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
 }
 
-/// The number of payments for unknown orders. They fill two pages and a part of a third page.
+/// The number of payments for unknown orders. These payments fill two pages and a part of a third
+/// page.
 const MANY: usize = 2 * DIFFERENCES_MAX + 500;
 
 async fn each_is_named_once(fixture: &Fixture, run: impl Fn(&str)) {

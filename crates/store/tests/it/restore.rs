@@ -120,8 +120,8 @@ async fn files_that_are_no_backup_and_directories_in_use_are_refused() {
     assert!(!other.file().exists());
     fs::write(&differs, "id_key\n").expect("writes");
     at(&file).expect("a file with the same content is accepted");
-    // Someone may copy a backup to the place of a store by hand. The server must not open it as a
-    // store.
+    // Someone may copy a backup to the place of a store by hand. The server must not open such a
+    // copy as a store.
     fs::copy(&file, elsewhere.file()).expect("copies");
     let opened =
         Store::open_sqlite(options(elsewhere.path(), &Clock::new(), &CommitLog::default()).0);

@@ -195,8 +195,8 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     }
 }
 
-/// Each entry has a statement that damages the waitlist, a statement that repairs it, and a text
-/// that an audit finding must contain.
+/// Each entry has a statement that damages the waitlist, a statement that repairs the waitlist, and
+/// a text that an audit finding must contain.
 const DAMAGES: [(&str, &str, &str); 5] = [
     (
         "UPDATE item SET waiting = 2",
@@ -225,8 +225,8 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// Damages a waitlist with three entries: one became an order, one ended because its buyer left,
-/// and one waits. Then tests that a full waitlist accepts no further buyer.
+/// Damages a waitlist with three entries. The first became an order, the second ended because its
+/// buyer left, and the third waits. Then tests that a full waitlist accepts no further buyer.
 async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(3, 3, 1).await;
     let item = grant.slot.item;

@@ -1,4 +1,4 @@
-//! Samples of a sale's counts, one each second. Rates and latencies are computed from these
+//! Samples of a sale's counts, one sample each second. Rates and latencies are computed from these
 //! samples, so a request only has to increase the counts.
 
 use std::collections::VecDeque;

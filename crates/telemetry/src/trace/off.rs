@@ -9,7 +9,7 @@ pub fn purchase(_parent: Option<&[u8]>) -> Trace {
 }
 
 impl Trace {
-    /// Runs the part of the purchase that needs only the node's memory, without a trace.
+    /// Runs the part of the purchase that needs only the node's memory. This part is not traced.
     pub fn run_sync<T>(&self, work: impl FnOnce() -> T) -> T {
         work()
     }

@@ -73,7 +73,7 @@ pub(crate) async fn revoke(
     ok(&RevokedCodes { revoked })
 }
 
-/// A whole code selects itself. A prefix of a code selects all codes that begin with it.
+/// A whole code selects itself. A prefix selects all codes that begin with this prefix.
 fn selection(sale: &str, text: &str) -> Result<CodeSelection, Problem> {
     if let Some(hash) = code::hash_code(sale, text) {
         return Ok(CodeSelection::Code(hash));

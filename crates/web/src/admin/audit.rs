@@ -54,8 +54,9 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
     ok(&audit)
 }
 
-/// Returns the notice of a payment that was reversed without this server. Either someone refunded
-/// it in the provider's dashboard, or the buyer's bank disputed it.
+/// Returns the notice of a payment that was reversed without a request by this server. Either
+/// someone refunded the payment in the provider's dashboard, or the buyer's bank disputed the
+/// payment.
 fn reversed(found: &store::ReversedPayment) -> Notice {
     let said = match found.kind {
         ReversalKind::Returned => "was refunded in the provider's own dashboard",
@@ -110,7 +111,7 @@ fn lost_orders(found: &store::LostOrders) -> Finding {
 }
 
 /// Returns the notice of a failover, or of a move to another database. The row stays in the store,
-/// so every later audit has this notice too.
+/// so every later audit repeats this notice.
 fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
     let change = match row.cause {
         store::HistoryCause::Promoted => {
@@ -137,8 +138,8 @@ fn paused_sales(row: &store::StoreHistoryRow) -> String {
     if sales.is_empty() { "none".to_owned() } else { sales.join(", ") }
 }
 
-/// Returns the notice of a restored backup. The row stays in the store, so every later audit has
-/// this notice too.
+/// Returns the notice of a restored backup. The row stays in the store, so every later audit
+/// repeats this notice.
 fn restored(row: &store::StoreHistoryRow) -> Option<Notice> {
     let backup_at = row.backup_at?;
     let sales = paused_sales(row);

@@ -27,8 +27,8 @@ const PUBLIC_ADDRESSES: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888)),
 ];
-/// A node reports about twice a second. If its last report is older than this, in milliseconds, the
-/// node may have stopped.
+/// A node reports about twice a second. If a node's last report is older than this time, in
+/// milliseconds, the node may have stopped.
 const LAG_MAX_MS: u64 = 1_500;
 
 pub(crate) async fn check(

@@ -125,8 +125,8 @@ pub(crate) async fn discard_many(
     handle_many(&app, &by, query.as_deref(), &which).await
 }
 
-/// Retries or discards the selected dead letters of one page. A request with a reason discards
-/// them.
+/// Discards the selected dead letters of one page if the request has a reason. If the request has
+/// no reason, retries these dead letters.
 async fn handle_many(
     app: &App,
     by: &OperatorRequest,

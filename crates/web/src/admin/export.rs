@@ -91,8 +91,8 @@ struct ExportWriter {
     begun: bool,
 }
 
-/// The source of an export's lines. `after` is the position of the last row that was read. It is
-/// `None` once all rows have been read.
+/// The source of an export's lines. `after` is the position of the last row that was read. `after`
+/// is `None` once all rows have been read.
 enum ExportSource {
     /// The rows of a list in the store, for some items or for all items.
     List {
@@ -119,8 +119,8 @@ async fn write(
         Ok(_) if !lines.is_empty() => Some((Ok(lines.into_text().into()), Some(writer))),
         Ok(true) => Some((Ok(Bytes::new()), Some(writer))),
         Ok(false) => None,
-        // The status is already sent, so the server cannot answer with an error. It breaks the
-        // connection to show the client that lines are missing.
+        // The status is already sent, so the server cannot answer with an error. The server breaks
+        // the connection to show the client that lines are missing.
         Err(error) => {
             tracing::warn!(
                 %error,

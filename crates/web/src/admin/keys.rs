@@ -89,8 +89,8 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Reads the keys from the store into memory. They replace the keys that this node read before. The
-/// key in the settings stays valid.
+/// Reads the keys from the store into memory. These keys replace the keys that this node read
+/// before. The key in the settings stays valid.
 async fn replace_keys(app: &App) -> Result<(), HandlerError> {
     let keys = app.node.store().keys().await?;
     app.operators.replace_keys(keys);

@@ -153,8 +153,9 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Checks `If-Match` against the version in this node's memory. Returns this version; the store
-/// must compare it with its own version. Returns `None` if the request has no `If-Match`.
+/// Checks `If-Match` against the version in this node's memory. Returns this version, which the
+/// store must compare with the version in the store. Returns `None` if the request has no
+/// `If-Match`.
 fn requested_version(headers: &HeaderMap, sale: &SaleState) -> Result<Option<u64>, Problem> {
     let values = || headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes);
     if !if_match(values(), &etag(sale.row.version)) {

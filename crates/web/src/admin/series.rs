@@ -22,8 +22,9 @@ use crate::series::{MINUTE_MS, StepCounts};
 
 /// The length of the series in milliseconds, if the request has no `from`.
 const DEFAULT_MS: i64 = 3_600_000;
-/// The leader writes the row of a minute some time after the minute ends. So in this many
-/// milliseconds before `to`, rows of minutes may be missing. The rows of seconds then replace them.
+/// The leader writes the row of a minute some time after the minute ends. So rows of minutes may be
+/// missing in the period of this many milliseconds before `to`. Rows of seconds replace the missing
+/// rows.
 const RECENT_MS: i64 = 600_000;
 
 pub(crate) async fn get(
@@ -48,8 +49,8 @@ pub(crate) async fn get(
     if query.to.is_some() && query.from == query.to {
         from = to;
     }
-    // Without `to`, a client wants the newest steps. If its clock is slightly fast, `from` is in
-    // the future. The response then has no steps; it is not an error.
+    // Without `to`, a client wants the newest steps. If the client's clock is slightly fast, `from`
+    // is in the future. The response is then an empty list of steps, and not an error.
     if query.to.is_none() && from <= to.plus(length) {
         to = to.max(from);
     }
@@ -93,8 +94,8 @@ pub(crate) async fn get(
     ok(&Series { step_secs: query.step_secs, from, to, points })
 }
 
-/// Parses the row's counts. `peak` is the number of requests in the busiest second. In the row of
-/// one second, that second is the only one.
+/// Parses the row's counts. `peak` is the number of requests in the busiest second. In a row of one
+/// second, `peak` is the number of requests in that second.
 fn counts_of(row: &SaleSeriesRow) -> StepCounts {
     let mut counts = StepCounts::parse(&row.point);
     if row.step == PointStep::Second {

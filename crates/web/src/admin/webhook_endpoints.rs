@@ -186,7 +186,7 @@ pub(crate) async fn redeliver(
     let wanted = Redelivery::from_json(&body)?;
     let position = event_position(&wanted.event).expect("the parser accepts only ids of events");
     // If the event at this position has a different id, the requested event does not exist any
-    // more. It may have been lost in a failover.
+    // more. The requested event may have been lost in a failover.
     if let Some(Ok(event)) = app.node.store().event_at(position).await?
         && !names_event(&wanted.event, &event_id(&event))
     {

@@ -19,8 +19,8 @@ const DECLARATIONS: [&str; 4] = ["const ", "let ", "async function ", "function 
 
 const STYLE_IMPORT: &str = "@import \"/assets/";
 
-/// Returns the style sheet `name`, followed by the sheets that it imports. These use the CSS
-/// variables of the first sheet.
+/// Returns the style sheet `name`, followed by the sheets that it imports. The imported sheets use
+/// the CSS variables of the first sheet.
 pub(super) fn joined_styles(name: &str, sources: &HashMap<String, AssetSource>) -> String {
     let text = sources.get(name).map(AssetSource::text).unwrap_or_default();
     let (mut imported, mut own) = (String::new(), String::new());
@@ -68,7 +68,7 @@ fn constant(name: &str) -> String {
 }
 
 /// Returns whether the line begins with a comment and has no code after this comment. Such comments
-/// are a seventh of the scripts, so a bundle leaves them out.
+/// make up a seventh of the scripts' text, so a bundle leaves them out.
 fn is_comment_start(line: &str) -> bool {
     let line = line.trim();
     line.starts_with("/*") && line.find("*/").is_none_or(|end| end + 2 == line.len())

@@ -9,7 +9,8 @@ use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
 /// Quality 9 of 11 takes about 20 ms for a page's file. Quality 11 takes ten times as long and
-/// saves only 3 %. A debug build compresses ten times as slowly, so it uses a lower quality.
+/// saves only 3 %. A debug build needs ten times as long for the same quality, so it uses a lower
+/// quality.
 const BROTLI_QUALITY: i32 = if cfg!(debug_assertions) { 5 } else { 9 };
 
 /// The codings, best first.

@@ -39,8 +39,8 @@ pub struct FolderFile {
     pub bytes: Vec<u8>,
 }
 
-/// Returns the folder's files. `api` is the address of the API, such as `https://shop.example`. It
-/// is `None` if the pages and the API have the same origin.
+/// Returns the folder's files. `api` is the address of the API, such as `https://shop.example`.
+/// `api` is `None` if the pages and the API have the same origin.
 #[must_use]
 pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) -> Vec<FolderFile> {
     let assets = Assets::prepare(settings, &FixedSettings::new(settings), api);
@@ -134,8 +134,8 @@ fn policy(api: Option<&str>) -> String {
     }
 }
 
-/// Puts the content security policy into the page, without `frame-ancestors`. Browsers obey this
-/// rule only in a header.
+/// Puts the content security policy into the page, without `frame-ancestors`. Browsers obey
+/// `frame-ancestors` only in a header.
 fn with_policy(page: &str, api: Option<&str>) -> String {
     let policy = policy(api);
     let inside: Vec<&str> = policy

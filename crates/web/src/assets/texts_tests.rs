@@ -70,7 +70,8 @@ fn the_html_files_have_the_english_sentences() {
                 shown.push((key, words));
             }
         }
-        // An element without text is skipped, because a script fills it before the page shows it.
+        // An element without text is skipped, because a script fills the element before the page
+        // shows it.
         for (key, words) in shown.into_iter().filter(|(_, words)| !words.is_empty()) {
             assert_eq!(english.get(key).map(String::as_str), Some(words), "{name}: {key}");
             checked += 1;

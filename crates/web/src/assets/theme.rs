@@ -49,7 +49,7 @@ pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSour
 
 /// Returns the CSS variables of the shop's colours. In the dark scheme, texts have the accent
 /// colour itself, and the wash (a pale background) is this colour mixed with the dark background.
-/// Bars show held units in the accent's text colour, because it has enough contrast.
+/// Bars show held units in the accent's text colour, because this text colour has enough contrast.
 fn color_styles(theme: &Theme) -> String {
     let Some(colors) = &theme.colors else { return String::new() };
     format!(

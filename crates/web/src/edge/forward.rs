@@ -96,8 +96,8 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: ClientAddress
     }
     headers.remove(FORWARDED);
     headers.remove(X_FORWARDED_FOR);
-    // If the client's forwarding headers give different addresses, a block of either one applies.
-    // So the edge sends both to the node.
+    // If the client's forwarding headers give different addresses, a block of either address
+    // applies. So the edge sends both addresses to the node.
     let [first, second] = match client.disagreeing {
         Some([one, other]) => [one, other].map(Some),
         None => [Some(client.address), None],

@@ -148,7 +148,7 @@ impl EdgeLink {
             }
             left -= 1;
             // After the last message of the batch, no further message is taken from the socket,
-            // because it would be lost.
+            // because that message would be lost.
             let next = if left > 0 { self.socket.next().now_or_never() } else { None };
             match next {
                 Some(next) => received = next,
@@ -157,8 +157,8 @@ impl EdgeLink {
         }
     }
 
-    /// Sends a ping. Fails if the edge did not answer the last pings, because its machine may be
-    /// gone.
+    /// Sends a ping. Fails if the edge did not answer the last pings, because the edge's machine
+    /// may be gone.
     async fn ping(&mut self) -> Result<(), Gone> {
         if self.unanswered >= UNANSWERED_MAX {
             return Err(Gone);

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::App;
 use crate::gate::waiting_room;
 use crate::identity::{ClientAddress, TokenExpiry};
-use crate::limits::STREAM_MAX;
+use crate::limits::STREAM_AGE_MAX;
 use crate::sales::shown;
 
 pub(super) use positions::fetch_positions;
@@ -41,8 +41,8 @@ pub(super) enum FeedEvent {
 /// The next message for an idle reader.
 pub(super) enum NextMessage {
     Json(String),
-    /// The next event is a sale's status that is not rendered yet. The caller must render it before
-    /// it sends any other event.
+    /// The next event is a sale's status that is not rendered yet. The caller must render this
+    /// status before it sends any other event.
     NotYet(PendingStatus),
     /// The reader was too slow and must be disconnected.
     TooSlow,
@@ -80,8 +80,8 @@ pub(super) struct EventFeed {
 
 impl EventFeed {
     /// Subscribes to the buyer's events and to the sales. If `after` is set and this node still has
-    /// the buyer's events after this number, the stream begins with them. Returns `None` if the
-    /// buyer already has the maximum number of streams.
+    /// the buyer's events after this number, the stream begins with these events. Returns `None` if
+    /// the buyer already has the maximum number of streams.
     pub(super) fn new(
         app: Arc<App>,
         (client, buyer, expiry): (ClientAddress, BuyerId, TokenExpiry),
@@ -98,8 +98,8 @@ impl EventFeed {
     }
 
     /// Subscribes to a buyer's events for an edge. This feed contains no status events, because the
-    /// edge renders the status itself. It does not end when a token expires, because the edge ends
-    /// the buyer's stream.
+    /// edge renders the status itself. The feed does not end when a token expires, because the edge
+    /// ends the buyer's stream.
     pub(super) fn for_edge(
         app: Arc<App>,
         (client, buyer): (ClientAddress, BuyerId),
@@ -328,12 +328,12 @@ impl EventFeed {
     }
 }
 
-/// Returns the time at which a stream with this token ends: when the token expires, but after at
-/// least one second. The server accepts a token for a short time after the token's expiry, so even
-/// a new stream may have an expired token.
+/// Returns the time at which a stream with this token ends: when the token expires, but not earlier
+/// than one second from now. The server accepts a token for a short time after the token's expiry,
+/// so even a new stream may have an expired token.
 fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
     let left_ms = millis(expiry).0.saturating_sub(app.node.clock().wall().0).max(1_000);
-    Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)
+    Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_AGE_MAX)
 }
 
 fn millis(TokenExpiry(secs): TokenExpiry) -> Millis {

@@ -24,8 +24,8 @@ pub(super) fn is_close_frame(mut bytes: &[u8]) -> bool {
     loop {
         let held = match *bytes {
             [CLOSE, ..] => return true,
-            // The bit 0x80 of the second byte says that the frame has a mask. It is set in every
-            // frame of a client.
+            // The bit 0x80 of the second byte says that the frame has a mask. This bit is set in
+            // every frame of a client.
             [_, 0xfe, high, low, ..] => 2 + usize::from(u16::from_be_bytes([high, low])),
             // The server does not accept frames whose length needs more than two bytes.
             [_, 0xff, ..] => return false,

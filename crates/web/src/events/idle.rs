@@ -239,7 +239,7 @@ impl IdleConnections {
         }
     }
 
-    /// Sends the waiting events. If they are few and the socket accepts them at once, the
+    /// Sends the waiting events. If only a few events wait and the socket accepts them at once, the
     /// connection stays idle.
     fn send_events(&mut self, key: u64, is_own: bool) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
@@ -267,7 +267,7 @@ impl IdleConnections {
     }
 
     /// Lets the connection wait for a sale's status. If no task renders this status yet, starts
-    /// one. If the rendered status turns out to be older than this connection's event, the
+    /// such a task. If the rendered status turns out to be older than this connection's event, the
     /// connection waits again.
     fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
         let name = status.name.clone();
@@ -299,7 +299,7 @@ impl IdleConnections {
     }
 
     /// Reads a connection's input. The connection stays idle if the input has only pongs. After any
-    /// other input, it becomes active.
+    /// other input, the connection becomes active.
     fn read_input(&mut self, key: u64) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         let mut bytes = [0; READ_BYTES];
@@ -337,7 +337,8 @@ impl IdleConnections {
             // A pong may have just arrived, so the input is read before the connection is closed.
             self.read_input(key);
         }
-        // The read may have made the connection active, and then its own task sends the pings.
+        // The read may have made the connection active. In this case, the connection's own task
+        // sends the pings.
         let Some(idle) = self.connections.get_mut(&key) else { return };
         if idle.reader.feed.ends_at() <= now {
             return self.resume(key, WakeReason::Recheck);

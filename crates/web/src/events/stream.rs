@@ -1,8 +1,8 @@
 //! `GET /v1/events`: server-sent events.
 //!
-//! The stream has no task of its own: the connection polls it for a frame when its buffer has room.
-//! Until then, events wait in the hub, up to the hub's limit. If the stream must end and the client
-//! does not read, the connection closes after `CLOSE_TIMEOUT`.
+//! The stream has no task of its own: the connection polls the stream for a frame when the
+//! connection's buffer has room. Until then, events wait in the hub, up to the hub's limit. If the
+//! stream must end and the client does not read, the connection closes after `CLOSE_TIMEOUT`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -1,5 +1,5 @@
 //! Does the WebSocket handshake itself and returns the plain socket. A WebSocket library would keep
-//! buffers for each connection. Without one, an idle connection needs less memory.
+//! buffers for each connection. Without such a library, an idle connection needs less memory.
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -76,8 +76,8 @@ pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Refuses a page of another origin, which must not use this server's cookie. A request without the
-/// header `Origin` is accepted. It does not come from a browser, because browsers always send this
-/// header when they open a WebSocket.
+/// header `Origin` is accepted. Such a request does not come from a browser, because browsers
+/// always send this header when they open a WebSocket.
 pub(super) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let host = text(ORIGIN).map(|origin| origin.split_once("://").map(|(_, host)| host));

@@ -285,8 +285,8 @@ impl ActiveWebSocket {
         }
     }
 
-    /// Sends a message. Returns a reason if the connection must end. Notices this even while the
-    /// write waits for a client that does not read.
+    /// Sends a message. Returns a reason if the connection must end. Notices such a reason even
+    /// while the write waits for a client that does not read.
     async fn send(&mut self, message: Message) -> Option<EndReason> {
         let app = self.reader.feed.app().clone();
         tokio::select! {

@@ -9,8 +9,8 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use crate::reply::{Reply, ReplyBody};
 
-/// The header `Date` and the headers that follow it in every response. They are rendered at most
-/// once a second.
+/// The header `Date` and the headers that follow it in every response. These headers are rendered
+/// at most once a second.
 #[derive(Debug, Default)]
 pub(crate) struct DateHeader {
     second: Option<i64>,
@@ -65,8 +65,8 @@ impl RenderedHead {
         self.status
     }
 
-    /// Writes the head. If `is_last`, it tells the client that the connection closes after this
-    /// response.
+    /// Writes the head. If `is_last` is true, the head tells the client that the connection closes
+    /// after this response.
     pub(crate) fn write(&self, date: &DateHeader, is_last: bool, out: &mut Vec<u8>) {
         self.write_with(date, is_last, out, |_| {});
     }

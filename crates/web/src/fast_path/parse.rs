@@ -99,8 +99,8 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     if !known.has_host {
         return ParsedRequest::Other;
     }
-    // The general server refuses a purchase without a valid `Content-Length`: it has no body, or
-    // its body is too large.
+    // The general server refuses a purchase without a valid `Content-Length`, because such a
+    // purchase has no body, or a body that is too large.
     let Some(length) = known.content_length.and_then(length) else { return ParsedRequest::Other };
     match rest.get(head..head + length) {
         Some(body) => ParsedRequest::Purchase { known, body, len: START.len() + head + length },

@@ -137,7 +137,7 @@ pub(crate) async fn export(
         async move {
             let ExportPosition(rank, after) = at?;
             let page = app.node.store().drawn_after(&key, after, EXPORT_PAGE).await;
-            // The status is already sent, so the server cannot send an error. It breaks the
+            // The status is already sent, so the server cannot send an error. The server breaks the
             // connection to show the client that lines are missing.
             let page = match page {
                 Ok(page) => page,

@@ -11,8 +11,8 @@ use super::Shop;
 
 /// The maximum length of a line of an entry, in bytes (RFC 5545, 3.1).
 const LINE_BYTES_MAX: usize = 75;
-/// The highest version number in an entry. Some calendars read it as a 32-bit integer, so a higher
-/// version is written as this number.
+/// The highest version number in an entry. Some calendars read the version as a 32-bit integer, so
+/// a higher version is written as this number.
 const SEQUENCE_MAX: u64 = i32::MAX as u64;
 /// The maximum number of languages in a request. The server ignores further languages.
 const LANGUAGES_MAX: usize = 16;
@@ -36,8 +36,8 @@ pub(crate) struct CalendarEntry<'a> {
 
 impl CalendarEntry<'_> {
     /// Returns the entry (RFC 5545) with a reminder ten minutes before the start. `languages` are
-    /// in order of preference. All entries of a sale have the same UID. So if a buyer adds a newer
-    /// entry to a calendar, it replaces the older entry.
+    /// in order of preference. All entries of a sale have the same UID. So a newer entry that a
+    /// buyer adds to a calendar replaces the older entry.
     pub(crate) fn text(&self, languages: &[String]) -> String {
         let CalendarEntry { sale, starts_at, shop, .. } = *self;
         let title = in_language(&sale.title, languages);

@@ -26,8 +26,8 @@ pub(crate) async fn handle_message(
     let body = request_body::body(request, provider.message_bytes_max()).await?;
     // A provider's signature contains the time, and a message that is too old is refused. If a
     // clock has jumped, the store's time may be wrong. So if the check with the store's time fails,
-    // the wall clock is tried. It does no harm to accept an old message this way, because the store
-    // ignores a message whose id it has recorded.
+    // the message is checked with the wall clock. It does no harm to accept an old message this
+    // way, because the store ignores a message whose id it has recorded.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.node.now()) {
         Err(MessageError::Unverified(_)) => read(app.node.clock().wall()),
@@ -41,8 +41,8 @@ pub(crate) async fn handle_message(
         }
     })?;
     failpoint::reach(Failpoint::MessageRead);
-    // A separate task handles the message, and completes even if the provider disconnects.
-    // Otherwise, units that were taken for a late payment could remain without an order.
+    // A separate task handles the message, and completes even if the provider disconnects. If the
+    // task ended early, units that were taken for a late payment could remain without an order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())??;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use doorbuster_store::SaleSeriesRow;
 
-/// The maximum number of waiting points. If there are more, the oldest are dropped, and `dropped`
-/// counts them.
+/// The maximum number of waiting points. If more points wait, the oldest points are dropped, and
+/// `dropped` counts the dropped points.
 pub(super) const PENDING_MAX: usize = 1_024;
 
 #[derive(Debug, Default)]

@@ -62,8 +62,8 @@ impl StepCounts {
     }
 
     /// Adds the same step of another node. Counts are added up. Queues are added up too, because
-    /// exactly one node counts each queue. Units and waiting visitors are not, because every node
-    /// records the same numbers.
+    /// exactly one node counts each queue. Units and waiting visitors are not added up, because
+    /// every node records the same numbers.
     pub(crate) fn add_node(&mut self, other: &Self) {
         self.add_counts(other);
         self.peak += other.peak;

@@ -18,8 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// The largest number of bytes that can be on the way to a client that reads nothing. The server's
 /// kernel doubles the send buffer, and the client's kernel also holds some bytes.
 const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
-/// The largest amount of memory that a connection may cost, in bytes. It includes the connection's
-/// buffers, and the server's other work while the connection is open.
+/// The largest amount of memory that a connection may cost, in bytes. This amount includes the
+/// connection's buffers, and the memory for the server's other work while the connection is open.
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
 /// More events than the hub's queue and the connection's buffers can hold.
 const EVENTS: usize = 12_000;
@@ -223,7 +223,8 @@ async fn a_busy_connection_with_overlapping_purchases_stays_open() {
     full.app.change_live(|live| live.idle = IDLE);
     let purchase = Full::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     let (first_half, second_half) = purchase.split_at(purchase.len() / 2);
-    // With these halves, the server always has a part of the next purchase when it answers one.
+    // With these halves, the server already has a part of the next purchase whenever it answers a
+    // purchase.
     let halves = format!("{second_half}{first_half}");
     let mut stream = full.send(first_half).await;
     let begun = Instant::now();

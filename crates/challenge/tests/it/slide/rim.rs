@@ -11,14 +11,14 @@ use crate::pixels::Grey;
 const INSIDE: usize = 3;
 const OUTSIDE: std::ops::RangeInclusive<f32> = 2.0..=7.0;
 const GAPS: usize = 3;
-/// A difference of colours that is larger than this counts as this value, because it comes from an
+/// A larger difference of colours counts as this value, because such a difference comes from an
 /// edge in the background or from a rim.
 const MOST: f32 = 50.0;
 
 type Point = (usize, usize);
 
-/// A point well inside the piece, and a point outside of the piece. The inner point is the one that
-/// is nearest to the outer point.
+/// A point well inside the piece, and a point outside of the piece. Of all points well inside the
+/// piece, the inner point is the nearest to the outer point.
 pub(super) type Pair = (Point, Point);
 
 pub(super) fn pairs(piece: &Grey) -> Vec<Pair> {

@@ -1,9 +1,9 @@
 //! Estimates how long a visitor of a waiting room will wait, if there are reliable measurements.
 //!
-//! At first the room admits visitors as quickly as its steps allow. It does so until the admitted
-//! buyers are expected to take all free units: from then on, the shop is full. While the shop is
-//! full, the room admits a visitor only after another buyer has bought or given up. The estimator
-//! measures only the pace of admissions while the shop is full.
+//! At first the room admits visitors as quickly as its steps allow. When the admitted buyers are
+//! expected to take all free units, the shop is full. While the shop is full, the room admits a
+//! visitor only after another buyer has bought or given up. The estimator measures only the pace of
+//! admissions while the shop is full.
 use std::collections::VecDeque;
 
 use super::{OPEN_ADMISSIONS_MAX, RoomProgress};
@@ -21,7 +21,8 @@ const ADMISSIONS_MIN: u64 = 5;
 const PARTS: u64 = 4;
 /// A rate is steady if the fastest part has at most this many times the rate of the slowest part.
 const UNEVENNESS_MAX: u64 = 3;
-/// If one admission ends at least this long after the admission before it, a new wave begins.
+/// A new wave begins if an admission ends at least this long after the end of the previous
+/// admission.
 const WAVE_GAP_MS: i64 = 10_000;
 const WAVES_MAX: usize = 64;
 /// The longest time that an estimate can cover, as a multiple of the measured time.
@@ -71,8 +72,8 @@ pub struct PaceEstimator {
 struct MeasuredPace {
     quick: Rate,
     slow: Rate,
-    /// Positions above this number will probably not be admitted, because the units run out first.
-    /// They get no estimate. `None` for unlimited stock.
+    /// Positions above this number get no estimate: they will probably not be admitted, because the
+    /// units run out first. `None` for unlimited stock.
     up_to: Option<u64>,
     /// The longest time that an estimate can cover, in milliseconds.
     ahead_ms: u64,
@@ -235,7 +236,7 @@ fn positions_reachable(
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let admitted = slow.admissions.saturating_mul(ms) / slow.ms.max(1);
-    // These few admissions predict the total badly, so the factor 2 halves the result.
+    // So few admissions predict the total badly. As a precaution, the factor 2 halves the result.
     Some(free.saturating_mul(admitted).checked_div(2 * sold).unwrap_or(free))
 }
 

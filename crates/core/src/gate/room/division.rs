@@ -2,9 +2,9 @@
 //! room.
 //!
 //! Two limits apply to all rooms together: the number of admissions in a step, and the number of
-//! open admissions ([`OPEN_ADMISSIONS_MAX`](super::OPEN_ADMISSIONS_MAX)). Each room that can use an
-//! admission gets at least one, if there are enough. The remaining admissions are divided in
-//! proportion to the numbers of waiting visitors.
+//! open admissions ([`OPEN_ADMISSIONS_MAX`](super::OPEN_ADMISSIONS_MAX)). If there are enough
+//! admissions, each room that can use an admission gets at least one. The remaining admissions are
+//! divided in proportion to the numbers of waiting visitors.
 
 /// How many admissions a room can use in one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl RoomDemand {
 
 /// Divides at most `total` admissions between these rooms, and returns the part of each room.
 /// `step` is the number of the step. If there are fewer admissions than rooms, `step` decides which
-/// rooms get one, so that each room gets its turn.
+/// rooms get one. Over several steps, each room gets its turn.
 #[must_use]
 pub fn divide_admissions(total: u64, rooms: &[RoomDemand], step: usize) -> Vec<u64> {
     let mut parts = vec![0; rooms.len()];

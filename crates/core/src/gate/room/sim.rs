@@ -15,7 +15,7 @@ struct VisitorRow {
     until: Option<Millis>,
 }
 
-/// The stored rows and the stock. A crash of a node does not change them.
+/// The stored rows and the stock. A crash of a node changes neither.
 struct World {
     seed: DrawSeed,
     line: RoomProgress,
@@ -30,8 +30,8 @@ struct World {
     all_admitted: Vec<u64>,
 }
 
-/// A node's memory, which a crash deletes: what the node last read from the rows. The rows may have
-/// changed since then.
+/// A node's memory: what the node last read from the rows. The rows may have changed since then. A
+/// crash deletes the memory.
 #[derive(Clone, Copy, Default)]
 struct Node {
     seen: Option<(RoomProgress, RoomSupply)>,
@@ -132,8 +132,8 @@ impl World {
         after - before
     }
 
-    /// Returns the buyer with this rank, or else the first participant of the draw who was not
-    /// admitted.
+    /// Returns the buyer with this rank. If no row has this rank, returns the first participant of
+    /// the draw who was not admitted.
     fn buyer_at(&self, rank: u64) -> String {
         if let Some((buyer, _)) =
             self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.admitted_at.is_none())

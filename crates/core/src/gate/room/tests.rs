@@ -35,7 +35,7 @@ fn visitors_are_admitted_only_while_units_are_left_for_them() {
     check(None, 1, 0, 0, 0, STEP_ADMISSIONS_MAX);
     check(None, 1, OPEN_ADMISSIONS_MAX - 3, 0, 0, 3);
     // No buyer has used an admission yet, so the room does not know how many units a buyer takes.
-    // It expects as many units as the limit allows, but at most an eighth of the free units.
+    // It expects the limit or an eighth of the free units, whichever is smaller.
     check(Some(100), 10, 0, 0, 0, 10);
     check(Some(100), 1_000_000, 0, 0, 0, 9);
     check(Some(3), 10, 0, 0, 0, 3);

@@ -91,8 +91,8 @@ struct Run {
     is_over: bool,
 }
 
-/// Runs a plan with `Counting::BeforeAnswer`. If the nodes allow a request and no token is
-/// available, they exceed the limit.
+/// Runs a plan with `Counting::BeforeAnswer`. If the nodes allow a request while the token bucket
+/// is empty, the nodes exceed the limit.
 fn run(plan: Plan, rng: &mut Rng) -> Run {
     let limit = RateLimit::new(plan.burst, plan.per_minute);
     let cost = limit.cost(1);
@@ -166,8 +166,8 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             if plan.has_faults && rng.percent(1) {
                 node.paused_until = now + rng.below(10 * cost) / MICRO * MICRO;
             }
-            // A node may spend the limit's free part without a share, and reports this later. A
-            // node that dies never reports it. So nodes die only if the limit has no free part.
+            // A node may spend the limit's free part without a share, and reports the use later. A
+            // dead node never reports the use. So nodes die only if the limit has no free part.
             if plan.has_faults && plan.burst < 256 && rng.percent(1) {
                 *node = Node { clock_ahead: node.clock_ahead, ..Node::default() };
             }
@@ -261,9 +261,9 @@ fn each_rule_is_noticed_when_it_is_removed() {
     }
 }
 
-/// Two nodes each ask for one request of a used-up limit. The first node asks after half of the
-/// time in which the limit recovers one request, the second node after the whole time. Returns the
-/// number of requests that each node gets.
+/// Two nodes each ask for one request of a used-up limit. The limit recovers one request in a
+/// certain time. The first node asks after half of this time, the second node after the whole time.
+/// Returns the number of requests that each node gets.
 fn requests_after_a_fraction() -> [usize; 2] {
     let limit = RateLimit::new(3, 60);
     let (cost, terms) = (limit.cost(1), terms(2, 64));

@@ -69,7 +69,8 @@ fn asked_at(model: &Model, order: &Order) -> Option<Millis> {
     model.checkouts[&order.id].asked_at
 }
 
-/// Returns whether the order expires at the time `at`, but not a millisecond earlier.
+/// Returns true if the order can expire at the time `at`, and cannot expire one millisecond
+/// earlier.
 fn expires_at(model: &Model, order: &Order, at: Millis) -> bool {
     let expires = |at: Millis| {
         let ended =

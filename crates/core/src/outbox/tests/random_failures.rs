@@ -126,8 +126,8 @@ fn deliver_all(seed: u64) {
             && let Some(progress) = queue.next_advance()
         {
             stored.take(&progress);
-            // Sometimes the driver crashes after the store has the new position, but before the
-            // driver learns this.
+            // Sometimes the driver crashes after the store has recorded the new position, but
+            // before the driver gets the confirmation.
             if dice.roll(10) == 0 { queue = stored.queue() } else { queue.confirm_advance() }
         }
         let is_over = stored.position == EVENTS && stored.rows.values().all(|row| row.dead);

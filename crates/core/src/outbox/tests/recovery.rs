@@ -1,5 +1,5 @@
-//! Tests the tries before an event's `next_at`. With these tries, the queue notices soon that an
-//! endpoint works again. They do not count as tries of the event.
+//! Tests the tries before an event's `next_at`. With these early tries, the queue soon notices that
+//! an endpoint works again. An early try does not count as a try of the event.
 use super::*;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -43,8 +43,8 @@ fn a_recovery_of_the_endpoint_spends_no_try_of_the_events_that_still_fail() {
         if fails { failed() } else { SendOutcome::Delivered }
     };
     let (mut now, mut attempts, mut dead) = (AT, 0, 0);
-    // An event arrives each second. Each acceptance ends an outage, because the endpoint fails for
-    // more than five events.
+    // An event arrives each second. The endpoint fails for more than five events, so it is down
+    // again and again. Each accepted event ends such an outage.
     for at in 1..=7_200 {
         queue.add(at, &format!("order-{at}"), true);
         let (more, now_dead) = send_all(&mut queue, now, outcome);

@@ -228,8 +228,8 @@ fn an_interrupted_backup_or_restore_leaves_no_unencrypted_copy() {
     let beside = temp_dir.entries();
     assert!(!beside.iter().any(|path| path.to_string_lossy().contains(".part")), "{beside:?}");
 
-    // Creates copies like those that killed commands leave. The next command must remove them, but
-    // not while another command uses the data directory.
+    // Creates copies like the ones that killed commands leave. The next command must remove these
+    // copies, but not while another command uses the data directory.
     let old = data_dir.join("backup.part-0123abcd");
     fs::create_dir(&old).expect("a new directory");
     fs::write(old.join("store"), "a copy").expect("writable");

@@ -99,7 +99,7 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     assert_eq!(request_delayed_pass(&fixture, &faults, "anna", &wanted).await, "403 waiting_room");
     assert_eq!(spent().await, 0, "the request must not spend a use of the code");
     // Without a challenge, the first commit spends a use of the code. The admission ends during
-    // this commit, so `bert` gets no pass. Later, `bert` gets a pass with the same code, which
+    // this commit, so `bert` gets no pass. Later, `bert` gets a pass with the same code. This pass
     // spends no further use.
     guard(&fixture, json!({"challenge": "off"})).await;
     let wanted = json!({"item": "phone", "access_code": code});

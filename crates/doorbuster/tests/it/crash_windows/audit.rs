@@ -1,5 +1,5 @@
-//! Tests the continuous audit. If the audit finds a fault, it pauses only the affected sale, and
-//! the audit's report shows the finding.
+//! Tests the continuous audit. If the audit finds a fault, the server pauses the affected sale and
+//! no other sale. The audit's report shows the finding.
 
 use std::time::Duration;
 

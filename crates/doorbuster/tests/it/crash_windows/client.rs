@@ -16,7 +16,7 @@ pub const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// The time at which tokens expire. It is so late that no test reaches it, even if the test steps
 /// the clock.
 const FAR: i64 = 4_000_000_000;
-/// The header with which a purchase asks the server to wait for the verdict. The server waits
+/// The header with which a purchase asks the server to wait for the verdict. Five seconds are
 /// longer than any pause of a busy machine.
 const PATIENT: &str = "Prefer: wait=5\r\n";
 /// The longest wait for an answer. After this time, the test fails.

@@ -27,8 +27,8 @@ fn instant(object: &Value, member: &str) -> i64 {
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
 }
 
-/// Creates a sale, schedules its start, and returns the start. If the start has passed before the
-/// server schedules it, tries again with a later start.
+/// Creates a sale, schedules its start, and returns the start. If the start passes before the
+/// server has scheduled the sale, tries again with a later start.
 async fn scheduled(fixture: &ServerFixture, sale: &str, from_now_ms: i64) -> i64 {
     let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 9});
     let body = json!({"id": sale, "title": "T", "items": [item]});

@@ -1,5 +1,5 @@
 //! Tests queued purchases with a very slow disk. If a purchase does not enter a commit before its
-//! deadline, the server refuses it, and every later read shows the refusal. The units of the
+//! deadline, the server refuses the purchase. Every later read shows the refusal. The units of the
 //! purchase are for sale again.
 
 use std::time::Duration;
@@ -17,16 +17,16 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(120);
 /// Bounds of `decide_by`, which the server sets to ten seconds after the request. `decide_by` must
-/// be at least the first duration after the test sends the request. It must be at most the second
-/// duration after the test has the answer.
+/// be at least the first duration after the test sends the request. `decide_by` must be at most the
+/// second duration after the test has the answer.
 const DECIDED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
 /// The test reads a request before its deadline only if at least this much time is left. Even on a
 /// slow machine, the request is then still queued.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
-/// The server begins a read within this time. The test cannot observe the beginning, so it waits
-/// for this time.
+/// The server begins a read within this time. The test cannot observe when the read begins, so the
+/// test waits for this time.
 const NOTICE: Duration = Duration::from_millis(200);
 /// The header of a request that does not wait for its verdict: the server answers 202, however fast
 /// the disk is.
@@ -68,7 +68,7 @@ impl WaitingPosition {
 }
 
 /// Sends requests that do not wait for their verdicts. Returns the requests that are queued. If the
-/// machine pauses, the server refuses some of the others.
+/// machine pauses, the server refuses some of the other requests.
 pub(super) async fn queue_up(
     fixture: &ServerFixture,
     specs: Vec<PurchaseSpec>,
@@ -169,8 +169,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
             "every caller must get the same verdict"
         );
     }
-    // The first ticket entered a commit before its deadline, so it gets an order although the
-    // commit ends later.
+    // The first ticket entered a commit before the ticket's deadline. So the ticket gets an order,
+    // although the commit ends after the deadline.
     assert_eq!(decided(&fixture, &first[0]).await["state"], "reserved");
     let mut refused = Vec::new();
     for place in &late {

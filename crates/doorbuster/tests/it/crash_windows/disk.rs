@@ -20,8 +20,8 @@ use crate::watch::Stopwatch;
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// A load writes a few megabytes within this time, even on a slow machine. The disk is then full.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
-/// The delay of each sync. Buyers get the answer that their requests are queued, because the delay
-/// is longer than the requests wait. The delay ends before the deadlines of the requests.
+/// The delay of each sync. The delay is longer than a request waits for its order. So buyers get
+/// the answer that their requests are queued. The delay ends before the deadlines of the requests.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
 const LOOKS: u32 = 40;
 /// The number of buyers in a load while the disk is slow.
@@ -205,8 +205,8 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         before,
         "a sync ended while the disk was slow, so the test proves nothing"
     );
-    // The commit takes longer than the requests wait. So buyers are first told that the request is
-    // queued. Later, the order has the id of the queued request.
+    // The commit takes longer than a request waits for its order. So the server first tells buyers
+    // that their requests are queued. Later, each order has the id of its queued request.
     let mut places = Vec::new();
     for (spec, connection) in &mut queued {
         let place = connection.reply().await.expect("an answer");

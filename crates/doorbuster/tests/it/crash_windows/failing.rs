@@ -1,6 +1,6 @@
 //! Tests a disk on which a sync outside of a commit fails, or on which all writes or all reads
-//! fail. The program prints the reason and ends. After a failed sync, it does not sync the file
-//! again.
+//! fail. The program prints the reason and ends. After a failed sync, the program does not sync the
+//! same file again.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -294,7 +294,7 @@ impl ServerFixture {
         }
     }
 
-    /// Calls `ask` until it returns a result. Fails if this takes longer than `most`.
+    /// Calls `ask` until `ask` returns a result. Fails if there is no result after `most`.
     pub async fn until<T>(
         &self,
         what: &str,

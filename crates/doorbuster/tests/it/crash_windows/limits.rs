@@ -18,7 +18,7 @@ const RACES_MAX: u32 = 4;
 /// The test needs at least this number of orders that expired, and at least this number of orders
 /// that were cancelled.
 const ENDS_MIN: usize = 3;
-/// The test needs at least this number of buyers whose limit it checked.
+/// The test must have checked the limit of at least this number of buyers.
 const CHECKED_MIN: usize = BUYERS / 4;
 
 fn now_ms() -> i64 {
@@ -44,8 +44,8 @@ struct Raced {
     answers: Vec<Reply>,
     id: String,
     /// The answers to three purchases of one unit each, after the end of the first order. The list
-    /// is empty if the buyer's second order has ended too, because the quota of that order was then
-    /// returned as well.
+    /// is empty if the buyer's second order has ended too. In that case, the quota of the second
+    /// order was also returned, so the answers would prove nothing.
     after: Vec<Reply>,
 }
 
@@ -101,7 +101,8 @@ impl Seen {
         self.cancelled >= ENDS_MIN && self.expired >= ENDS_MIN && self.checked >= CHECKED_MIN
     }
 
-    /// Checks that all answers agree on how the order ended, and that its quota was returned once.
+    /// Checks that all answers agree on how the order ended, and that the order's quota was
+    /// returned once.
     async fn judge(&mut self, fixture: &ServerFixture, Raced { spec, answers, id, after }: Raced) {
         let end = fixture.ask(&spec.order("GET", &id, "")).await.json();
         let expected = match end["state"].as_str() {

@@ -26,10 +26,11 @@ const IMPATIENT: usize = 64;
 /// The maximum number of retries that one worker may answer in a second, for all clients together.
 const RETRIES_PER_SEC: f64 = 5_000.0;
 
-/// The number of refusals whose processor time is measured. It is high, because the kernel counts
-/// processor time in hundredths of a second.
+/// The number of refusals whose processor time is measured. The number is high, because the kernel
+/// counts processor time in hundredths of a second.
 const REFUSED: usize = 10_000;
-/// The number of accepted requests for which the test measures the processor time; see [`REFUSED`].
+/// The number of accepted requests whose processor time is measured. It is high for the same reason
+/// as [`REFUSED`].
 const ACCEPTED: u64 = 4_000;
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// The header of a request that does not wait for its verdict. Many such requests share a commit,
@@ -125,7 +126,8 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
     fixture.audit(None).await;
 }
 
-/// Measures how fast the buyers are served, and how much processor time the server uses for them.
+/// Measures how fast the buyers are served, and how much processor time the server uses for these
+/// buyers.
 async fn measured(
     fixture: &ServerFixture,
     buyer_probe: &mut BuyerProbe,
@@ -197,7 +199,7 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     // The same buyer sends the accepted and the refused requests, so the check of the token costs
-    // the same.
+    // the same in both cases.
     let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let refused = vec![spec.clone().item("gone").with(ASYNC); REFUSED];
     let (mut held, mut reports) = (0, Vec::new());

@@ -14,7 +14,7 @@ use super::requests::at_once;
 /// The server issues at most this number of tickets for a purchase that cannot be settled.
 const TRIES_MAX: i64 = 5;
 
-/// Opens a connection to the store that is not the server's, as an SQL shell does.
+/// Opens a second connection to the store, beside the server's connection, as an SQL shell does.
 fn shell(fixture: &ServerFixture) -> Connection {
     let conn =
         Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
@@ -77,8 +77,8 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
         "the unit of the dead letter must be returned"
     );
     fixture.audit(None).await;
-    // Buys all sixty free units. This succeeds only if the slot has got back the unit of the dead
-    // letter.
+    // Buys all sixty free units. These purchases succeed only if the slot has got back the unit of
+    // the dead letter.
     for number in 0..60 {
         assert_eq!(
             fixture
@@ -108,8 +108,8 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     poison(&fixture, "orders", "NEW.buyer = 'poison'");
     poison(&fixture, "resolution", "TRUE");
     let poisoned = crowd(&fixture, &faults).await;
-    // The server can write neither the order nor the return of the ticket. So it answers 202, or it
-    // issues no further ticket and answers 503.
+    // The server can write neither the order nor the return of the ticket. So the server answers
+    // 202, or it issues no further ticket and answers 503.
     assert!(matches!(&*poisoned.verdict(), "202" | "503 unavailable"), "{poisoned}");
     let letters = dead_letters(&fixture);
     assert!(
@@ -137,7 +137,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     }
     assert_eq!(fixture.stock("spring").await.held, 100);
     // The buyer has not repeated the request, so its ticket has no verdict. The `audit` command
-    // would correctly report this, so this test does not run it.
+    // would correctly report the missing verdict, so this test does not run the command.
     assert_eq!(fixture.get_ok("/v1/admin/audit").await["findings"], json!([]));
 }
 

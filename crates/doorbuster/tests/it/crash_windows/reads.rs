@@ -12,12 +12,12 @@ use super::fixture::ServerFixture;
 const ASKED: usize = 600;
 /// For this time, the test counts the file locks of a server that gets no requests.
 const AT_REST: Duration = Duration::from_secs(1);
-/// The number of counts without requests. The test uses the lowest count, because the server may
-/// still write the work of earlier requests.
+/// How often the test counts the file locks of a server without requests. The test uses the lowest
+/// count, because the server may still write the work of earlier requests.
 const TIMES_AT_REST: usize = 5;
 
-/// The lowest number of file locks per second that the test assumes for a server without requests.
-/// A measured number may be too low, because the machine may pause.
+/// For a server without requests, the test assumes at least this many file locks per second. A
+/// measured number may be too low, because the machine may pause.
 const LEAST: f64 = 40.0;
 
 /// A function that creates the request with this number.
@@ -205,8 +205,8 @@ async fn refusals_at_the_front_door_do_not_read_the_store() {
     guard(&fixture, "members", json!({"members_only": true})).await;
     let block = json!({"kind": "buyer", "value": "robot"});
     assert_eq!(fixture.admin("POST", "/v1/admin/blocks", Some(&block)).await.status, 201);
-    // This pass is for the sale `gone`. The sale `guarded` must refuse it, because a pass is valid
-    // for one sale.
+    // This pass is for the sale `gone`. The sale `guarded` must refuse this pass, because a pass is
+    // valid for only one sale.
     let pass = sold_out_behind_a_pass(&fixture, "gone").await;
     let watched = Watched::new(fixture, faults).await;
     let kinds: [(&str, Ask<'_>, &str); 6] = [

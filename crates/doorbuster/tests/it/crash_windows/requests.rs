@@ -13,8 +13,8 @@ use super::fixture::{ServerFixture, Stock};
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The delay of a commit, which is shorter than the ten seconds in which a ticket must be decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
-/// The server detects within this time that a client has disconnected. The test cannot observe
-/// this, so it waits.
+/// The server detects within this time that a client has disconnected. The test cannot observe the
+/// detection, so the test waits for this time.
 const NOTICE: Duration = Duration::from_millis(200);
 /// The header of a request that does not wait for its verdict: the server answers 202, even if the
 /// disk is fast.

@@ -130,9 +130,9 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    // The slow bodies start first, because the server allows them the longest time. Half of them
-    // are chunked, so the general HTTP server reads them. The others have a known length, so the
-    // server's fast path reads them.
+    // The slow bodies start first, because the server allows them the longest time. Half of the
+    // bodies are chunked, so the general HTTP server reads them. The other half have a known
+    // length, so the server's fast path reads them.
     let purchase = PurchaseSpec::new("trickle", "k", "spring", 1).bytes();
     let chunked =
         PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");

@@ -32,7 +32,8 @@ async fn a_unit_of_a_cancelled_order_is_for_sale_at_once() {
         );
         let cancelled = fixture.ask(&owner.order("POST", &order.id(), "/cancel")).await;
         assert_eq!(cancelled.status, 200, "{cancelled}");
-        // When the cancellation is answered, its units must be free: in the slot or in the pool.
+        // When the cancellation is answered, the units of the order must be free: in the slot or in
+        // the pool.
         order = fixture.buy(&next).await;
         assert_eq!(order.verdict(), "201", "round {number}: {order}");
         owner = next;

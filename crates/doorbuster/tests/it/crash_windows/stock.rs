@@ -141,8 +141,8 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         assert_eq!(queued.verdict(), "202", "{queued}");
         let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
         let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
-        // This request shows when the sale sells nothing new. It asks for two units, which exceeds
-        // the limit, so it never gets a ticket itself.
+        // This request shows when the sale sells nothing new. The request asks for two units, which
+        // is more than the limit allows. So this request never gets a ticket.
         let greedy = spec("greedy", 2);
         let begun =
             async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());

@@ -58,7 +58,7 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
             match (known, had_answer) {
                 (true, _) => assert!(again.is_replay(), "{again}"),
                 // The connection closed before this request was answered. So the server must not
-                // have accepted it, and the repeated request must not be a replay.
+                // have accepted the request, and the repeated request must not be a replay.
                 (false, false) => assert!(
                     !again.is_replay(),
                     "the server accepted a request and did not answer it: {again}"
@@ -150,8 +150,8 @@ async fn a_hanging_disk_does_not_prevent_shutdown() {
     changing.send(&adjustment("spring", "a", -5)).await.expect("the request is sent");
     let cut = async || (available(&fixture, "spring").await == 8).then_some(());
     fixture.until("the ticket is issued", END_WITHIN, cut).await;
-    // The test cannot see when the server has received the change of the stock, so it waits for
-    // some time.
+    // The test cannot see when the server has received the change of the stock, so the test waits
+    // for some time.
     tokio::time::sleep(Duration::from_millis(300)).await;
     fixture.ask_to_stop();
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());

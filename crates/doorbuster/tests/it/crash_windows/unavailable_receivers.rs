@@ -1,6 +1,6 @@
 //! Tests events for unavailable receivers: a stopped broker, a broker that does not answer, and a
 //! shop that never answers. Buyers wait no longer than at a server without receivers. When a
-//! receiver is available again, it gets all events, and the events of each order in sequence.
+//! receiver is available again, it gets all events. The events of each order arrive in sequence.
 //!
 //! Four servers sell at the same time, so other load on the machine affects all of them in the same
 //! way.
@@ -150,7 +150,8 @@ impl EndpointCase {
         self.sink.come_back();
     }
 
-    /// Checks that all events were delivered: the events of each order in sequence, and no others.
+    /// Checks that all events and no others were delivered, and that the events of each order
+    /// arrived in sequence.
     async fn check_all_delivered(&self) {
         let Some(endpoint) = &self.endpoint else { return };
         let is_level = async || {

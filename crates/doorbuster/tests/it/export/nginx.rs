@@ -39,7 +39,7 @@ async fn the_server_gets_every_request_without_an_exported_file_except_for_metri
         assert!(is_expected, "{path}: {answer}");
     }
     // The console has assets that no exported page has. The server must answer the requests for
-    // them.
+    // these assets.
     let console = get(&mut connection, "/console", "").await;
     let text = String::from_utf8(console.body).expect("text");
     for asset in named(&text) {

@@ -54,8 +54,8 @@ pub async fn until_settled(
     }
 }
 
-/// Returns whether everything is finished. If something is unfinished, waits a moment before it
-/// returns.
+/// Returns whether everything is finished. If something is unfinished, the function waits a moment
+/// before it returns.
 pub async fn is_settled(
     retrying_client: &RetryingClient,
     store_access: &StoreAccess,
@@ -280,7 +280,7 @@ fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
 }
 
 /// Writes the buyers' responses to a file for the audit. Omits the response of the buyer who left
-/// the waitlist, because the audit knows no state for it.
+/// the waitlist, because the audit knows no state for such a response.
 pub fn answers(fixture: &ServerFixture, outcomes: &[PurchaseOutcome]) -> std::path::PathBuf {
     let path = fixture.temp_dir.join("answers.jsonl");
     let mut file = std::fs::File::create(&path).expect("a new file");

@@ -82,7 +82,7 @@ impl WebhookReceiver {
                 let refuses = !self.takes_all.load(Ordering::Acquire)
                     && body["data"]["order"]["buyer"] == STUBBORN;
                 if !refuses {
-                    // The event counts as received before the answer, because the server may be
+                    // The receiver counts the event before it answers, because the server may be
                     // killed before it reads the answer.
                     self.taken.lock().expect("no thread panics with the lock").push(event(&body));
                 }

@@ -20,7 +20,7 @@ const HOLDS_END_WITHIN: Duration = Duration::from_secs(5);
 /// some time for a busy machine.
 const VERDICT_WITHIN: Duration = Duration::from_secs(13);
 
-/// The answers of all rounds. After the last round, the store must agree with all of them.
+/// The answers of all rounds. After the last round, the store must agree with all of these answers.
 pub struct Judge {
     /// Queued requests whose verdicts must still be read.
     queued: Vec<PurchaseLog>,

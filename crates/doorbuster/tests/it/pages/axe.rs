@@ -39,14 +39,14 @@ pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .pres
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
       error => done({ violations: [String(error)] }));";
 /// The colour schemes. Each has the rules to check, and the minimum number of rules that must
-/// apply. So many rules apply on the emptiest page. The dark scheme differs only in colours, so
-/// only the colour rules are checked in it.
+/// apply. This is the number of rules that apply on the emptiest page. The dark scheme differs only
+/// in colours, so only the colour rules are checked in it.
 pub(super) const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
     ("dark", "'cat.color'", 1),
 ];
 const WIDTHS: [u32; 2] = [360, 1440];
-/// Returns the width of the page, or the width that an open dialog needs if this is larger. Both
+/// Returns the width of the page, or the width of an open dialog if the dialog is wider. Both
 /// widths include the parts outside of the window.
 const WIDEST: &str = "Math.max(document.documentElement.scrollWidth,
     ...[...document.querySelectorAll('dialog[open]')].map(d => innerWidth + d.scrollWidth - d.clientWidth))";
@@ -63,8 +63,9 @@ const LANGUAGES: &str = "(() => {
     return document.querySelector('.tongue a')?.onclick ? [own === 'zh' ? 'en' : 'zh', own] : [own];
   })()";
 
-/// If some parts of a sale's page say that units can be bought, and others that they cannot,
-/// returns the texts of the parts. Otherwise, returns an empty list.
+/// Finds a contradiction: some parts of a sale's page say that units can be bought, and other parts
+/// say the opposite. Returns the texts of these parts, or an empty list if there is no
+/// contradiction.
 const CONTRADICTION: &str = "(() => {
     const words = sel => { const el = document.querySelector(sel); return el?.checkVisibility() ? el.textContent : ''; };
     const parts = ['#stage .pill', '#clock', '#stock', '#buy', '#say-title'].map(words);

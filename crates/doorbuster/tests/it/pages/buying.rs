@@ -48,14 +48,14 @@ const RECORD_REQUESTS: &str = "const ask = fetch; window.asked = [];
 /// Two texts for screen readers, except verdicts, must be at least this far apart.
 const APART_MS: f64 = 4_995.0;
 /// The button must be enabled less than this time after the sale's start. The page's clock can be
-/// wrong by as much as an answer takes.
+/// wrong by up to the time that an answer takes.
 const LATE_MS: f64 = 500.0;
 /// The button may be enabled 50 ms before the sale's start. The value is relative to the start.
 const EARLY_MS: f64 = -50.0;
 /// The number of attempts. If the button is enabled too late in all of them, the test fails.
 const STARTS_MAX: usize = 3;
 /// The length of a payment window, in seconds. The window ends during the test. Even on a slow
-/// machine, the page shows the window before it ends.
+/// machine, the page shows the window before the window ends.
 const SEEN_SECS: u32 = 10;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// After a press, the page keeps the button disabled for this time.
@@ -124,7 +124,7 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
         };
         fixture.until("the server has opened it", TIMEOUT, opened).await;
         streams(&fixture, 1).await;
-        // This text follows the previous one immediately, so the page must delay its announcement.
+        // This text follows another text immediately, so the page must delay its announcement.
         fixture.step(&soon, "pause").await;
         tab.until("told.at(-1)[0].startsWith('The sale is paused')").await;
         fixture.step(&soon, "resume").await;
@@ -233,7 +233,8 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
         ann.says("#clock", "€0.00").await;
 
         ben.says(BUY, "Buy now").await;
-        // A parked request may be refused before the returned unit is in a slot, so wait for it.
+        // A parked request may be refused before the returned unit is in a slot, so wait for the
+        // unit.
         let is_back = async || (fixture.stock("last").await.in_slots == 1).then_some(());
         fixture.until("the unit is in a slot", TIMEOUT, is_back).await;
         ben.click(BUY).await;
@@ -382,7 +383,8 @@ async fn a_queued_press_shows_that_its_position_is_no_promise_and_then_its_verdi
     Browser::with_browser(async |browser| {
         let (tab, order) = (browser.tab().await, browser.tab().await);
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // Long enough to show the queue, and shorter than the ten seconds until the deadline.
+        // The delay is long enough to show the queue, and shorter than the ten seconds until the
+        // deadline.
         faults.slow_disk(Duration::from_secs(8));
         tab.click(BUY).await;
         tab.says(BUY, "Reserving 1").await;

@@ -234,8 +234,8 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
         tab.keys("\u{e007}").await;
         tab.says(STATE, "1 reserved for you").await;
 
-        // After a proof of work in this browser, the page offers the proof of work first for the
-        // next challenge.
+        // The visitor has done a proof of work in this browser. For the next challenge, the page
+        // offers the proof of work first.
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ben")).await;
         tab.says(BUY, "开始验证").await;
         tab.click(BUY).await;
@@ -365,8 +365,8 @@ async fn the_live_region_leaves_the_dialogs_after_one_dialog_has_followed_the_ot
         tab.says(BUY, "Start the check").await;
         tab.click(BUY).await;
         tab.click("#work-start").await;
-        // The server checks the code after the challenge. It refuses the code, and the dialog for
-        // the code opens again.
+        // The server checks the code after the challenge. The server refuses the code, and the
+        // dialog for the code opens again.
         tab.says("#code[open] #code-said", "This code is not valid").await;
         tab.says("#code #announce", "This code is not valid").await;
         tab.keys("\u{e00c}").await;

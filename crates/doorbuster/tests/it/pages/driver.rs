@@ -24,8 +24,9 @@ const PHONE: u32 = 390;
 /// The largest number of browsers that run at the same time. At times, each of them needs a whole
 /// processor core.
 const BROWSERS_MAX: usize = 3;
-/// A shell command that runs chromedriver. It waits for the end of its input, which ends with the
-/// test process. Then it stops chromedriver with all browsers, and removes their files.
+/// A shell command that runs chromedriver. The command waits for the end of its input, which ends
+/// with the test process. Then the command stops chromedriver with all browsers, and removes their
+/// files.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR
     chromedriver --port=0 &
@@ -62,7 +63,8 @@ static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
 /// list, and runs until the end of the test process.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
-/// A running chromedriver. The command [`KEEPER`] stops it, so nothing else waits for its end.
+/// A running chromedriver. The command [`KEEPER`] stops chromedriver, so the tests need not wait
+/// for its end.
 struct Driver {
     address: SocketAddr,
     _keeper: Mutex<Child>,

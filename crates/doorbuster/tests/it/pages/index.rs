@@ -112,7 +112,8 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
         // Without long timers, only the start of this sale makes the page read the list again.
         draft(&fixture, "soon", json!({}), json!({"starts_at": in_secs(15).1})).await;
         fixture.step("soon", "schedule").await;
-        // The server may answer from a cache for a moment. Waits until its list has the new sale.
+        // The server may answer from a cache for a moment. Waits until the server's list has the
+        // new sale.
         tab.until(
             "fetch('/v1/sales?limit=48', { cache: 'reload' }).then(answer => answer.json())
                .then(({ sales }) => sales.some(sale => sale.id === 'soon'))",

@@ -11,8 +11,8 @@ use super::{link, sale, streams};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Makes the browser's monotonic clock lag by `window.slept` milliseconds. It lags like this after
-/// the device has slept.
+/// Makes the browser's monotonic clock lag by `window.slept` milliseconds. On a real device, the
+/// clock lags in this way after the device has slept.
 const SLEEPY: &str = "window.slept = 0; { const run = performance.now.bind(performance);
     performance.now = () => run() - window.slept; }";
 
@@ -66,7 +66,7 @@ async fn a_date_from_another_clock_does_not_make_the_page_set_its_clock_at_each_
         tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         tab.says("#state", "Reserved for you").await;
         // Each event makes the page read the order. A read begins only after the previous read has
-        // ended, so the test waits for each.
+        // ended, so the test waits for each read.
         for reads in 2..=4 {
             tab.eval("dispatchEvent(new Event('online'))").await;
             tab.until(&format!("window.reads >= {reads}")).await;

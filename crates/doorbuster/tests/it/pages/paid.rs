@@ -25,8 +25,8 @@ const KEEP_FILES: &str = "URL.createObjectURL = blob => {
 const NO_CLIPBOARD: &str =
     "Object.defineProperty(navigator, 'clipboard', { configurable: true, value: undefined });";
 
-/// Clicks on a calendar link, and checks the form of the file's lines. Returns the lines. Joins the
-/// parts of each folded line.
+/// Clicks on a calendar link, and checks the form of the file's lines. Returns the lines, with the
+/// parts of each folded line joined.
 async fn calendar(tab: &Tab<'_>, link: &str) -> Vec<String> {
     tab.eval("(window.file = null, true)").await;
     tab.click(link).await;

@@ -57,7 +57,8 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
         let order = tab.eval("location.pathname").await.as_str().expect("a path").to_owned();
         to_payment(&tab).await;
         tab.says("#sum", "€49.00").await;
-        // The order is also open in another window of the buyer. An event must update it there.
+        // The order is also open in another window of the buyer. An event must update the order in
+        // that window.
         other.go(&link(fixture.address, &order, "ann")).await;
         other.says("#state", "Reserved for you").await;
         streams(&fixture, 1).await;
@@ -264,7 +265,8 @@ async fn a_payment_page_that_does_not_open_is_reported_and_nothing_is_lost() {
         tab.until("said.some(words => words.includes('You were not charged'))").await;
         tab.until("document.activeElement.id === 'pay'").await;
         flaky_proxy.set(Mode::Open);
-        // The order is cancelled without this page. The page's button must then take no money.
+        // The order is cancelled by a request that does not come from this page. The page's button
+        // must then take no money.
         let cancelled = PurchaseSpec::new("ann", "k", "open", 1).order("POST", &order, "/cancel");
         assert_eq!(fixture.ask(&cancelled).await.status, 200);
         tab.eval("document.querySelector('#pay:not([hidden])')?.click()").await;

@@ -202,8 +202,8 @@ async fn a_single_visitor_does_not_meet_an_automatic_waiting_room() {
 
 #[tokio::test]
 async fn a_missed_admission_is_reported_and_a_new_position_is_offered() {
-    // A pass is valid for ten seconds. So a slow machine has time to use a pass, and a pass expires
-    // during the test.
+    // A pass is valid for ten seconds. This is long enough for a slow machine to use a pass, and
+    // short enough for a pass to expire during the test.
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
     guarded(&fixture, "open", json!({"waiting_room": "always"})).await;
     Browser::with_browser(async |browser| {

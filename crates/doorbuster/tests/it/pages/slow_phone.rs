@@ -26,8 +26,8 @@ const LARGEST_MS: f64 = 1_500.0;
 /// orders.
 const REQUESTS_MAX: u64 = 8;
 const BYTES_MAX: f64 = 60.0 * 1024.0;
-/// The largest number of visits. A busy machine may slow some of them, so the test uses the
-/// quickest.
+/// The largest number of visits. A busy machine may slow some of the visits, so the test uses the
+/// quickest visit.
 const VISITS_MAX: usize = 8;
 /// The environment variable that names the program to test. If the variable is set, a slow page
 /// fails the test, so the machine must be quiet. If it is not set, a slow page does not fail the
@@ -106,7 +106,7 @@ async fn a_first_visit_on_a_slow_phone_is_quick_and_small() {
                 println!("{path}: {largest} ms, {requests} requests, {bytes} bytes");
                 let most = REQUESTS_MAX + u64::from(path == "/");
                 // From the second visit on, the pages of the earlier visits send requests too, so
-                // the limit does not apply.
+                // the limit applies only to the first visit.
                 assert!(
                     requests <= most || visit > 0,
                     "{path}: too many requests, {requests}:\n{log}"

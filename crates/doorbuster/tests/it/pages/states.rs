@@ -56,7 +56,7 @@ fn stay(states: &[&Value], place: &str) {
 }
 
 /// Checks one state of each kind with axe-core. All checks together take minutes. So a run that
-/// saves no pictures makes only some of them.
+/// saves no pictures makes only some of the checks.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
     if width != WIDTHS[0] && shots().is_none() {
         return;
@@ -165,8 +165,8 @@ const SHOWN: [(&str, [&str; 3], &str); 6] = [
     ("paused", ["Paused", "已暂停", ""], "low"),
     ("ended", ["Ended", "已结束", ""], "off"),
 ];
-/// Words about a past time. A sale that has not started must not have them. [`AHEAD`] has words
-/// about a future time, which an ended sale must not have.
+/// Words about a past time. The card of a sale that has not started must not have these words.
+/// [`AHEAD`] has words about a future time, which the card of an ended sale must not have.
 const PAST: [&str; 4] = ["Opened ", "Closed ", "已开抢", "已于"];
 const AHEAD: [&str; 3] = ["Closes ", "Opens ", "2026"];
 

@@ -76,7 +76,8 @@ impl<'a> Tab<'a> {
         self.command("POST", "/execute/sync", script).await
     }
 
-    /// Runs a script, and returns the value that the script passes to its last argument.
+    /// Runs a script whose last argument is a callback. Returns the value that the script passes to
+    /// the callback.
     pub async fn run(&self, script: &str) -> Value {
         let script = json!({"script": script, "args": []});
         self.command("POST", "/execute/async", script)
@@ -136,8 +137,8 @@ impl<'a> Tab<'a> {
         }
     }
 
-    /// Presses these keys while the current element has the focus. In the protocol, each key that
-    /// types no character has a special character.
+    /// Presses these keys while the current element has the focus. The protocol represents each key
+    /// that types no character by a special character.
     pub async fn keys(&self, keys: &str) {
         let strokes = keys.chars().flat_map(|key| {
             let (down, up) =

@@ -140,8 +140,8 @@ async fn a_waitlist_entry_from_another_device_is_found_and_its_order_is_shown_in
         tab.says(STATE, "下一个就是你").await;
         streams(&fixture, 1).await;
         let id = line(&fixture, "GET", "ann").await.id();
-        // The buyer has the order page open, but looks at another tab. So the order page must call
-        // the buyer.
+        // The buyer has the order page open, but looks at another tab. So the order page must
+        // attract the buyer's attention.
         let order = browser.tab().await;
         order.add_init_script(NOTIFICATION).await;
         order.go(&link(fixture.address, &format!("/order/{id}?lang=zh"), "ann")).await;

@@ -30,7 +30,7 @@ fn connect(address: &str) -> TcpStream {
 /// Returns the server's whole response, or less if the server closes the connection.
 fn ask_health(mut stream: TcpStream) -> String {
     let ask = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    // This may fail: the server may close a refused connection before the request is sent.
+    // The write may fail: the server may close a refused connection before the request is sent.
     let _ = stream.write_all(ask.as_bytes());
     let mut reply = String::new();
     let _ = stream.read_to_string(&mut reply);

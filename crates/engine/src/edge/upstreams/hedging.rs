@@ -31,8 +31,8 @@ impl Default for Hedging {
 }
 
 impl Hedging {
-    /// Counts a read. After [`READS_PER_REPEAT`] reads, the edge may repeat one more read. Returns
-    /// how long the edge must wait before it may repeat this read.
+    /// Counts a read. Each [`READS_PER_REPEAT`] reads allow the edge one more repeat. Returns how
+    /// long the edge must wait before it may repeat this read.
     pub(super) fn begin_read(&self) -> Duration {
         let more = |saved: u32| Some((saved + 1).min(SAVED_REPEATS_MAX * READS_PER_REPEAT));
         // The update cannot fail, because the closure always returns `Some`.

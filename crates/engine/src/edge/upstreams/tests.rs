@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 
-/// If the edge sends a read to a second node, it does so within this time.
+/// The edge sends a read to a second node within this time, or not at all.
 const AFTER_A_REPEAT: Duration = Duration::from_millis(300);
 
 /// A server that answers either all requests or none.
@@ -76,8 +76,8 @@ async fn a_read_gets_its_answer_from_another_node_if_the_first_node_is_silent() 
         assert_eq!(response.expect("an answer").status(), 200);
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     }
-    // Each node is the first one for two of the four reads. The reads that begin at the silent node
-    // are repeated at the other.
+    // Each node is the first node for two of the four reads. The two reads that begin at the silent
+    // node are repeated at the other node.
     assert_eq!((silent.requests(), node.requests()), (2, 4));
 }
 

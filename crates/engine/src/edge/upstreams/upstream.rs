@@ -23,8 +23,8 @@ use crate::edge::sightings::{EDGE_HEADER, RELAY_HEADER};
 
 /// How long a node may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// A connection that was idle for longer than this is not used again, because the node may be about
-/// to close it.
+/// A connection that was idle for longer than this is not used for another request, because the
+/// node may be about to close the connection.
 const IDLE_MAX: Duration = Duration::from_millis(800);
 /// The maximum number of idle connections to one node. Further idle connections are closed.
 const IDLE_CONNECTIONS_MAX: usize = 512;
@@ -75,8 +75,8 @@ impl UpstreamState {
 pub(super) struct Failed {
     /// The request, if no part of it was sent. `None` if the node may have got a part of it.
     pub(super) unsent: Option<Box<Request<Body>>>,
-    /// Whether this machine had no file handle or no port for a connection. This says nothing about
-    /// the node.
+    /// Whether this machine had no file handle or no port for a connection. Such a failure says
+    /// nothing about the node.
     pub(super) is_local: bool,
 }
 
@@ -122,7 +122,7 @@ impl Upstream {
     pub(in crate::edge) async fn unready_for(&self, long: Duration) {
         let mut state = self.state.subscribe();
         loop {
-            // Neither wait can fail, because `self` owns the sender.
+            // These two waits cannot fail, because `self` owns the sender.
             drop(state.wait_for(|state| *state != UpstreamState::Ready).await);
             let again = state.wait_for(|state| *state == UpstreamState::Ready);
             if timeout(long, again).await.is_err() {
@@ -157,8 +157,8 @@ impl Upstream {
     ) -> Result<Response<Incoming>, Failed> {
         while let Some(connection) = self.idle_connection() {
             match self.clone().send_on(connection, request, answer_max).await {
-                // The node closed this connection before it got any part of the request, so another
-                // connection is tried.
+                // The node closed this connection before any part of the request was sent. So
+                // another connection is tried.
                 Err(Failed { unsent: Some(unsent), .. }) => request = *unsent,
                 answered => return answered,
             }
@@ -181,7 +181,7 @@ impl Upstream {
         answer_max: Duration,
     ) -> Result<Response<Incoming>, Failed> {
         let answer = timeout(answer_max, connection.try_send_request(request)).await;
-        // If the response is late, the node is not necessarily lost. The checks detect a lost node.
+        // A late response does not mean that the node is lost. The checks detect a lost node.
         let Ok(answer) = answer else { return Err(Failed::UNANSWERED) };
         let response = answer.map_err(|mut error| {
             let unsent = error.take_message().map(Box::new);
@@ -200,7 +200,8 @@ impl Upstream {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some((connection, since)) = idle.pop() {
             if since.elapsed() > IDLE_MAX {
-                // The list ends with the newest connection. All others were idle for even longer.
+                // The list ends with the newest connection. All other connections in the list were
+                // idle for a longer time.
                 idle.clear();
                 return None;
             }
@@ -270,9 +271,9 @@ impl Upstream {
         }
     }
 
-    /// Requests the node's `/healthz`, and returns the node's state and the store's time. Returns
-    /// no time if the node does not answer, or if it is an edge. In both cases, the node counts as
-    /// lost. If this machine could not open a connection, the state stays the same.
+    /// Requests the node's `/healthz`, and returns the node's state and the store's time. If the
+    /// node does not answer or is an edge, the node counts as lost, and no time is returned. If
+    /// this machine could not open a connection, the state stays the same.
     async fn check(
         self: &Arc<Self>,
         about: Option<HeaderValue>,
@@ -289,7 +290,8 @@ impl Upstream {
         }
     }
 
-    /// Opens the WebSocket of a relay. Returns `None` if the node refuses it or does not answer.
+    /// Opens the WebSocket of a relay. Returns `None` if the node refuses the WebSocket or does not
+    /// answer.
     pub(super) async fn open_socket(
         self: &Arc<Self>,
         about: HeaderValue,

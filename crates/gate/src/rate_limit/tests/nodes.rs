@@ -21,7 +21,7 @@ static RUNTIME: LazyLock<Runtime> =
 type States = HashMap<u64, u64>;
 
 /// Sends a node's waiting requests and reports to the shared storage, and applies the answers.
-/// Returns the number of calls that this took.
+/// Returns the number of calls that were necessary.
 fn exchange(limiter: &RateLimiter, states: &mut States) -> usize {
     let sharing = limiter.sharing().expect("shared");
     let mut calls = 0;
@@ -137,7 +137,8 @@ fn a_refusal_by_a_later_limit_gives_back_the_share_of_an_earlier_one() {
             "a request over the address's limit was allowed"
         );
     }
-    // The refused requests did not use up the buyer's limit, so it still allows three requests.
+    // The refused requests did not use up the buyer's limit, so this limit still allows three
+    // requests.
     let elsewhere = Caller { address: "192.0.2.9".parse().expect("an address"), buyer: "anna" };
     let mut allowed = 0;
     for node in [&first, &second, &first, &second] {

@@ -13,8 +13,8 @@ async fn a_refusal_by_the_sale_takes_nothing_from_the_limit_of_an_order() {
         limiter.acquire_for(Route::Checkout, "ord_1", pace, caller, &sale).await.is_ok()
     };
     assert!(acquire("anna").await);
-    // The order's limit allows ten requests at once. If refused requests counted for it, these
-    // twenty would use it up.
+    // The order's limit allows ten requests at once. If refused requests counted, these twenty
+    // requests would use up the order's limit.
     for _ in 0..20 {
         acquire("anna").await;
     }

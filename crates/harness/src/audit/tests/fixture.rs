@@ -30,7 +30,7 @@ pub(super) struct StoreFixture {
 pub(super) struct TempDir(PathBuf);
 
 impl TempDir {
-    /// Chooses a name that is not used yet. The caller creates the directory.
+    /// Chooses an unused name for the directory. The caller creates the directory.
     pub fn new() -> Self {
         Self(std::env::temp_dir().join(format!("doorbuster-audit-{:016x}", rand::random::<u64>())))
     }
@@ -108,8 +108,8 @@ impl StoreFixture {
             ));
         }
         fixture.run(MONEY);
-        // The tables are copies without default values, and they do not number new rows. So the
-        // test sets these values.
+        // The tables are copies without default values and without automatic numbers for new rows.
+        // So the test sets these values.
         for table in ["orders", "adjustment", "event", "payment", "refund"] {
             fixture.run(&format!("UPDATE {table} SET seq = rowid WHERE seq IS NULL"));
         }
@@ -212,7 +212,7 @@ impl StoreFixture {
     }
 }
 
-/// The payments: two captured, one refunded, one of a wrong amount, and one failed.
+/// Five payments: two are captured, one is refunded, one has a wrong amount, and one has failed.
 const MONEY: &str = "
     INSERT INTO payment (id, provider, order_id, grant_id, n, amount_minor, currency, state, at)
     VALUES ('pay_bob', 'bank', '{bob}', 12, 1, 100, 'CNY', 'captured', 1),
@@ -238,8 +238,8 @@ const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("eve", "reserved", 3, 31, 1),
 ];
 
-/// The returned tickets. Each has a grant, a number, the units, the verdict, and an order if there
-/// is one. In place of the number 9, the store has NULL, as if another ticket had this number.
+/// The returned tickets. Each has a grant, a number, the units, the verdict and, in some cases, an
+/// order. In place of the number 9, the store has NULL, as if another ticket had this number.
 const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (11, 2, 7, "unavailable", None),
     (12, 2, 5, "limit_reached", None),

@@ -117,7 +117,8 @@ fn a_dispute_or_a_return_is_a_notice_while_an_operator_must_decide() {
          VALUES ('pay_bob', 'returned', 60, 'CNY', 1, 7), ('pay_bob', 'disputed', 30, 'CNY', 1, 8),
                 ('pay_dan', 'disputed', 20, 'CNY', 1, 9), ('pay_rob', 'returned', 40, 'CNY', 1, 9)",
     );
-    // If a payment has a row in `dispute`, its dispute in `reversal` does not count.
+    // If a payment has a row in the table `dispute`, the payment's dispute in `reversal` does not
+    // count.
     fixture.run(
         "INSERT INTO dispute VALUES ('pay_bob', 'dp_1', 100, 'CNY', 1, 5, 8), ('pay_bob', 'dp_2', \
          40, 'CNY', 0, 5, 8)",

@@ -1,5 +1,5 @@
-//! Tests files of answers. Their answers are promises that a consistent store keeps, or promises
-//! that it breaks.
+//! Tests files of answers. Each answer is a promise. A consistent store keeps some of these
+//! promises, and breaks others.
 
 use super::super::{StoreLocation, run, split_answers};
 use super::fixture::{StoreFixture, ticket};
@@ -113,8 +113,8 @@ fn a_refusal_before_the_order_of_a_later_run_gives_no_finding() {
     let named = line("bob", 10, 201, "", "<bob>", "reserved");
     for code in ["sold_out", "limit_reached", "not_started", "paused"] {
         let refused = line("ann", 10, 409, code, "", "");
-        // The order of the refused request is newer than all orders that an answer names. So it may
-        // come from a later run, which was after the refusal.
+        // The order of the refused request is newer than all orders that an answer names. So this
+        // order may come from a run after the refusal.
         promises_in(&fixture, &(refused.clone() + &named), "", "");
         promises(&refused, "", "");
     }
@@ -184,7 +184,7 @@ fn the_auditor_reads_the_answers_that_the_load_generator_writes() {
 }
 
 /// After a restore, a slot may deliver the ticket of a lost order again, and the store may refuse
-/// it. The answer that promised the order must still count as missing.
+/// this ticket. The promised order must nevertheless count as missing.
 #[test]
 fn an_order_whose_ticket_came_back_counts_as_missing() {
     let fixture = StoreFixture::consistent();

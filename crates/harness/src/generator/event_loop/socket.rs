@@ -9,15 +9,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{CHECK_INTERVAL, Connection, EventLoop, Fault, Source};
 
-/// The largest number of connections that are being opened at the same time. More could overflow
-/// the server's listen queue.
+/// The largest number of connections that are being opened at the same time. More connections could
+/// overflow the server's listen queue.
 const CONNECTING_MAX: usize = 64;
 /// How long opening a connection may take. After that time the attempt counts as failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first pause after a failed attempt to open a connection. Each further pause is twice as
 /// long.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
-/// The pause doubles at most this many times; after that, it stays the same.
+/// The pause doubles at most this many times; after that, the pause stays the same.
 const RECONNECT_DOUBLINGS_MAX: u32 = 4;
 
 impl<R> Connection<R> {

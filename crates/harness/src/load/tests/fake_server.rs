@@ -1,5 +1,5 @@
 //! A scripted HTTP server for the tests of the load generator. It reads whole requests, and answers
-//! each with the actions that the test's script returns.
+//! each request with the actions that the test's script returns.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

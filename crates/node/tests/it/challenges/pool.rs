@@ -58,7 +58,7 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
 }
 
 /// Requests challenges in rounds, until a round has used pictures that were ready. A round may use
-/// none, because the server can also draw a picture on request.
+/// no ready picture, because the server can also draw a picture on request.
 async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
     let (timer, already) = (Stopwatch::start(), given(app, kind).await);
     for round in 1.. {
@@ -91,8 +91,8 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
     let app = TestApp::start().await;
     scheduled(&app, "far", "slider", "2099-01-01T00:00:00Z").await;
     scheduled(&app, "near", "image", &soon()).await;
-    // The server fills the emptiest pool of pictures first. So if it needed pictures of sliders,
-    // some of them would be ready by now.
+    // The server fills the emptiest pool of pictures first. So if the server needed pictures of
+    // sliders, some slider pictures would be ready by now.
     until_ready(&app, "image", |ready| ready >= READY_PICTURES).await;
     assert_eq!(
         ready(&app, "slider").await,

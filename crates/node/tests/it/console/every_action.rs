@@ -90,8 +90,8 @@ async fn admit_visitors(app: &TestApp) {
         "a sale that is not open must refuse to admit visitors"
     );
     app.step("queued", "open").await;
-    // The room admits one of these buyers at most by itself, because there is one unit. The
-    // operator admits the rest.
+    // There is one unit, so the room by itself admits at most one of these buyers. The operator
+    // admits the other buyers.
     for buyer in ["ann", "bob"] {
         let entered = app.buyer(buyer, "POST", "/v1/sales/queued/waiting-room").await;
         assert_eq!(entered.verdict(), "201");

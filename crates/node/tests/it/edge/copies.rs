@@ -1,4 +1,4 @@
-//! Tests an edge that checks passes, and an edge that reads from a replica of Redis.
+//! Tests an edge that verifies purchase passes, and an edge that reads from a replica of Redis.
 
 use serde_json::json;
 

@@ -213,8 +213,8 @@ async fn an_edge_without_a_relay_passes_streams_on() {
     let unknown = open(&tier.edge, "?sale=autumn", &[("authorization", &bearer("anna"))]).await;
     assert!(unknown.is_err());
     assert_eq!(tier.proxy.passed_on() - before, 1);
-    // The node must refuse this relay, because it does not prove that it belongs to an edge of this
-    // deployment.
+    // The node must refuse this relay, because the relay does not prove that it belongs to an edge
+    // of this deployment.
     let forged = open(&tier.node, "", &[("doorbuster-relay", "0123")]).await;
     assert!(forged.is_err());
     tier.stop().await;

@@ -17,8 +17,8 @@ use crate::watch::Stopwatch;
 const BURST: u32 = 1_000;
 /// After this time, a limit of one request per minute admits one more request.
 const EACH: Duration = Duration::from_secs(60);
-/// The nodes report admitted requests to Redis. At most this many of them are unreported at any
-/// time.
+/// The nodes report admitted requests to Redis. At any time, at most this many of these requests
+/// are unreported.
 const UNREPORTED_MAX: u32 = BURST.div_ceil(16);
 /// The number of requests in a wave. They arrive together, half of them at each of two nodes.
 /// Before a wave begins, both nodes know of all earlier requests.

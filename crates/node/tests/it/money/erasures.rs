@@ -76,7 +76,8 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_rows_are_listed() 
     let name = erased["erased_as"].as_str().expect("a name");
     assert!(name.starts_with("erased:") && name.len() == 39, "{name}");
 
-    // An erased buyer cannot use the orders, even with a known id. An operator can still read them.
+    // An erased buyer cannot use the orders, even if the buyer knows an order's id. An operator can
+    // still read the orders.
     for (method, tail) in
         [("GET", ""), ("GET", "/history"), ("POST", "/cancel"), ("POST", "/checkout")]
     {
@@ -138,8 +139,8 @@ async fn events_that_waited_for_an_endpoint_have_the_new_name() {
         let erased = ask(&app, json!({"buyer": format!("buyer-{n}")})).await;
         assert_eq!(summary(&erased.json()), (1, vec![]), "{}", erased.text());
     }
-    // For two seconds after the server has read an event, it may send the event without reading it
-    // again. The test waits longer, so that the server reads the events again.
+    // For two seconds after the server has read an event, the server may send it without a new
+    // read. The test waits longer, so that the server reads the events again.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let before = shop.received().len();
     is_up.store(true, Ordering::SeqCst);

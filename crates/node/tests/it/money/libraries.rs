@@ -99,7 +99,8 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
     let mut body = captured("pay_1", &id, 100);
-    // A signature covers the raw bytes, so some bytes of the body are not ASCII.
+    // A signature covers the raw bytes of the body. To test this, some of these bytes are not
+    // ASCII.
     body["data"]["note"] = json!("für Anna, 谢谢");
     let first = library.message("msg_1", &body);
     assert_eq!(first.outcome(&app).await, "paid");

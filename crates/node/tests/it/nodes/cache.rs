@@ -21,8 +21,8 @@ use crate::watch::Stopwatch;
 const MISSES: usize = 10_000;
 /// The longest time that a node waits while another node reads the store.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// The shortest time between two reads of the store. With Redis, it applies to all nodes together.
-/// Without Redis, it applies to each node by itself.
+/// The shortest time between two reads of the store. With Redis, this time applies to all nodes
+/// together. Without Redis, it applies to each node separately.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 
 fn readings(nodes: &[&TestNode]) -> u64 {

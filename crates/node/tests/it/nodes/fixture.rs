@@ -37,7 +37,7 @@ pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 /// A private store, and slots in Redis or in the nodes.
 pub(crate) struct Deployment {
     database: String,
-    /// The slots are spread over these servers. Without a server, they are in the nodes.
+    /// The slots are spread over these servers. Without a server, the slots are in the nodes.
     redis: Vec<Redis>,
     pub(crate) bounds: SlotBounds,
     pub(crate) all_lead: bool,

@@ -20,9 +20,9 @@ use crate::watch::Stopwatch;
 const CONNECTIONS: usize = 32;
 /// The number of requests with unknown ids, at two nodes together.
 const MISSES: u64 = 10_000;
-/// The shortest time between two reads for unknown ids. With Redis, it applies to all nodes
-/// together, and the shared marker for unknown ids lasts as long. Without Redis, it applies to each
-/// node by itself.
+/// The shortest time between two reads for unknown ids. With Redis, this time applies to all nodes
+/// together, and the shared marker for unknown ids expires after this time. Without Redis, this
+/// time applies to each node by itself.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 /// The longest time that a node waits while another node reads the store.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);

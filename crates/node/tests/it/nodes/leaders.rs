@@ -1,4 +1,4 @@
-//! Tests two nodes that both act as leader all the time. The result must be correct anyway.
+//! Tests two nodes that both act as leader all the time. Even then, the result must be correct.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

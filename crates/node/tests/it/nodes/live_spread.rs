@@ -21,8 +21,8 @@ const STOCK: u64 = 1_200;
 const CROWD: u32 = 1_500;
 /// Within this time after a change of the spread, exactly the new spread's slots must be open.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
-/// All slots that leave the spread must be closed within this time, even if their server hangs. The
-/// time includes the eight seconds after which a drain is overdue.
+/// All slots that leave the spread must be closed within this time, even if the slots' server
+/// hangs. The time includes the eight seconds after which a drain is overdue.
 const LEFT_WITHIN: Duration = Duration::from_secs(20);
 /// One run of the retirement job must end within this time, even if no slot answers.
 const RUN_WITHIN: Duration = Duration::from_secs(5);
@@ -101,7 +101,7 @@ async fn sells_out_while_partitions_change(all_lead: bool) {
     let selling = async {
         let early = sell_out(&[&first, &second], STOCK * 3 / 4, TIMEOUT).await;
         // The rest of the units must be sold after at least three changes. On a slow machine, the
-        // changes take longer than the first sales, so the test waits for them.
+        // changes take longer than the first sales, so the test waits for three changes.
         while changes.load(Ordering::Acquire) < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -86,8 +86,8 @@ impl Redis {
         self.cli(words)
     }
 
-    /// Returns the first command that contains these texts, as Redis reports it: each word in
-    /// double quotes. Returns an empty text if no such command arrives in this time.
+    /// Returns the first command that contains these texts. Redis reports a command with each word
+    /// in double quotes. Returns an empty text if no such command arrives in this time.
     pub(crate) fn next_command(&self, texts: &[&str], within: Duration) -> String {
         let mut monitor = Command::new("timeout");
         monitor.arg(within.as_secs().to_string()).arg(tool::program("redis-cli"));

@@ -289,7 +289,7 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
         let (shop, of) = (second.buyer_client(), buyer.clone());
         let decided = tokio::spawn(async move { shop.buy(&of, "first", 1).await });
         until("the first request is queued", async || second.queued().await == 1).await;
-        // The test measures by the same clock as the request.
+        // The test measures the time with the same clock as the request does.
         let asked = Instant::now();
         let (shop, of) = (second.buyer_client(), buyer.clone());
         let waits =

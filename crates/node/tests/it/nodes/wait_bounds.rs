@@ -67,7 +67,7 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
     // parked.
     let item = node.item();
     let untended = node.engine.stock.lock_item(&item).await;
-    // The test measures by the same clock as the request.
+    // The test measures the time with the same clock as the request does.
     let asked = Instant::now();
     let shop = node.buyer_client();
     let waits = tokio::spawn(async move { (shop.buy("anna", "k", 2).await, asked.elapsed()) });
@@ -98,8 +98,8 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     for n in 0.. {
         assert!(n < TRIES, "no attempt got an answer in time");
         let (hung_after, outcome, after) = bought_while_all_slots_hang().await;
-        // If the request asked all slots before they hung, it may get a definite answer. Then the
-        // attempt proves nothing.
+        // If the request asked all slots before the slots hung, the request may get a definite
+        // answer. Then the attempt proves nothing.
         if hung_after < HANG_BY {
             assert!(
                 matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)),
@@ -192,8 +192,9 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
         has_left_the_queues(&node).await || waits.is_finished()
     })
     .await;
-    // A request also leaves the queues when it is answered. It may be answered during the check of
-    // the queues, so the check of `is_finished` comes last.
+    // A request also leaves the queues when it is answered. The answer may come during the check of
+    // the queues. So `is_finished` is checked after the queues: a request that is not finished then
+    // has left the queues without an answer.
     let has_left = has_left_the_queues(&node).await && !waits.is_finished();
     locked.release();
     let outcome = waits.await.expect("the task did not panic");

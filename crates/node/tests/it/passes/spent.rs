@@ -1,5 +1,6 @@
-//! Tests that all nodes together accept a challenge once, and an access code as often as allowed. A
-//! pass request that is refused by a rate limit uses up neither of them.
+//! Tests that all nodes together accept a challenge once, and an access code as often as allowed.
+//! If a rate limit refuses a pass request, the request uses up neither its challenge nor its access
+//! code.
 
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
 }
 
 /// Half of the crowd requests passes at one node, and half at the other node. Returns how many
-/// requests get a pass. The others must get the verdict `refused`.
+/// requests get a pass. The other requests must get the verdict `refused`.
 async fn let_in(
     nodes: &[TestApp; 2],
     buyer: impl Fn(usize) -> String,

@@ -23,7 +23,7 @@ mod value;
 /// requests.
 const FRESH_SALE_EVERY: usize = 50;
 /// At most this many operations may refuse all their random bodies. A few may do so, because each
-/// body may break a rule by chance. The test checks this only if it sends at least
+/// body may break a rule by chance. The test checks this bound only if it sends at least
 /// [`EACH_FOR_LUCK`] requests to each operation.
 const UNLUCKY: usize = 2;
 const EACH_FOR_LUCK: usize = 20;
@@ -33,9 +33,9 @@ const NOWHERE: &str = "http://127.0.0.1:1/";
 /// The rules that a schema cannot express. Each entry has the location of an error, the start of
 /// its text, and the reason why a schema cannot express the rule.
 ///
-/// A location is a JSON pointer, in which `*` stands for an array index. For a query parameter, it
-/// is `?` and the parameter's name. A pointer that ends with `/` also matches every location inside
-/// it.
+/// A location is a JSON pointer, in which `*` stands for an array index. For a query parameter, the
+/// location is `?` and the parameter's name. A pointer that ends with `/` also matches every
+/// location inside it.
 const RULES: [(&str, &str, &str); 25] = [
     ("?cursor", "is not a cursor that this server issued", "only the server makes cursors"),
     ("?to", "must not be before from", "two parameters are compared"),

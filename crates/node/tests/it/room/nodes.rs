@@ -293,7 +293,8 @@ async fn a_room_that_all_buyers_have_left_closes_although_no_unit_is_free() {
     ask_until("403 waiting_room").await;
     let left = app.buyer("anna", "DELETE", "/v1/sales/spring/waiting-room").await;
     assert_eq!(left.verdict(), "204");
-    // The end is so near that the server would extend it if anybody still waited.
+    // The room's open time ends so soon that the server would extend this time if anybody still
+    // waited.
     hold(&home, &database, 3_000);
     ask_until("201").await;
 }

@@ -1,5 +1,5 @@
-//! Tests the end of a waitlist and of its entries. A waitlist ends with its sale, even across a
-//! restart. Each entry gets one event about its end.
+//! Tests the end of a waitlist and of its entries. A waitlist ends with its sale, even if the
+//! server restarts in the meantime. Each entry gets one event about its end.
 
 use std::collections::BTreeSet;
 use std::path::Path;

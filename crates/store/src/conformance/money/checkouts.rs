@@ -171,8 +171,8 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// A due order waits for its provider for a bounded time. After the order became due, the time
-/// starts with the first query that the provider does not answer.
+/// A due order waits for its provider for a bounded time. This time starts with the first
+/// unanswered query after the order became due.
 pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

@@ -131,8 +131,8 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
             .collect();
         assert_eq!(events, [(EventType::OrderReserved, Subject::Order(of.clone()))]);
     }
-    // This ticket has the number of the order's ticket, but belongs to another request. It must
-    // append no event to the order's history.
+    // This ticket has the number of the order's ticket, but belongs to another request. This ticket
+    // must append no event to the order's history.
     let reused = fixture.ticket(&grant, 1, "cleo", "k", 1);
     assert!(fixture.settle(&reused).await.order.is_none());
     assert_eq!(history(&fixture, order.id).await.len(), 1);
@@ -140,7 +140,8 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Settling a batch of tickets appends an event for each new order. Settling it again appends none.
+/// Settling a batch of tickets appends an event for each new order. Settling the same batch again
+/// appends no event.
 pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     let tickets: Vec<_> =

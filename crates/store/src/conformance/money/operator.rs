@@ -130,8 +130,8 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
 }
 
 /// While the server waits for the provider's answer about a refund, a message about the refund may
-/// arrive. The answer may be older than the message, so it does not settle the refund, and the
-/// server asks again.
+/// arrive. The answer may be older than the message, so the answer does not settle the refund, and
+/// the server asks again.
 pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -197,8 +197,8 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// If the provider's late answer says that it accepted a failed refund, the refund becomes pending
-/// again.
+/// If the provider's late answer says that the provider accepted a failed refund, the refund
+/// becomes pending again.
 pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

@@ -118,8 +118,8 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     );
 }
 
-/// The list of reversals contains disputes, and manual refunds of captured payments. It does not
-/// contain the engine's own refunds.
+/// The list of reversals contains disputes, and manual refunds of captured payments. The list does
+/// not contain the engine's own refunds.
 pub async fn reversed_money_is_reported(fixture: Fixture) {
     let grant = fixture.slot(50, 50, 50).await;
     let mut orders = Vec::new();

@@ -39,8 +39,8 @@ pub async fn a_second_message_about_a_failed_refund_only_asks_the_provider(fixtu
     assert_eq!(send_back("evt_2").await.state, RefundState::Failed);
     let again = fixture.store.retry_refund(id.clone()).await.expect("writes");
     assert!(again.is_some(), "the refund had failed");
-    // The second message may arrive before or after the next attempt. The test sends it at both
-    // times.
+    // The second message may arrive before or after the next attempt. The test sends the message at
+    // both times.
     asks(&send_back("evt_3").await, false);
     apply(RefundUpdate::Accepted { again_ms: 500 }).await;
     asks(&send_back("evt_4").await, true);

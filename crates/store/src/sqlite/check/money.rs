@@ -129,7 +129,7 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
     }
 }
 
-/// Finds an item's orders that became paid by a message of a provider, but have no captured
+/// Finds an item's orders that are paid because of a provider's message, but have no captured
 /// payment.
 fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) -> Done<()> {
     let orders = sql.all(

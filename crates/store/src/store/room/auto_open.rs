@@ -23,8 +23,8 @@ const WAITS_SINCE_OPEN: Statement = dialects!(
 );
 
 impl Store {
-    /// For a room that opened automatically, sets the time until which it stays open: `for_ms` from
-    /// now.
+    /// For a room that opened automatically, sets the time until which the room stays open:
+    /// `for_ms` from now.
     pub async fn keep_room_open(&self, room: &RoomKey, for_ms: i64) -> StoreResult<()> {
         let room = room.clone();
         self.job(RetryUnknown::Allowed, move |tx| {

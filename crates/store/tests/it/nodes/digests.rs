@@ -118,8 +118,8 @@ async fn counts_include_only_published_orders_and_digests() {
     }
 }
 
-/// A node settles large batches faster than it polls. It must publish the orders at once, even if
-/// their counts follow later.
+/// A node settles large batches faster than it polls. The node must publish the orders at once,
+/// even if their counts follow later.
 #[tokio::test]
 async fn a_large_batch_is_published_without_a_poll_and_its_counts_follow() {
     let (a, b, _) = two().await;

@@ -37,7 +37,7 @@ impl CsvLines {
     }
 
     /// Writes a cell with a value that this program computed, such as a number. No apostrophe is
-    /// added before the value, not even if it begins with a minus.
+    /// added, even if the value begins with a minus.
     pub(super) fn value(&mut self, value: impl Display) -> &mut Self {
         self.next();
         // Writing to a `String` cannot fail.

@@ -95,9 +95,9 @@ fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
     Fault::body(format!("/items/{index}/{member}"), detail)
 }
 
-/// With its new times, the sale may overlap other sales. Checks that a node can read the slots of
-/// all these sales at once. A draft is checked later, when it is scheduled or opened. `own` is the
-/// number of this sale's slots.
+/// The sale's new times may overlap the times of other sales. Checks that a node can read the slots
+/// of all these sales at once. A draft is checked later, when it is scheduled or opened. `own` is
+/// the number of this sale's slots.
 fn check_times(
     app: &App,
     row: &SaleRow,

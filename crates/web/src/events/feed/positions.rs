@@ -86,8 +86,8 @@ impl EventFeed {
         positions
     }
 
-    /// Remembers the last position of the reader in a room. Returns `false` if it is the same as
-    /// before, so the caller need not send it.
+    /// Remembers the last position of the reader in a room. Returns `false` if the position is the
+    /// same as before. The caller need not send such a position.
     pub(super) fn is_new_position(&mut self, room: &RoomKey, position: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);

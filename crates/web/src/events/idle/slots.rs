@@ -18,9 +18,9 @@ use crate::App;
 use crate::limits::{IDLE_ARRIVALS_MAX, IDLE_RESTART_PAUSE, IDLE_TASKS_MAX};
 
 impl IdleTasks {
-    /// Starts the tasks in `tasks`. When the server stops, they close their connections. They then
-    /// wait for the clients' close frames, at most until `cut` is cancelled. If `tasks` is dropped,
-    /// the tasks end at once.
+    /// Starts the tasks in `tasks`. When the server stops, the tasks close their connections. Then
+    /// the tasks wait for the clients' close frames, at most until `cut` is cancelled. If `tasks`
+    /// is dropped, the tasks end at once.
     pub(crate) fn open(app: &Arc<App>, cut: &CancellationToken, tasks: &mut JoinSet<()>) -> Self {
         let workers = Handle::current().metrics().num_workers();
         let mut senders = Vec::new();

@@ -2,8 +2,8 @@
 use super::*;
 use crate::limits::IDLE_EVENTS_MAX;
 
-/// A number of events in a row. So many events make an idle WebSocket active, but the reader's
-/// queue has room for more.
+/// A number of events in a row that makes an idle WebSocket active. The reader's queue has room for
+/// more events.
 const MANY: u32 = 5 * IDLE_EVENTS_MAX as u32;
 /// More events than may wait for a reader.
 const TOO_MANY: u32 = 20_000;

@@ -49,8 +49,8 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     for stream in &mut crowd {
         assert_eq!(close_code(stream).await, 1001);
     }
-    // The limit is not exact, because the server may start or end a few other tasks. It is less
-    // than one task for each WebSocket.
+    // The limit is not exact, because the server may start or end a few other tasks. The limit is
+    // less than one task for each WebSocket.
     assert!(alive() < before + CROWD / 2, "{} tasks run now, {before} before", alive());
     assert_eq!(
         full.app.node.hub().readers(),
@@ -72,8 +72,8 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     until("no task holds the app", || Arc::strong_count(&full.app) == 1).await;
 }
 
-/// Opens a WebSocket whose client reads nothing. Publishes events until its socket accepts no more
-/// bytes.
+/// Opens a WebSocket whose client reads nothing. Publishes events until the server's socket accepts
+/// no more bytes.
 async fn stuck() -> (Full, TcpStream) {
     let full = start(|app| app.write_stall = REST).await;
     let slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;

@@ -117,7 +117,7 @@ async fn a_socket_that_waits_for_a_status_is_blocked_and_closed_at_a_stop() {
     let_other_tasks_run().await;
     block(&full, "anna").await;
     assert_eq!(close_code(&mut streams[0]).await, 1008);
-    // This socket is active, so it waits for the status in its own task.
+    // This WebSocket is active, so its own task waits for the status.
     streams[1].write_all(&PING).await.expect("the server reads");
     wait_for_idle(&full, 1).await;
     full.app.begin_shutdown();

@@ -9,8 +9,8 @@ fn line(admitted: u64) -> RoomProgress {
     RoomProgress { entered: 100_000, participants: Some(0), admitted }
 }
 
-/// Returns an estimator for a shop that is full. While a shop fills, each step admits the largest
-/// number of visitors that is allowed. Here, the last step admitted fewer visitors.
+/// Returns an estimator for a shop that is full. The shop counts as full because the last step
+/// admitted fewer visitors than a step may admit.
 fn full() -> PaceEstimator {
     let mut pace = PaceEstimator::new(STEP_ADMISSIONS_MAX);
     (0..100).for_each(|_| pace.note_admission(Millis(1)));

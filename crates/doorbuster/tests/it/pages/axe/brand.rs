@@ -1,5 +1,5 @@
-//! Tests that pages with a shop's own brand are accessible. Tests the same for the file that
-//! `page preview` writes.
+//! Tests that pages with a shop's own brand are accessible, and that the file of `page preview` is
+//! accessible too.
 
 use serde_json::json;
 

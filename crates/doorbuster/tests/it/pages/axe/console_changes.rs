@@ -247,7 +247,7 @@ async fn a_chart_of_a_running_sale_shows_the_present_requests() {
              }}, 100);"
         );
         let seen = tab.run(&look).await;
-        // While buyers buy, the view must show the server's numbers, and they may be at most three
+        // While buyers buy, the view must show the server's numbers, which may be at most three
         // seconds old.
         for sample in 0..4 {
             let before = fixture.stock("spring").await.held;
@@ -304,8 +304,8 @@ async fn a_viewer_changes_nothing_and_an_operator_neither_keys_nor_receivers() {
         open_view(&tab, "#/sales/spring/edit").await;
         shows(&tab, "Your key can read data, but cannot change it.").await;
 
-        // An operator may change blocks and access codes, which a viewer may not. But an operator
-        // may not change keys or receivers.
+        // Unlike a viewer, an operator may change blocks and access codes. But an operator may not
+        // change keys or receivers.
         let body = json!({"name": "day shift", "role": "operator"});
         let made = fixture.admin("POST", "/v1/admin/keys", Some(&body)).await.json();
         press(&tab, "Sign out").await;

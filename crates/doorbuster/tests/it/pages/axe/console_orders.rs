@@ -202,7 +202,7 @@ async fn a_paid_order_is_refunded_and_its_page_shows_the_refund() {
 }
 
 /// Drops the answer to the first request that extends a payment window. The server has then
-/// extended the window, but the page does not know it.
+/// extended the window, but the page does not know of the extension.
 const LOSE_ANSWER: &str = "const send = window.fetch;
   let lost = false;
   window.fetch = async (path, options) => {

@@ -1,5 +1,5 @@
-//! Tests the session of the console while the server does not answer, and after its key was
-//! deleted.
+//! Tests the session of the console while the server does not answer, and after the session's key
+//! was deleted.
 
 use serde_json::json;
 
@@ -106,7 +106,8 @@ async fn a_dialog_keeps_its_text_while_the_operator_signs_in_again() {
         fill(&tab, "Operator’s key", 0, KEY).await;
         press(&tab, "Sign in").await;
         tab.until("document.querySelector('dialog[open]')?.checkVisibility()").await;
-        // Each letter draws the dialog again, which must not change the number.
+        // After each typed letter, the page draws the dialog again. This redraw must not change the
+        // number.
         fill(&tab, "Type “admit” to confirm", 0, "admit").await;
         tab.until("document.querySelector('dialog .button--danger').ariaDisabled === 'false'")
             .await;

@@ -63,7 +63,7 @@ async fn every_check_is_usable_by_everyone() {
         tab.click(BUY).await;
         tab.until("document.activeElement.id === 'work-start'").await;
         inspect(&tab, "work to do").await;
-        // Replaces the worker that does the proof of work by one that never ends.
+        // Replaces the worker that does the proof of work by a worker that never ends.
         tab.eval("window.Worker = class { postMessage() { this.onmessage({ data: { share: .62 } }); } terminate() {} }").await;
         tab.click("#work-start").await;
         look(&tab, "#work-text", "Working: 62 %", "work under way").await;

@@ -63,8 +63,8 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
-    // The stand-in refuses to close the session, so the server reads the session. It also refuses
-    // the refund, so the server reads all refunds.
+    // The stand-in refuses to close the session, so the server reads the session. The stand-in also
+    // refuses the refund, so the server reads all refunds.
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
     until("the refund was read", async || stripe.sent("GET", "/v1/refunds").pop()).await;

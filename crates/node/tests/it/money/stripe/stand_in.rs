@@ -162,7 +162,7 @@ impl StripeStandIn {
         self.with(|state| state.sent.clear());
     }
 
-    /// From now on, each payment has the amount `paid`, and its part `minor` was refunded by hand.
+    /// From now on, each payment has the amount `paid`. A person refunded the part `minor` of it.
     /// Each later refund has the remaining amount.
     pub(super) fn refunded_in_part(&self, minor: i64, paid: i64) {
         self.with(|state| (state.by_hand, state.paid) = (minor, paid));

@@ -113,7 +113,7 @@ fn class(rest: &mut Peekable<Chars<'_>>) -> PieceKind {
     }
 }
 
-/// Returns the character that begins at `next`, which may be an escape such as `\u0020`.
+/// Returns the character that begins at `next`. It may be written as an escape such as `\u0020`.
 fn plain(next: char, rest: &mut Peekable<Chars<'_>>) -> char {
     if next != '\\' {
         return next;

@@ -17,7 +17,7 @@ use crate::store::Store;
 
 const ROUNDS: u64 = 12;
 
-/// The slot of one wave, in the test's memory. It gives out each unit only once.
+/// The slot of one wave, in the test's memory. The slot gives out each unit only once.
 struct Slot {
     store: Store,
     grant: Grant,

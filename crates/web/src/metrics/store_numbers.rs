@@ -17,7 +17,7 @@ pub(super) struct StoreNumbers {
 }
 
 /// Reads the numbers concurrently. During an outage of the store, each read would retry for several
-/// seconds. So this function then returns at once, without numbers.
+/// seconds. So during an outage, this function returns at once, without numbers.
 pub(super) async fn read(app: &App) -> StoreNumbers {
     let store = app.node.store();
     if !store.is_available() {
