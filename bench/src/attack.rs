@@ -91,8 +91,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
         let begun = Instant::now();
         for head in &mut heads {
             let is_open = head.write(b"a").is_ok() && !has_received_data(head);
-            // The server may refuse a new connection from this client, so `connect` may fail. A
-            // later pass of the loop then replaces the closed connection.
+            // `connect` fails if the server refuses a new connection from this client. The next
+            // pass of the loop then tries to connect again.
             if !is_open && let Ok(next) = connect() {
                 *head = next;
             }
@@ -102,8 +102,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether the server has answered or closed the connection. The request is incomplete, so
-/// in both cases the server has refused the request.
+/// Returns whether the server has sent an answer or has closed the connection. The request is
+/// incomplete, so in both cases the server has refused the request.
 fn has_received_data(stream: &TcpStream) -> bool {
     !stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }

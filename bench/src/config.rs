@@ -117,7 +117,8 @@ impl BenchConfig {
         Server::start(&options).context("our server did not start")
     }
 
-    /// Returns the machine of the measurement.
+    /// Returns the facts that the heading of the results table shows: this machine's cores and sync
+    /// time, and the number of rounds.
     #[must_use]
     pub fn machine(&self) -> Machine {
         Machine { cores: cores::usable().len(), sync: self.sync, rounds: self.rounds }

@@ -61,13 +61,13 @@ impl<'a> DoorRequests<'a> {
         Self { end: self.buyers.count().min(count), ..self }
     }
 
-    /// Starts at the buyer with this number.
+    /// Returns this script with the buyer number `first` as its first buyer.
     #[must_use]
     pub fn starting_at(self, first: u32) -> Self {
         Self { next: first, ..self }
     }
 
-    /// Returns the number of the next buyer.
+    /// Returns the number of the buyer whose request the script sends next.
     #[must_use]
     pub fn next_buyer(&self) -> u32 {
         self.next

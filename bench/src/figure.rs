@@ -18,7 +18,7 @@ pub enum Target {
         /// The desired value.
         goal: f64,
     },
-    /// A smaller value is better. The figure has only a goal, and no floor that it must reach.
+    /// A smaller value is better. The figure has a goal but no floor.
     Reported {
         /// The desired value.
         goal: f64,
@@ -51,8 +51,8 @@ pub struct Figure {
     pub ours: Option<(f64, &'static str)>,
     /// The peer's value, and a text with its unit and the peer's name.
     pub peer: Option<(f64, &'static str)>,
-    /// The value that is compared with the floor and the goal: the ratio of our value to the
-    /// peer's, or a value with the unit `unit`.
+    /// The value that is compared with the floor and the goal. It is the ratio of our value to the
+    /// peer's value or, without a peer, our value in the unit `unit`.
     pub value: f64,
     /// The unit of a value that is not a ratio.
     pub unit: &'static str,

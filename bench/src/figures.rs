@@ -42,7 +42,8 @@ pub struct Group {
     measure: Measure,
 }
 
-/// All groups: the ids of a group's figures, and the function that measures them.
+/// All groups of figures. Each entry has the ids of the group's figures, and the function that
+/// measures these figures.
 const GROUPS: [(&[&str], Measure); 22] = [
     (&["R1"], refusals::measure),
     (&["R1D"], passes::measure),

@@ -17,7 +17,7 @@ pub const WARM_UP_PART: u32 = 5;
 /// Connections for refused requests.
 pub const REFUSAL_CONNECTIONS: usize = 64;
 /// The requests per second that all visitors of a sale page send together. One nginx worker can
-/// serve more, although the generator runs beside it.
+/// serve more than this, even while the generator runs on the same machine.
 pub const REQUESTS_PER_SEC: f64 = 32_000.0;
 /// Connections for orders.
 pub const ORDER_CONNECTIONS: usize = 512;
@@ -55,15 +55,15 @@ pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 /// Idle WebSockets whose memory is measured.
 pub const SOCKETS: usize = 10_000;
 /// The number of open tabs: an eighth of 100,000, because of the usual limit of open files. The
-/// server's tables double when they are full. With an eighth of the tabs, the tables have the same
-/// fill level as with 100,000.
+/// server's tables double when they are full, and 8 is a power of two. So with an eighth of the
+/// tabs, the tables are full to the same degree as with 100,000.
 pub const OPEN_TABS: u32 = 12_500;
 /// The number of tabs that the bench opens per second. Before the opening of a busy sale, visitors
 /// open fewer tabs per second.
 pub const TABS_PER_SEC: u32 = 1_500;
-/// Waiting requests whose memory is measured.
+/// The number of waiting requests in the measurement of their memory.
 pub const WAITING: usize = 8_000;
-/// Waiting room entries whose memory is measured.
+/// Number of entries of a waiting room whose memory the bench measures.
 pub const POSITIONS: u32 = 100_000;
 /// After an opening, the waiting room must admit its first visitor within this time. Otherwise the
 /// measurement fails.
@@ -81,11 +81,11 @@ pub const SALES: u32 = 1_000;
 /// The number of connections that are open at the same time, in the measurements of growth.
 pub const CONNECTIONS: usize = 10_000;
 
-/// Tickets settled in one round without HTTP.
+/// The number of tickets that one round settles without HTTP.
 pub const TICKETS: usize = 400_000;
 /// [`TICKETS`] with `--quick`.
 pub const TICKETS_QUICK: usize = 50_000;
-/// Tickets issued in one round by a slot alone.
+/// The number of tickets that a slot issues in one round of S1, which uses no store.
 pub const ISSUED_TICKETS: u32 = 500_000;
 /// [`ISSUED_TICKETS`] with `--quick`.
 pub const ISSUED_TICKETS_QUICK: u32 = 50_000;

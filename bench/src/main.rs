@@ -59,7 +59,8 @@ struct Cli {
     /// Directory for data; it must be on a disk.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Measure only the memory of a slot with this many requests, in this process, and print it.
+    /// Measure, in this process, only the memory of a slot with this many requests, and print the
+    /// result.
     #[arg(long, hide = true, value_name = "REQUESTS")]
     slot_alone: Option<u32>,
     #[command(flatten)]

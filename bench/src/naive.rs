@@ -1,4 +1,4 @@
-//! The naive design of R4N. It takes orders without the protocol of the server. A handler deducts
+//! The naive design of R4N. It sells units without the protocol of the server. A handler deducts
 //! units in Redis and pushes the order to a list in Redis. A consumer takes orders from the list,
 //! and inserts the orders into PostgreSQL.
 //!
@@ -124,7 +124,7 @@ async fn buy(
     }
 }
 
-/// The token's signature is not verified.
+/// Returns the buyer, the item and the units of a request. Does not verify the token's signature.
 fn read(headers: &HeaderMap, body: &[u8]) -> Option<(String, String, u32)> {
     let token = headers.get("authorization")?.to_str().ok()?;
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;

@@ -40,8 +40,8 @@ impl Process {
     /// # Errors
     /// Fails if the program cannot be started.
     pub fn start(start: ProcessSpec<'_>) -> Result<Self> {
-        // This process may end without stopping the program, for example after a crash. The kernel
-        // then sends SIGTERM to the program.
+        // If this process ends without stopping the program, for example after a crash, the kernel
+        // sends SIGTERM to the program.
         let mut words: Vec<String> = ["setpriv", "--pdeathsig", "TERM"].map(str::to_owned).into();
         if let Some(user) = start.user {
             words.extend(["--reuid", user, "--regid", user, "--clear-groups"].map(str::to_owned));
@@ -142,8 +142,8 @@ impl Process {
         resident(&self.child.id().to_string())
     }
 
-    /// Waits until the resident memory no longer falls, and returns its size in bytes. A program
-    /// returns freed memory to the system with a delay.
+    /// Waits until the resident memory no longer falls, because a program returns freed memory to
+    /// the system with a delay. Returns the size of the resident memory in bytes.
     ///
     /// # Errors
     ///
@@ -224,7 +224,7 @@ impl Stat {
     }
 }
 
-/// Returns the resident memory of a process, in bytes. `self` stands for the id of this process.
+/// Returns the resident memory of a process, in bytes. If `pid` is `self`, it means this process.
 ///
 /// # Errors
 ///

@@ -13,7 +13,7 @@ const PER_LINE: usize = 3;
 const COLUMNS: usize = 24;
 const HEIGHT: usize = 8;
 
-/// A counter whose meaning in the guide contains these words has the same value at every node.
+/// If the guide's text about a counter contains these words, the counter is the same at every node.
 const SHARED: &str = "each node reports the total of all nodes";
 
 /// A metric of the guide.

@@ -44,7 +44,7 @@ pub(crate) fn check(file: &str, text: &str, used: &mut BTreeSet<&'static str>) -
                     used.insert(event.code);
                 }
                 Some(event) => {
-                    found.push(format!("{file}:{line}: {} has another level in the table", event.code))
+                    found.push(format!("{file}:{line}: the table's level for {} differs", event.code))
                 }
                 None => found.push(format!(
                     "{file}:{line}: a log line needs `event = \"…\"` with a code of log_event/table.rs"

@@ -32,12 +32,12 @@ pub struct Arguments {
     /// Remove one rule at a time. Each time, the simulation must find a fault.
     #[arg(long)]
     mutants: bool,
-    /// Remove only this rule; may be given several times with --mutants. Without --mutants: run the
-    /// simulation without the first of these rules.
+    /// The rule to remove. With --mutants, repeat the option to remove several rules, one at a
+    /// time. Without --mutants, only the first rule is removed.
     #[arg(long = "rule", value_name = "RULE")]
     rules: Vec<String>,
-    /// With --mutants: save a short list of steps for each rule whose removal was detected only
-    /// with random seeds. This list also detects the removal.
+    /// With --mutants: for each rule whose removal was detected only with random seeds, save a
+    /// short list of steps that also detects the removal.
     #[arg(long, requires = "mutants")]
     keep: bool,
     /// For each case that the simulation counts, print how often it happened per seed.

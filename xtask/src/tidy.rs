@@ -21,7 +21,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 const LONG: &str = include_str!("tidy/long.txt");
 /// Words that must not be in the repository.
 const FORBIDDEN: [&str; 5] = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX"];
-/// The workspace crates on which each crate may depend, from the bottom to the top.
+/// Each crate, with the workspace crates on which it may depend. A crate comes after the crates on
+/// which it depends.
 const ALLOWED_DEPENDENCIES: [(&str, &str); 27] = [
     ("types", ""),
     ("brokers", ""),
@@ -182,7 +183,7 @@ fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
     }
     if file.ends_with("/mod.rs") {
         found.push(format!(
-            "{file}: name this file as its folder, with .rs, and put it beside the folder"
+            "{file}: give this file the name of its folder, with .rs, and put it beside the folder"
         ));
     }
     let is_product = file.starts_with("crates/")
@@ -198,8 +199,8 @@ fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
     check_functions(file, text, found);
 }
 
-/// A function ends at the first `}` with the indentation of its first line. rustfmt guarantees this
-/// indentation.
+/// Finds functions that are too long. A function ends at the first `}` with the indentation of its
+/// first line, because rustfmt guarantees this indentation.
 fn check_functions(file: &str, text: &str, found: &mut Vec<String>) {
     let mut open: Option<(usize, String, String)> = None;
     for (number, line) in text.lines().enumerate() {

@@ -53,8 +53,7 @@ struct Measured {
 fn one_round(config: &BenchConfig) -> Result<Measured> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     let usual = config.load(sale_server.addr(), ORDER_CONNECTIONS);
-    // Arrivals are random. More buyers than the average may arrive, so the bench prepares a tenth
-    // more.
+    // Arrivals are random, so the bench prepares a tenth more buyers than arrive on average.
     let seconds = (usual.warm_up + usual.time).as_secs_f64() * 1.1;
     let owners = sale_server::buyers("owner", (READS_PER_SEC * seconds) as u32);
     let others = sale_server::buyers("other", (ORDERS_PER_SEC * seconds) as u32);

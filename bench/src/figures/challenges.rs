@@ -32,7 +32,7 @@ const RUSH: u32 = 5_000;
 /// The server must answer every visitor of the rush within this time.
 const RUSH_OVER: Duration = Duration::from_secs(20);
 /// How long the bench waits before the measurement, so that the server can draw challenges in
-/// advance. Before a real opening, the server has as much time.
+/// advance. Before a real opening, the server also has time to draw challenges.
 const POOL_FILL_TIME: Duration = Duration::from_secs(6);
 
 /// Measures E4.
@@ -99,8 +99,8 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Measures the processor time of this thread, because other programs on the machine would change
-/// the elapsed time.
+/// Measures the processor time that this thread needs for one call of `make`. The elapsed time
+/// would also depend on other programs on the machine.
 fn cost(config: &BenchConfig, what: &str, mut make: impl FnMut()) -> Figure {
     make();
     let rounds: Vec<f64> = (0..config.rounds)
@@ -112,5 +112,5 @@ fn cost(config: &BenchConfig, what: &str, mut make: impl FnMut()) -> Figure {
         .collect();
     let figure = Figure::new("E4", what, TARGET).with_value(median(&rounds), "ms");
     Figure { rounds, ..figure }
-        .note(format!("processor time of one thread, the mean of {TIMES} in each round"))
+        .note(format!("processor time of one thread: the mean of {TIMES} challenges in each round"))
 }

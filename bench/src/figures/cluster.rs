@@ -29,8 +29,8 @@ use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
 /// R10P compares two items: one has this many partitions, and the other has one partition.
 pub(super) const PARTITIONS: u32 = 16;
-/// The target for the cost of an order with [`PARTITIONS`] partitions, divided by the cost with one
-/// partition.
+/// The target for the ratio of two costs of an order: with [`PARTITIONS`] partitions, divided by
+/// one partition.
 pub(super) const PARTITIONS_TARGET: Target = Target::AtMost { floor: 1.2, goal: 1.1 };
 const MEASURED: &str = "durable orders over HTTP, in cluster";
 
@@ -315,9 +315,9 @@ fn during_load(
     std::thread::scope(|scope| {
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // The fault starts programs, and these must outlive this function. When a thread ends, the
-        // kernel ends all programs that the thread started. So the caller's thread runs the fault,
-        // and a new thread runs the load.
+        // `fault` starts programs that must outlive this function. When a thread ends, the kernel
+        // ends all programs that the thread started. So the caller's thread runs `fault`, and a new
+        // thread runs the load.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })

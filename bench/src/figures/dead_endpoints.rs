@@ -24,10 +24,10 @@ const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 /// without an answer. An endpoint that never answers then fails many times during the measurement.
 const SETTINGS: [(&str, &str); 2] =
     [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1")];
-/// Orders a second, as in D5.
+/// The rate of orders, per second. D5 uses the same rate.
 const ORDERS_PER_SEC: f64 = 300.0;
 const CONNECTIONS: usize = 64;
-/// The floor of the figure: buyers do not notice a latency of up to this many milliseconds.
+/// A p99 of up to this many milliseconds meets the floor, because buyers do not notice it.
 const UNNOTICED_MS: f64 = 50.0;
 /// How long an endpoint waits for the remaining bytes of a webhook request.
 const REST_WITHIN: Duration = Duration::from_secs(2);

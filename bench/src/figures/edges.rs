@@ -49,7 +49,7 @@ pub fn measure(config: &BenchConfig, ids: &[&'static str]) -> Vec<Figure> {
 
 #[derive(Debug, Default)]
 struct Measured {
-    /// For each round, the share of the refused requests that reached the node, in percent.
+    /// For each round, the percentage of the refused requests that the edge passed on to the node.
     reaching: Vec<f64>,
     cost: Comparison,
 }

@@ -39,13 +39,14 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(40);
 const RETURNED_WITHIN: Duration = Duration::from_secs(120);
 /// The target for the time from the end of the holds until the first unit is back, in seconds.
 const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
-/// The target in SQLite for the time from the end of the holds until the last unit is back, in
-/// seconds.
+/// The target for the time from the end of the holds until the last unit is back, in seconds, if
+/// the store is SQLite.
 const LAST_SQLITE: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
-/// The same target in PostgreSQL.
+/// The target for the time until the last unit is back, if the store is PostgreSQL.
 const LAST_POSTGRES: Target = Target::AtMost { floor: 3.0, goal: 2.0 };
-/// The target for the longest delay of an expiry, in seconds, if the holds end one after another,
-/// as they do after a rush. The delay is the time from an order's `pay_by` to its expiry.
+/// The target for the longest delay of an expiry, in seconds. It applies to holds that end one
+/// after another, as they do after a rush. The delay is the time from an order's `pay_by` to its
+/// expiry.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 
@@ -134,15 +135,15 @@ fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> F
 #[derive(Debug)]
 struct Measured {
     holds: u32,
-    /// Three times since the end of the first hold, in seconds: until the first unit was back,
-    /// until half of the units were back, and until all were back.
+    /// Three durations in seconds, each from the end of the first hold: until the first unit, half
+    /// of the units, and all units were back.
     back: [f64; 3],
     /// The time from the end of the first hold to the end of the last hold, in seconds.
     spread: f64,
     /// The longest time from an order's `pay_by` until the server expires the order, in seconds.
     slowest: f64,
-    /// The latency of the other requests while holds ended: the 99th percentile and the median, in
-    /// milliseconds.
+    /// The latencies of the three kinds of [`BackgroundLoad`] while holds ended: each with the 99th
+    /// percentile and the median, in milliseconds.
     with: [(f64, f64); 3],
     without: [(f64, f64); 3],
 }
@@ -195,8 +196,8 @@ fn one_round(config: &BenchConfig, store_kind: StoreKind, ends: HoldExpiry) -> R
     Ok(Measured { holds, back, spread, slowest, with: shown(&meanwhile), without: shown(&before) })
 }
 
-/// Waits until all units are back. Returns three times since `due`, in seconds: until the first
-/// unit was back, until half of the units were back, and until all were back.
+/// Waits until all units are back. Returns three durations in seconds, each from `due`: until the
+/// first unit, half of the units, and all units were back.
 fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> Result<[f64; 3]> {
     let mut back = [f64::NAN; 3];
     loop {
@@ -261,8 +262,8 @@ impl BackgroundLoad {
         })
     }
 
-    /// Sends purchases, refused purchases and status reads at the same time, until `time` ends or
-    /// `over` is set.
+    /// Sends purchases, refused purchases and status reads at the same time, until `time` has
+    /// passed or `over` is set.
     fn ask(
         &self,
         store_server: &StoreServer,

@@ -1,5 +1,5 @@
-//! R12: how fast the load generator of the command `storm` is: the number of answers per second
-//! that it gets from an nginx that always returns the same answer.
+//! R12: the speed of the load generator of the command `storm`. The bench measures how many answers
+//! per second the generator gets from an nginx that always returns the same answer.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -39,7 +39,8 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
         plan.duration = Some(TIME);
         let report = std::thread::scope(|scope| {
             let run = scope.spawn(|| {
-                // The generator's threads inherit this thread's core.
+                // This thread is pinned to a core, because the generator's threads inherit the
+                // core.
                 generator_core.map_or(Ok(()), cores::pin)?;
                 Ok::<_, anyhow::Error>(load::run(plan, |_| {})?)
             });

@@ -163,8 +163,8 @@ fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> 
     Ok((refusals, orders))
 }
 
-/// Sells one unit to each of many buyers. Compares the processor time of an order in the last part
-/// with that in the first part.
+/// Sells one unit to each of many buyers. Compares the server's processor time for each order in
+/// the last tenth of these orders with that in the first tenth.
 fn fill_load(config: &BenchConfig, sale_server: &mut SaleServer) -> Result<Figure> {
     let count = config.known_buyers;
     let buyers = sale_server::buyers("known", count);

@@ -27,8 +27,8 @@ const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
 /// The number of orders that warm up the server, so that every code path has run. The number is
-/// small. After many orders, the process would keep freed memory. The measured connections would
-/// use this memory, and the bench would see no growth.
+/// small, because after many orders the process would keep freed memory. The measured connections
+/// would then use this freed memory, and the bench would see no growth.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -63,7 +63,7 @@ fn known_buyers(config: &BenchConfig) -> Result<Figure> {
     let each = after.saturating_sub(before) as f64 / f64::from(known);
     let alone = slot::measure_in_child(known.min(SLOT_REQUESTS_MAX as u32))?;
     let note =
-        format!("{known} buyers with one order each; for each buyer, the slot takes {alone:.0} B");
+        format!("{known} buyers with one order each; for each buyer, the slot uses {alone:.0} B");
     Ok(Figure::new("R6", "", BUYER).with_value(each, "B").note(note))
 }
 

@@ -92,8 +92,8 @@ fn rounds(config: &BenchConfig, with_redis: bool, with_postgres: bool) -> Result
     Ok(measured)
 }
 
-/// Measures our server once. The sale and the buyers are large enough for the whole load, so only
-/// the server limits the rate.
+/// Measures our server once. The sale has enough units, and there are enough buyers, for the whole
+/// load. So only the server limits the rate.
 fn one_round(config: &BenchConfig, buyers: &Buyers) -> Result<RunResult> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     sale_server.open_plenty("spring")?;

@@ -101,8 +101,8 @@ impl CrowdCase {
     fn label(&self) -> String {
         let beside = if self.is_attacked {
             format!(
-                ", beside {DEAD_SOCKETS} WebSockets that are never read, {SLOW_HEADS} heads that \
-                 never end and {BOMBS_PER_SEC} headers of 64 KiB a second"
+                ", beside {DEAD_SOCKETS} WebSockets that are never read, {SLOW_HEADS} request \
+                 heads that never end, and each second {BOMBS_PER_SEC} headers of 64 KiB"
             )
         } else {
             String::new()

@@ -16,7 +16,8 @@ use doorbuster_harness::generator::{AnswerKind, Load};
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.9 };
 const MEASURED: &str = "sold-out answers with a pass and limits, one worker";
 /// The front door of the measured sale: it requires a pass, has the default limits of a sale, and
-/// has a limit for all requests together. The last limit is so high that the load never reaches it.
+/// has a limit for all requests together. The limit for all requests together is so high that the
+/// load never reaches it.
 const DOOR: &str = r#"{"pass":"required","limits":{"buyer":{"burst":60,"per_minute":300},"ip":{"burst":5000,"per_minute":12000},
     "interface":{"burst":10000000,"per_minute":10000000}}}"#;
 /// The target for the time of one check of a pass, in nanoseconds.
@@ -29,7 +30,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
         .with_value(passes::check_nanos(PASS_CHECKS), "ns");
     vec![
         figure_or_invalid("R1D", MEASURED, TARGET, compare_open_sale(config)),
-        check.note(format!("{PASS_CHECKS} checks of base64, parts and MAC")),
+        check.note(format!("{PASS_CHECKS} checks, each of the base64, the fields and the tag")),
     ]
 }
 

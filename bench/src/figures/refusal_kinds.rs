@@ -15,8 +15,8 @@ use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
 use doorbuster_harness::generator::{AnswerKind, RequestScript, RunResult};
 
-/// The target for the processor time of a refusal, divided by that of an order. The kernel needs
-/// the larger part of a refusal's time, so the goal is not lower.
+/// The target for the ratio of two processor times: of a refusal and of an order. The goal is not
+/// lower, because the kernel needs most of the time of a refusal.
 const TARGET: Target = Target::Reported { goal: 0.5 };
 /// This secret signs the forged tokens. The server does not have it.
 const FORGERS_SECRET: &[u8] = b"a secret of a forger, with 32 bytes or more";
@@ -39,7 +39,7 @@ enum RefusedBuyers {
 }
 
 struct RefusalCase {
-    /// The code of the refusal, and a remark.
+    /// The problem code of the refusal; some cases add a remark in parentheses.
     name: &'static str,
     status: u16,
     sale: &'static str,
@@ -105,8 +105,8 @@ impl RefusalCase {
     }
 
     fn template(&self, buyers: &Buyers) -> Template {
-        // The request keys of the prepared orders have another prefix. So no measured request
-        // repeats the request of a prepared order.
+        // `keys` is the prefix of the measured request keys. The keys of the prepared orders have
+        // another prefix, so no measured request repeats the request of a prepared order.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
         Template::new(
@@ -206,8 +206,8 @@ fn refusal(
         }
     };
     match way.status {
-        // The rate limit admits the first requests, and they become orders. If a buyer repeats such
-        // a request, the server answers with the buyer's order.
+        // The rate limit admits the first requests, and these become orders. If a buyer repeats one
+        // of them, the server answers with the buyer's order.
         429 => run.expect_only(&[way.refused(), AnswerKind::Accepted, AnswerKind::Fine])?,
         _ => run.expect_only(&[way.refused()])?,
     }

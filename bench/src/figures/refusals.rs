@@ -1,5 +1,5 @@
-//! R1: "sold out" answers per second, compared with nginx, which always returns one fixed response
-//! with the same body. Both servers get the same request bytes.
+//! R1: "sold out" answers per second of our server, compared with nginx. nginx returns the body of
+//! our server's answer as a fixed response. Both servers get the same request bytes.
 use std::io::{Read, Write};
 use std::net::TcpStream;
 

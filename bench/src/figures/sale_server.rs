@@ -1,5 +1,5 @@
-//! A server with a sale, which several figures measure. [`SaleServer`] counts the confirmed orders,
-//! and the final audit compares them with the store.
+//! A server with a sale; several figures measure this server. [`SaleServer`] counts the confirmed
+//! orders, and the final audit compares this count with the store.
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ pub struct SaleServer {
     server: Server,
     /// The number of confirmed orders so far.
     orders: u64,
-    /// The number of requests so far that got an answer before their verdict. Each of these
-    /// requests may have become an order.
+    /// How many requests have so far got an answer before the verdict of their ticket. Each of
+    /// these requests may have become an order.
     queued: u64,
     dir: TempDir,
 }

@@ -119,7 +119,7 @@ fn now() -> Millis {
     Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Grants all units to one slot.
+/// Opens a sale with this many units, and grants all of them to one slot.
 async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
     let item = NewItem {
         price_minor: 10,

@@ -1,6 +1,6 @@
 //! V1: many visitors load a sale page through nginx, with the cache configuration of the guide. The
-//! figure is the number of requests per second that nginx passes on to the server, without the
-//! requests that no cache can answer.
+//! figure is the number of requests per second that nginx passes on to the server. It does not
+//! count the requests that no cache can answer.
 //!
 //! A page view loads the page, its assets, the sale and its status, as a browser with an empty
 //! cache does. Then the page reads the status as `crates/web/assets/sale.js` does. The sale opens

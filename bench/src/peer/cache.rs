@@ -61,8 +61,8 @@ impl Cache {
     }
 }
 
-/// Returns the configuration: the site from the guide with other addresses and paths, in one
-/// process without an access log.
+/// Returns the configuration: the guide's site with other addresses and paths. nginx runs as one
+/// process, and writes no access log.
 fn config(dir: &Path, addr: SocketAddr, folder: &Path, server: SocketAddr) -> Result<String> {
     let (_, rest) = GUIDE.split_once("```nginx\n").context("the guide has no configuration")?;
     let (site, _) = rest.split_once("\n```").context("the configuration has no end")?;

@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn every_order_of_the_hot_row_adds_a_row_and_takes_a_unit() {
         let postgres = Postgres::start(&std::env::temp_dir()).expect("postgresql is installed");
-        // On a busy machine, pgbench may complete no transaction within a second. Without a
-        // transaction, pgbench reports no rate, and the test tries a longer time.
+        // On a busy machine, pgbench may complete no transaction within a second. pgbench then
+        // reports no rate, so the test tries a longer time.
         let mut rate = postgres.hot_row(Duration::from_secs(1));
         for seconds in [4, 16] {
             rate = rate.or_else(|_| postgres.hot_row(Duration::from_secs(seconds)));

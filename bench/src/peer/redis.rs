@@ -1,5 +1,5 @@
-//! Redis as a peer, in memory only. For each order it runs the Lua script that many articles about
-//! flash sales show. The script compares the booked units with the stock, and adds the order's
+//! Redis as a peer, in memory only. For each order, Redis runs the Lua script that many articles
+//! about flash sales show. If the stock suffices, the script adds the order's units to the booked
 //! units.
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,6 +1,5 @@
-//! Runs the bench program and tests its output. Some unit tests of this crate also start the
-//! program. Cargo builds the program before all of these tests, because this integration test needs
-//! it.
+//! Runs the bench program and tests its output. Cargo builds the program for this integration test,
+//! so the program also exists when unit tests of this crate start it.
 use std::process::Command;
 
 use serde_json::Value;
@@ -18,8 +17,8 @@ fn the_help_text_names_the_figures() {
 #[test]
 fn a_figure_is_measured_and_its_result_is_checked() {
     // The figure S1 needs no server, so `--server` may name any file: here, the bench program.
-    // `--dir` must name a directory on a disk, and the system's directory for temporary files may
-    // be in memory.
+    // `--dir` must name a directory on a disk. The system's directory for temporary files may be in
+    // memory, so the test does not use that directory.
     let bench = env!("CARGO_BIN_EXE_doorbuster-bench");
     let ran = Command::new(bench)
         .args(["S1", "--quick", "--json", "--server", bench, "--dir", env!("CARGO_TARGET_TMPDIR")])

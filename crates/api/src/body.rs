@@ -62,8 +62,8 @@ pub fn join_key_and_body<T>(
         (Ok(_), Err(problem)) => Err(problem),
         (Err(fault), Ok(_)) => Err(Problem::invalid_request(vec![fault])),
         (Err(fault), Err(problem)) if problem.faults().is_empty() => {
-            // `malformed_request` has no list of faults. The client learns of the key's fault when
-            // it sends a valid body.
+            // The problem `malformed_request` has no list of faults, so the response does not say
+            // that the request key is invalid. The client learns this when it sends a valid body.
             drop(fault);
             Err(problem)
         }

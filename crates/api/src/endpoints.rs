@@ -231,7 +231,8 @@ impl Endpoint {
             .collect()
     }
 
-    /// Returns whether the fields other than `codes` imply `code`.
+    /// Returns whether the endpoint may return `code` because of its other fields, even if `codes`
+    /// lacks `code`.
     fn implies(&self, code: Code) -> bool {
         let api = self.group != EndpointGroup::Service;
         let takes = |wanted: &[Param]| self.params.iter().any(|param| wanted.contains(param));

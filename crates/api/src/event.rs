@@ -55,9 +55,9 @@ pub enum Event {
         state: WaitingRoomPositionState,
         /// The entry's position. The server admits the entry at position 1 next.
         position: Option<u64>,
-        /// The expected time until the entry is admitted.
+        /// The expected time until the entry is admitted; `null` if the server has no estimate.
         estimate_secs: Option<EstimateSecs>,
-        /// The time at which the entry's admission ends.
+        /// The time at which the entry's admission ends; `null` if the entry is not admitted.
         admitted_until: Option<Time>,
     },
     /// The server accepted a newer token on an open WebSocket.

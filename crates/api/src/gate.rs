@@ -1,4 +1,5 @@
-//! The front door in JSON: a sale's requirements, and the requests with which buyers meet them.
+//! The JSON types of the front door: what a sale requires of buyers, and the requests by which
+//! buyers meet these requirements.
 
 mod challenge;
 mod pass;
@@ -99,7 +100,7 @@ impl ChallengeKind {
 }
 
 impl WaitingRoomMode {
-    /// Whether there is no waiting room.
+    /// Returns true if the sale has no waiting room.
     #[must_use]
     pub const fn is_off(self) -> bool {
         matches!(self, Self::Off)

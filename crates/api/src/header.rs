@@ -77,7 +77,7 @@ impl BodyType {
     /// be UTF-8.
     #[must_use]
     pub fn matches(self, value: &[u8]) -> bool {
-        // Nearly every client sends exactly this value.
+        // This comparison is fast, and nearly every client sends exactly this value.
         if value == b"application/json" {
             return true;
         }
@@ -105,7 +105,8 @@ fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Ite
         .take(HEADER_ELEMENTS_MAX)
 }
 
-/// The parts before and after the first `mark`. The second part is empty if there is no `mark`.
+/// Returns the text before and the text after the first `mark`, both without surrounding spaces.
+/// Without a `mark`, the second text is empty.
 fn split_trimmed(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| *byte == mark).unwrap_or(text.len());
     let after = text.get(end + 1..).unwrap_or_default();

@@ -110,13 +110,13 @@ pub const ACCESS_CODE_CHARS_MAX: usize = 64;
 /// The largest number of access codes that one request creates. A larger number gets `422`.
 pub const CODES_AT_ONCE_MAX: u32 = 10_000;
 
-/// The largest number of buyers that one access code may serve. A larger number gets `422`.
+/// The largest number of buyers who may use one access code. A larger number gets `422`.
 pub const CODE_USES_MAX: u32 = 1_000_000;
 
 /// Longest wait in `Prefer: wait=`, in seconds. A longer wait is ignored.
 pub const WAIT_SECS_MAX: u32 = 30;
 
-/// Default wait of a purchase for its verdict, in seconds.
+/// How many seconds a purchase waits for its verdict, if the request does not say how long.
 pub const WAIT_SECS_DEFAULT: u32 = 2;
 
 /// The largest `limit` of a list: the number of entries of a page. A larger number gets `422`.

@@ -83,7 +83,7 @@ pub struct RefusedData {
 pub struct PaymentData {
     /// The payment.
     pub payment: Payment,
-    /// The refund of the payment, in the refund's first state.
+    /// The refund of the payment, as the server created it.
     pub refund: Refund,
 }
 

@@ -167,7 +167,7 @@ impl RefusalCode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
-    "state": "refused", "code": "sold_out"
+    "state": "refused", "code": "limit_reached"
 })))]
 pub struct RefusedOrder {
     /// The id in the request's `202`, or the waitlist entry's id.
@@ -294,7 +294,7 @@ pub struct OrderRefund {
     pub cause: RefundCause,
     /// When the server created the refund.
     pub at: Time,
-    /// When the provider reported that the money arrived at the buyer.
+    /// When the provider reported that the money arrived at the buyer; `null` until then.
     #[schema(required = true)]
     pub settled_at: Option<Time>,
 }

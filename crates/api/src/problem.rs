@@ -231,7 +231,8 @@ impl Problem {
         Self::without_members(Code::NotHeldOut, "units are available without waiting; buy a unit")
     }
 
-    /// `409`: the waitlist has its maximum length, or an entry for each unit that may return.
+    /// `409`: the waitlist has its maximum length, or already has an entry for each unit that may
+    /// return.
     #[must_use]
     pub fn waitlist_full() -> Self {
         Self::without_members(Code::WaitlistFull, "the waitlist is full; try again later")
@@ -293,7 +294,7 @@ impl Problem {
         )
     }
 
-    /// `409`: an object with this name exists.
+    /// `409`: an object with this name already exists.
     #[must_use]
     pub fn already_exists(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::without_members(Code::AlreadyExists, detail)

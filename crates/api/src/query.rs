@@ -224,7 +224,8 @@ pub fn parse_exported_sale(query: &str) -> Result<Option<String>, Problem> {
     pairs.into_result(sale)
 }
 
-/// Parses the name of the item whose waiting room is requested.
+/// Parses the name of the item whose waiting room is requested. `None` means that the query names
+/// no item.
 ///
 /// # Errors
 /// `422` for an invalid name.
@@ -275,7 +276,7 @@ fn cursor(pairs: &mut Pairs<'_>) -> Option<String> {
 fn page(pairs: &mut Pairs<'_>) -> Page {
     let cursor = cursor(pairs);
     let limit = pairs.single_value("limit", "must be a whole number from 1 to 200", |text| {
-        // `str::parse` would also accept a plus sign.
+        // Only digits are valid, but `str::parse` would also accept a plus sign.
         let plain = text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|limit| plain && (1..=PAGE_MAX).contains(limit))
     });

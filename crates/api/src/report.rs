@@ -9,9 +9,9 @@ use crate::admin::audit::Finding;
 /// Latencies in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatencyMs {
-    /// Half of the responses arrived within this time.
+    /// Half of the responses arrived within this time, in milliseconds.
     pub p50: f64,
-    /// 99 of 100 responses arrived within this time.
+    /// 99 of 100 responses arrived within this time, in milliseconds.
     pub p99: f64,
     /// The slowest response.
     pub max: f64,
@@ -82,7 +82,7 @@ pub struct AnswerLine {
     pub code: Option<String>,
     /// Id of the order or queued request, if the response has an id.
     pub id: Option<String>,
-    /// State of the order, if there is one.
+    /// State of the order, if the response has an order.
     pub state: Option<String>,
 }
 

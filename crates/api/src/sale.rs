@@ -24,10 +24,10 @@ pub struct Sale {
     pub id: String,
     /// The title on the page.
     pub title: Text,
-    /// When the sale opens, if the time is set.
+    /// When the sale opens; `null` if no time is set.
     #[schema(required = true)]
     pub starts_at: Option<Time>,
-    /// When the sale closes, if the time is set.
+    /// When the sale closes; `null` if no time is set.
     #[schema(required = true)]
     pub ends_at: Option<Time>,
     /// The items on sale.
@@ -179,12 +179,12 @@ pub struct Status {
     pub sale: String,
     /// The sale's phase.
     pub phase: Phase,
-    /// Whether the sale has opened. After the opening, the value is always `true`.
+    /// Whether the sale has opened. From the opening on, the value stays `true`.
     pub started: bool,
-    /// When the sale opens, if the time is set.
+    /// When the sale opens; `null` if no time is set.
     #[schema(required = true)]
     pub starts_at: Option<Time>,
-    /// When the sale closes, if the time is set.
+    /// When the sale closes; `null` if no time is set.
     #[schema(required = true)]
     pub ends_at: Option<Time>,
     /// An opaque string that changes when the sale changes or opens.
@@ -195,7 +195,7 @@ pub struct Status {
     pub items: Vec<ItemStatus>,
 }
 
-/// One item's numbers: `remaining = count - access`.
+/// One item's numbers. `remaining` is `count` minus `access`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ItemStatus {
     /// The item's name.

@@ -43,8 +43,8 @@ pub const BUYER_COOKIE: &str = "doorbuster_buyer";
 pub const PAGE_HEADER: &str = "x-doorbuster-page";
 
 /// Returns a buyer's token from the `Authorization` header or, if this header is missing, from the
-/// cookie [`BUYER_COOKIE`]. `may_change` must be true if the request changes no data or has the
-/// header [`PAGE_HEADER`].
+/// cookie [`BUYER_COOKIE`]. `may_change` is true if the cookie may authenticate this request,
+/// because the request changes no data or has the header [`PAGE_HEADER`].
 ///
 /// # Errors
 ///

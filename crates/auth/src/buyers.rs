@@ -73,9 +73,8 @@ impl BuyerTokenVerifier {
     ///
     /// If the token is rejected. The error is the reason.
     pub fn check(&self, token: &str, now_secs: i64) -> Result<VerifiedBuyer, AuthenticationError> {
-        // The length of a token in `Authorization` or in the cookie was checked before. The length
-        // of a token in another place was not. For example, the subprotocol of a WebSocket can
-        // contain a token.
+        // Only the length of a token in `Authorization` or in the cookie was checked before. A
+        // token can also come from another place, such as the subprotocol of a WebSocket.
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TOKEN_TOO_LONG);
         }

@@ -58,7 +58,7 @@ pub(super) struct Jwks {
     client: Arc<OutgoingClient>,
     keys: ArcSwap<Vec<PublicKey>>,
     last_read: Mutex<LastRead>,
-    /// Whether the last read that has ended found keys.
+    /// Whether the last completed read found keys.
     is_current: AtomicBool,
 }
 
@@ -91,7 +91,8 @@ impl Jwks {
         }
     }
 
-    /// [`AuthenticationError::Unknown`] means that the loaded set does not have the token's key.
+    /// Checks a token's signature and claims. The error [`AuthenticationError::Unknown`] means that
+    /// the loaded set does not have the token's key.
     pub(super) fn check(
         &self,
         token: &str,
@@ -147,8 +148,8 @@ impl Jwks {
         self.keys.load().len()
     }
 
-    /// Returns whether the last read of the set found keys. If not, the shop may already sign
-    /// tokens with a key that is not loaded.
+    /// Returns whether the last completed read of the set found keys. If not, the shop may already
+    /// sign tokens with a key that is not loaded.
     pub(super) fn is_current(&self) -> bool {
         self.is_current.load(Ordering::Acquire)
     }

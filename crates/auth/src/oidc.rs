@@ -157,7 +157,7 @@ impl Oidc {
         }
     }
 
-    /// Makes the next request to the issuer use the system's newest certificates.
+    /// After this call, the next request to the issuer uses the system's newest certificates.
     pub fn renew_client(&self) {
         self.http.renew();
     }
@@ -270,7 +270,8 @@ impl Oidc {
         self.issuer_at(Instant::now()).await
     }
 
-    /// Concurrent callers wait for the same read.
+    /// Does the work of [`Self::issuer`] as of the time `now`. Concurrent callers wait for the same
+    /// read.
     async fn issuer_at(&self, now: Instant) -> Result<Arc<Issuer>, OidcError> {
         let mut last = self.last_read.lock().await;
         let age = last.begun.map(|begun| now.saturating_duration_since(begun));
@@ -318,7 +319,7 @@ fn url(text: &str) -> Result<Url, OidcError> {
     if may_get_secrets(&url) { Ok(url) } else { Err(wrong()) }
 }
 
-/// Removes the request's address from the error.
+/// Converts the error of a request to the issuer. Removes the request's address from the error.
 fn why(error: reqwest::Error) -> OidcError {
     OidcError::Issuer(error.without_url().to_string())
 }

@@ -101,9 +101,9 @@ fn remove_parts(data_dir: &Path) {
 }
 
 impl BaseMaker {
-    /// Copies the store to the data directory, and then sends this copy to the target. The first
-    /// step must be fast, because the store cannot shorten its write-ahead log until the step ends.
-    /// The first step is fast, because the data directory is on the store's own disk.
+    /// Copies the store to the data directory, and then sends this copy to the target. The store
+    /// cannot shorten its write-ahead log during the first step. But this step is fast, because the
+    /// data directory is on the store's own disk.
     pub(super) async fn make(self) -> Result<BaseBackup, String> {
         // Removes the copies that a killed process left.
         remove_parts(&self.data_dir);

@@ -46,7 +46,7 @@ pub(super) struct GenerationRun<'a> {
     pub(super) segments: u64,
     segment_bytes: u64,
     next_try: Instant,
-    /// Old objects are deleted at this time, or earlier, when a new base is complete.
+    /// When old objects are deleted next. If a new base is complete earlier, they are deleted then.
     pub(super) next_deletion: Instant,
     /// The failures since the last successful write of a segment.
     failing: Option<Failures>,
@@ -91,7 +91,7 @@ impl<'a> GenerationRun<'a> {
     pub(super) fn fell_behind(mut self, since: Millis) -> Gap {
         tracing::warn!(
             event = "backup.fell_behind",
-            "the backup fell behind and dropped changes; a new base follows"
+            "the backup fell behind and dropped changes; a full copy follows"
         );
         Gap { since, failing: self.failing.take() }
     }
@@ -152,7 +152,8 @@ impl<'a> GenerationRun<'a> {
         self.bases > 0
     }
 
-    /// Starts a separate task, so that the deletion does not delay the writes of new commits.
+    /// Deletes old objects in a separate task, so that the deletion does not delay the writes of
+    /// new commits.
     fn delete_old(&mut self) {
         self.next_deletion = Instant::now() + DELETE_EVERY;
         if self.deleting.as_ref().is_some_and(|deleting| !deleting.is_finished()) {
@@ -212,7 +213,7 @@ impl<'a> GenerationRun<'a> {
         self.backup.count_failure(&mut self.failing, error);
     }
 
-    /// Logs only the first of several failures in a row.
+    /// Counts a failure to make a base. Logs only the first of several failures in a row.
     fn base_failed(&mut self, error: &str) {
         self.backup.copy.set_progress(|progress| progress.failures += 1);
         if !std::mem::replace(&mut self.is_base_failing, true) {

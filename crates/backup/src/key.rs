@@ -29,7 +29,7 @@ impl BackupKey {
     ///
     /// # Errors
     ///
-    /// If the operating system gives no random numbers.
+    /// If the operating system provides no random numbers.
     pub fn new(passphrase: &SecretString) -> io::Result<Self> {
         let identity = x25519::Identity::generate();
         let recipient = encryption::passphrase_recipient(passphrase, WORK_FACTOR);

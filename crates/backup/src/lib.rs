@@ -41,8 +41,8 @@ use names::Generation;
 const COPY_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the write of a small object may take. See [`write_within`] for other objects.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
-/// For each group of this many bytes in an object, the write of the object may take one second
-/// longer.
+/// The time limit for the write of an object is one second longer for every `BYTES_PER_SECOND`
+/// bytes of the object.
 const BYTES_PER_SECOND: usize = 1024 * 1024;
 /// How long the server may take to find the newest generation, to delete its incomplete files, and
 /// to create a new generation.
@@ -106,8 +106,8 @@ impl ContinuousBackup {
         loop {
             let create = async {
                 let newest = self.target.newest_generation().await?;
-                // Only the newest generation's directory is read, because a read of all directories
-                // may take longer than the time limit.
+                // This call reads only the newest generation's directory, because the time limit
+                // may be too short for all directories.
                 if let Some(newest) = &newest {
                     self.target.delete_incomplete(newest).await?;
                 }
@@ -132,7 +132,7 @@ impl ContinuousBackup {
         }
     }
 
-    /// Logs only the first of several failures in a row.
+    /// Counts a failure of the target. Logs only the first of several failures in a row.
     fn count_failure(&self, failing: &mut Option<Failures>, error: &str) {
         self.copy.set_progress(|progress| progress.failures += 1);
         if let Some((_, failures)) = failing {
@@ -165,9 +165,10 @@ impl ContinuousBackup {
                 () = sleep(COPY_INTERVAL) => {}
             }
             run.update_base().await;
-            // `take` removes the oldest commit and its time from the buffer. The backup lacks this
-            // commit until its segment is written, so the time is recorded before `take`. If the
-            // buffer dropped pages, the buffer no longer has the time, and `since` keeps its value.
+            // `take` removes the commits and the time of the oldest one from the buffer. The backup
+            // lacks these commits until their segment is written, so this code reads the time
+            // before `take`. If the buffer dropped pages, it no longer has the time, and `since`
+            // keeps its value.
             let (is_broken, waiting_since) = (self.copy.is_broken(), run.waiting_since());
             if !is_broken {
                 since = waiting_since.unwrap_or_else(|| self.clock.now());
@@ -179,7 +180,8 @@ impl ContinuousBackup {
                 TakenPages::Segment(segment) => {
                     tokio::select! {
                         () = stop.cancelled() => {
-                            // The stop interrupted the write, so `write_last` repeats the write.
+                            // The server's stop interrupted the write, so `write_last` repeats the
+                            // write.
                             pending = Some(segment);
                             break;
                         }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GENERATION/base-NUMBER.sqlite` | a copy of the store's file |
 //! | `GENERATION/base-NUMBER.json` | the description of the copy, and the secrets; written last |
-//! | `GENERATION/segment-FIRST-TIME` | the pages of the commits from FIRST to TIME |
+//! | `GENERATION/segment-FIRST-TIME` | the pages of the commits from number FIRST to time TIME |
 //!
 //! FIRST is the number of the first commit, and TIME is the time of the last commit. A generation's
 //! name has its start time and a random number. Leading zeros make the names sort by number.

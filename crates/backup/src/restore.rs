@@ -64,8 +64,8 @@ pub fn restore_part_paths(dir: &Path) -> [PathBuf; 2] {
 ///
 /// # Errors
 /// If the backup is damaged, the passphrase is wrong, or the directory contains a store. Without
-/// `until`, the call also fails if the store of the newest state is newer than another store in the
-/// backup.
+/// `until`, the call also fails if the backup also has older states, and these belong to a
+/// different store than the newest state.
 pub async fn restore(
     target: &BackupTarget,
     dir: &Path,
@@ -88,7 +88,8 @@ async fn write(
 ) -> Result<RestoredCopy, ContinuousRestoreError> {
     let objects = list(target).await?;
     let bases = bases::read(target, &objects).await;
-    // An attacker may have added a newer state that is not encrypted.
+    // A restore from an encrypted backup needs the passphrase even if the newest state is not
+    // encrypted, because an attacker may have added that state.
     if passphrase.is_none() && bases::is_encrypted(&bases) {
         return Err(ContinuousRestoreError::Encrypted);
     }
@@ -289,9 +290,9 @@ async fn rebuild(
             continue;
         }
         if segment.first > newest + 1 {
-            // The commits after `newest` are missing here. If the base needs these commits, the
-            // base is skipped below. If the target has these commits in a segment that `state`
-            // lacks, the restored state ends before these commits.
+            // This segment begins later, so the commits after `newest` are missing. If the base
+            // needs these commits, the base is skipped below. If the target has these commits in a
+            // segment that `state` lacks, the restored state ends before these commits.
             if newest < base.complete || is_left_out(target, state, segment.first).await? {
                 break;
             }
@@ -309,7 +310,7 @@ async fn rebuild(
     Ok(Some(at.min(until)))
 }
 
-/// The outer error says why the segment cannot be read. The inner error says why the segment is
+/// Reads a segment. The outer error says why it cannot be read. The inner error says why it is
 /// damaged.
 async fn read_segment(
     target: &BackupTarget,
@@ -324,8 +325,8 @@ async fn read_segment(
     Ok(bytes.and_then(|bytes| Segment::decode(&bytes).map_err(|error| error.to_string())))
 }
 
-/// Returns whether the target has a segment that `state` lacks, between the segment that begins at
-/// commit `first` and the previous segment of `state`. There are two possible causes:
+/// Returns whether the target has a segment that is missing in `state`, right before the segment
+/// that begins at commit `first`. There are two possible causes:
 ///
 /// * The clock was set back, and the missing segment is newer than the requested time.
 /// * The server wrote the missing segment while the restore read the list of objects.
@@ -347,7 +348,7 @@ async fn is_left_out(
     }))
 }
 
-/// Ignores errors, because a file may be missing.
+/// Removes the temporary files of a restore. Ignores errors, because a file may be missing.
 fn remove_parts(dir: &Path) {
     for file in restore_part_paths(dir) {
         let _ = std::fs::remove_file(file);
@@ -362,7 +363,8 @@ fn decrypt_in_place(key: &BackupKey, file: &Path) -> Result<(), DecryptionError>
     decrypted
 }
 
-/// The error advises a restore of the state at `at`, which is before the unreadable segment.
+/// Returns the error for an unreadable segment. It advises a restore of the state at `at`, which is
+/// before this segment.
 fn damaged(object: String, reason: String, at: Millis) -> ContinuousRestoreError {
     match jiff::Timestamp::from_millisecond(at.0) {
         Ok(until) => ContinuousRestoreError::Damaged { object, reason, until },

@@ -34,7 +34,8 @@ pub(super) async fn delete_old(target: &BackupTarget, kept_since: i64, is_report
     }
 }
 
-/// Returns the number of old generations that are kept, because they may belong to another store.
+/// Deletes old generations. Returns how many old generations it kept because they may belong to
+/// another store.
 async fn try_delete(target: &BackupTarget, kept_since: i64) -> Result<usize, TargetError> {
     let objects: Vec<Object> = target
         .list()
@@ -110,10 +111,13 @@ async fn oldest_needed(
     Ok(None)
 }
 
-/// Returns the generations in `older` that can be deleted, and the number of other generations.
-/// `older` must be sorted. A generation can be deleted if it has no base, belongs to the store of
-/// `oldest`, or follows a generation of that store. In the last case, an operator restored that
-/// store after another store or an earlier version had written the generation.
+/// Divides the generations in `older`. Returns those that can be deleted, and the number of those
+/// that must be kept. `older` must be sorted.
+///
+/// A generation can be deleted if it has no base, belongs to the store of `oldest`, or follows a
+/// generation of that store. In the last case, another store or an earlier version wrote the
+/// generation, and an operator then restored the store of `oldest`. If `oldest` has no store id,
+/// all generations in `older` can be deleted.
 async fn deletable<'a>(
     target: &BackupTarget,
     objects: &[Object],
@@ -277,7 +281,8 @@ mod tests {
         put_base_of(&target, Some("lost"), (&restored, 0), 61 * MINUTE).await;
         assert_eq!(try_delete(&target, 60 * MINUTE).await.expect("deletes"), 1);
         assert_eq!(left().await, [&*unknown, &lost, &newest, &restored]);
-        // The generations of both stores before the restored store are not needed any more.
+        // The base of `restored` is now old enough, so the generations `lost` and `newest` are not
+        // needed any more.
         assert_eq!(try_delete(&target, 120 * MINUTE).await.expect("deletes"), 1);
         assert_eq!(left().await, [&*unknown, &restored]);
     }

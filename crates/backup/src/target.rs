@@ -125,8 +125,8 @@ impl BackupTarget {
         }
     }
 
-    /// Reads only the names of generations, because reading the names of all objects of a large
-    /// backup takes minutes.
+    /// Returns the newest generation. Reads only the names of generations, because reading the
+    /// names of all objects of a large backup takes minutes.
     pub(super) async fn newest_generation(&self) -> Result<Option<Generation>, TargetError> {
         let found = call!(self, generations())?;
         Ok(found.iter().filter_map(|name| names::parse_generation(name)).max())

@@ -63,7 +63,8 @@ impl Clock {
         Self(Arc::new(ClockState { wall, started: Instant::now(), base, offset, alarm }))
     }
 
-    /// Returns the store's time. One adjustment moves this time by at most 20 ms, forward or back.
+    /// Returns the store's time. Each call of [`Self::adjust_to_wall`] moves this time by at most
+    /// 20 ms, forward or back.
     #[must_use]
     pub fn now(&self) -> Millis {
         let run = i64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -83,8 +84,8 @@ impl Clock {
     pub fn adjust_to_wall(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
-        // The adjustment also runs during the alarm. So after the machine slept for some seconds,
-        // the alarm ends within minutes.
+        // The adjustment continues while the alarm is set. So if the machine slept for some
+        // seconds, the clocks agree again within minutes, and the alarm ends.
         if ahead.abs() <= HEAL_MAX_MS {
             self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
         }

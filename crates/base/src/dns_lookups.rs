@@ -1,5 +1,5 @@
 //! Resolves host names. A look-up blocks a thread and cannot be cancelled. So only a few look-ups
-//! run at the same time, and for each name only one look-up. A name whose DNS server does not
+//! run at the same time, and no two of them are for the same name. A name whose DNS server does not
 //! answer blocks at most one thread.
 use std::collections::HashMap;
 use std::io;
@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 /// Resolves a name. The call blocks the thread.
 type Resolver = Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
-/// `None` while the look-up waits or runs.
+/// The result of a look-up; `None` while the look-up waits or runs.
 type LookupResult = Option<Result<Vec<SocketAddr>, String>>;
 
 /// Bounds of look-ups.
@@ -23,7 +23,7 @@ pub struct LookupBounds {
     pub names: usize,
 }
 
-/// Looks up names. A clone has the same look-ups.
+/// Looks up names. All clones share their look-ups and the limits.
 #[derive(Clone)]
 pub struct DnsLookups {
     resolver: Resolver,

@@ -143,7 +143,8 @@ mod armed {
         Some(Armed { point, passings: AtomicU64::new(passing) })
     });
 
-    /// Kills the process if it has now reached the selected failpoint `COUNT` times.
+    /// Kills the process if `point` is the selected failpoint, and the process has now reached it
+    /// `COUNT` times.
     pub fn reach(point: Failpoint) {
         if let Some(armed) = &*ARMED
             && armed.point == point

@@ -1,5 +1,5 @@
 //! HTTP clients for outgoing requests. A client reads the system's certificates when it is created.
-//! So the server replaces the client after it has loaded its settings again.
+//! So after the server has loaded its settings again, it creates a new client.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ type Build = Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>;
 pub struct OutgoingClient {
     build: Build,
     made: ArcSwapOption<Client>,
-    /// How often [`Self::renew`] was called. `made` changes only while a thread holds this lock.
+    /// How often [`Self::renew`] was called. A thread must hold this lock to change `made`.
     renewals: Mutex<u64>,
 }
 

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue};
 
 /// The header that names the message.
 pub const ID_HEADER: &str = "webhook-id";
-/// The header with the time of the attempt, in seconds since 1970.
+/// The header with the time of the delivery attempt, in seconds since 1970.
 pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
 /// The header with the signatures.
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
@@ -25,7 +25,8 @@ pub const SIGNATURE_HEADER: &str = "webhook-signature";
 pub const TOLERANCE_MS: i64 = 300_000;
 /// Longest id of a message, in characters. A longer id is invalid.
 pub const ID_MAX: usize = 256;
-/// The largest number of digits of a time. A time in milliseconds has more digits, and is rejected.
+/// The largest number of digits of a time in seconds. A time in milliseconds has more, and is
+/// rejected.
 const TIME_DIGITS_MAX: usize = 12;
 /// The allowed number of bytes of a secret, before its encoding in base64.
 pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;

@@ -57,7 +57,7 @@ impl BrokerKind {
         }
     }
 
-    /// The query parameter that has the exchange (AMQP) or the prefix of subjects (NATS).
+    /// The query parameter that names the exchange (AMQP) or the prefix of subjects (NATS).
     fn parameter(self) -> &'static str {
         match self {
             Self::Amqp => "exchange",

@@ -32,7 +32,7 @@ const PERSISTENT: u8 = 2;
 /// Seconds between heartbeats. If two heartbeats of the broker are missing, the connection counts
 /// as broken.
 const HEARTBEAT_SECS: u16 = 20;
-/// The header with the message's key, for receivers that do not read the body. An example is a
+/// The header with the message's key, for receivers that do not read the body, such as a
 /// consistent-hash exchange.
 const KEY_HEADER: &str = "partitionkey";
 

@@ -1,6 +1,7 @@
 //! Publishes events to message brokers.
 //!
-//! * A [`Broker`] connects when it publishes its first message. One connection serves all messages.
+//! * A [`Broker`] connects when it publishes its first message. It uses one connection for all
+//!   messages.
 //! * [`Broker::publish`] makes one attempt, which has a timeout. It returns `Ok` only after the
 //!   broker has confirmed the message.
 //! * After any [`Error`], the broker may have the message or not. If the broker refused the
@@ -33,7 +34,7 @@ use bytes::Bytes;
 pub use address::{Address, BrokerKind};
 
 /// The longest time for an attempt to open a connection. If the timeout for publishing is shorter,
-/// the shorter timeout limits this attempt.
+/// that timeout applies instead.
 #[cfg(any(feature = "amqp", feature = "nats"))]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -127,7 +127,7 @@ impl Nats {
             // 1 is the lowest possible limit, because 0 means no limit. So the library may
             // reconnect once.
             .max_reconnects(1)
-            // Connect only to the allowed address.
+            // Connect only to the allowed address, and not to other servers that the broker names.
             .ignore_discovered_servers()
             .event_callback(move |event| {
                 if matches!(event, Event::Disconnected | Event::Closed) {

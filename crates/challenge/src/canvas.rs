@@ -15,7 +15,8 @@ use tiny_skia::{Color, LineCap, Path, PathSegment, Point, Stroke};
 /// The number of straight lines that replace a curve.
 const PIECES: u16 = 6;
 
-/// A picture, and a buffer with the changes of the covered area in each row.
+/// A picture, and a buffer (`sums`) for the shape that is being drawn. For each pixel, the buffer
+/// has the change of the covered area along the row.
 #[derive(Clone, Debug)]
 pub(crate) struct Canvas {
     pub(crate) width: usize,
@@ -33,7 +34,7 @@ struct TouchedArea {
 impl Canvas {
     pub(crate) fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width as usize, height as usize);
-        // The buffer has two more columns than the picture. These two columns take the numbers for
+        // The buffer has two more columns than the picture. These two columns store the numbers for
         // the right edge of the canvas, and are never drawn.
         let sums = vec![0.0; (width + 2) * height];
         Self { width, height, pixels: vec![[0; 4]; width * height], sums }

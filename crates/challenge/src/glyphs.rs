@@ -19,7 +19,7 @@ pub(crate) enum PathStep {
 #[derive(Debug)]
 pub(crate) struct Glyph {
     pub(crate) character: char,
-    /// The distance to the next character.
+    /// The distance from the start of this character to the start of the next one.
     pub(crate) advance: i16,
     outline: &'static [PathStep],
 }

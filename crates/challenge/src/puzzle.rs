@@ -40,8 +40,8 @@ const GAPS: usize = 3;
 const X_MIN: i32 = 60;
 const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
 const GRAIN: u8 = 18;
-/// How strongly a gap is darkened or lightened. A person sees each side of the gap at once, because
-/// of this tint and the gap's rim.
+/// How strongly a gap is darkened or lightened. Because of this tint and the gap's rim, a person
+/// immediately recognizes the sides of the gap.
 const GAP_TINT: Range<f32> = 0.36..0.6;
 const RIM_ALPHA: Range<f32> = 0.2..0.4;
 /// The shortest distance between the positions of two gaps, in pixels. At this distance, the gaps
@@ -108,8 +108,8 @@ impl PieceShape {
         Self(sides.map(|side| Edge { side, along: random.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Returns a copy in which one side, chosen at random, is of another kind. A robot must compare
-    /// all four sides of a gap with the piece to know that the gap does not fit.
+    /// Returns a copy of this outline, and changes the kind of one random side of the copy. A robot
+    /// must compare all four sides of a gap with the piece to know that the gap does not fit.
     fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();
         let n = *random.pick(&[0, 1, 2, 3]);
@@ -284,8 +284,8 @@ fn cut_piece(
     piece
 }
 
-/// Draws a gap. It shows another part of the picture, so a robot cannot know what the picture
-/// showed there before.
+/// Draws a gap. The gap shows another part of the picture, so a robot cannot know what was there
+/// before.
 fn draw_gap(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, random: &mut RandomSource) {
     let shift =
         (random.int(40..300).unsigned_abs() as usize, random.int(10..90).unsigned_abs() as usize);

@@ -100,7 +100,7 @@ impl WorkKeys {
             .expect("a challenge that is signed has a signature of 32 bytes");
         WorkChallenge {
             json: serde_json::to_value(&challenge)
-                .expect("words and numbers serialise into memory"),
+                .expect("texts and numbers can always be written as JSON"),
             mark,
         }
     }
@@ -173,7 +173,8 @@ mod tests {
         for _ in 0..100 {
             let work = keys.new_challenge(&mut random, EASY);
             let payload = solved(&work);
-            // The solver's first key has the number 0.
+            // The number of the last tried key is one less than the count of keys, because the
+            // first key has the number 0.
             let tried = payload.solution.counter + 1;
             assert!((EASY.keys_min..=EASY.keys_max).contains(&tried), "{tried}");
             assert!(keys.check(&encoded(&payload), &work.mark));

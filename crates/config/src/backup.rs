@@ -17,14 +17,15 @@ pub struct BackupSettings {
     pub place: BackupPlace,
     /// How far back in time an operator can restore the store.
     pub kept_for: Duration,
-    /// The passphrase that encrypts the backup.
+    /// The passphrase that encrypts the backup. `None` means that the backup is not encrypted.
     pub passphrase: Option<SecretString>,
 }
 
 /// The minimum length of a passphrase, in characters. A shorter passphrase can be guessed.
 pub const PASSPHRASE_CHARS_MIN: usize = 12;
 
-/// Returns `None` if there is no continuous backup, or if a setting is wrong.
+/// Reads the settings of the backup. Returns `None` if there is no continuous backup, or if a
+/// setting is wrong.
 pub(super) fn backup(
     read: &mut SettingsReader<'_>,
     shape: Option<&Shape>,

@@ -97,7 +97,7 @@ fn available_cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// The range check of the setting has already refused 0.
+/// Converts a setting's number. The range check of the setting has already refused 0.
 fn to_size(number: u64) -> NonZeroUsize {
     usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
@@ -133,8 +133,8 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // Shapes other than embedded work without a data directory. A copy of the operators' key is
-        // in the database, and Redis or other nodes have the history of the database.
+        // All shapes except `embedded` can run without a data directory, because the database has a
+        // copy of the operators' key, and Redis or other nodes have the history of the database.
         return Some(PathBuf::new());
     }
     let wrong = "has no default, because XDG_DATA_HOME and HOME are not set; write a directory";

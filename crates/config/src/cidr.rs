@@ -61,8 +61,8 @@ impl Cidr {
         Some(Self { address, bits: self.bits })
     }
 
-    /// Returns the network with all host bits set to 0. Returns `None` for an IPv4 address in IPv6
-    /// form with fewer than 96 bits.
+    /// Returns the network with all host bits set to 0. Returns `None` if the address is an IPv4
+    /// address in IPv6 form and the prefix is shorter than 96 bits.
     #[must_use]
     pub fn canonical(&self) -> Option<Self> {
         self.network_of(self.address)

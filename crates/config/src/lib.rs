@@ -90,7 +90,7 @@ pub struct Settings {
     /// has the generated operators' key, and the file with which a node detects an old primary of
     /// the database. An empty path means that there is no directory.
     pub data_dir: PathBuf,
-    /// The continuous backup of the embedded store.
+    /// The continuous backup of the embedded store; `None` if there is no continuous backup.
     pub backup: Option<BackupSettings>,
     /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<Cidr>,
@@ -104,7 +104,7 @@ pub struct Settings {
     pub page: PageSettings,
     /// Authentication of buyers and operators.
     pub auth: AuthSettings,
-    /// Sign-in of operators by OpenID Connect.
+    /// The sign-in of operators by OpenID Connect; `None` if operators sign in only with keys.
     pub oidc: Option<OidcSettings>,
     /// Payment settings.
     pub payment: PaymentSettings,
@@ -159,8 +159,8 @@ pub fn load_with_values(
     Ok((settings?, SettingValues::new(&raw)))
 }
 
-/// Returns a text and the faults. The text shows each effective setting with its origin, but no
-/// secret.
+/// Returns a text that shows each effective setting with its origin, but no secret. Also returns
+/// the faults of the settings, if there are any.
 pub fn show(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,

@@ -62,7 +62,7 @@ impl FromStr for LogFilter {
     }
 }
 
-/// `LevelFilter` alone would read an empty text as the level `error`.
+/// Returns whether the text is a level. `LevelFilter` alone would read an empty text as `error`.
 fn is_level(text: &str) -> bool {
     !text.is_empty() && text.parse::<LevelFilter>().is_ok()
 }

@@ -36,7 +36,8 @@ pub struct OidcSettings {
     pub roles: Vec<(String, Role)>,
 }
 
-/// Returns `None` if sign-in is not configured, or if a needed setting cannot be read.
+/// Reads these settings. Returns `None` if sign-in is not configured, or if a needed setting cannot
+/// be read.
 pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
     if !NEEDED.iter().chain(&OTHERS).any(|path| read.is_set(path)) {
         return None;
@@ -94,7 +95,8 @@ fn list(read: &mut SettingsReader<'_>, path: &'static str) -> Vec<String> {
     if read.is_set(path) { read.list(path).unwrap_or_default() } else { Vec::new() }
 }
 
-/// An empty value is a fault, because an empty claim must not give a role.
+/// Reads which value of the claim gives which role. An empty value is a fault, because an empty
+/// claim must not give a role.
 fn roles(read: &mut SettingsReader<'_>) -> Vec<(String, Role)> {
     let mut roles = Vec::new();
     for (path, role) in [
@@ -116,7 +118,8 @@ fn roles(read: &mut SettingsReader<'_>) -> Vec<(String, Role)> {
     roles
 }
 
-/// The address must use TLS or name this machine, because the server sends secrets to it.
+/// Returns whether the text can be an issuer's address. The address must use TLS or name this
+/// machine, because the server sends secrets to it.
 fn is_issuer(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
     let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();

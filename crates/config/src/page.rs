@@ -35,7 +35,7 @@ pub struct PageSettings {
 /// The shop's text about what happens after a payment.
 #[derive(Clone, Debug, Default)]
 pub struct NextSteps {
-    /// The text on all pages, or on English pages if there is a Chinese text.
+    /// The text on English pages. If `zh` is `None`, Chinese pages show this text too.
     pub text: Option<String>,
     /// The text on Chinese pages.
     pub zh: Option<String>,
@@ -148,8 +148,8 @@ fn next_steps_at(read: &mut SettingsReader<'_>) -> Option<Time> {
     Time::parse(&text).or_else(|| read.refuse("page.next_steps_at", wrong))
 }
 
-/// If the font of bold texts is set, the font of the other texts must also be set. Otherwise, a
-/// page would mix the shop's bold font with the default font.
+/// Reads the font of bold texts. If it is set, the font of the other texts must also be set.
+/// Otherwise, a page would mix the shop's bold font with the default font.
 fn font_bold(read: &mut SettingsReader<'_>) -> Option<ThemeFile> {
     const BOLD: &str = "page.theme.font_bold";
     if read.is_set(BOLD) && !read.is_set("page.theme.font") {

@@ -14,20 +14,21 @@ pub(super) fn hide_passwords(text: &str) -> String {
     text.split_inclusive(is_separator).map(hide).collect()
 }
 
-/// The address need not be a valid URL, because a fault may be about an invalid URL.
+/// Replaces the password of one address with `***`. The address need not be a valid URL, because a
+/// fault may be about an invalid URL.
 fn hide_password(address: &str) -> String {
     let Ok(mut url) = Url::parse(address) else { return hide_in_invalid(address) };
     let Some(password) = url.password().filter(|password| !password.is_empty()) else {
         return address.to_owned();
     };
     let shown = address.replacen(&format!(":{password}@"), ":***@", 1);
-    // The parser escapes some characters. So the password from the parser can differ from the
-    // password in the text.
+    // The parser escapes some characters of the password. Then the escaped password does not occur
+    // in the text, so the result is the parsed URL instead of the text.
     if shown != address || url.set_password(Some("***")).is_err() { shown } else { url.into() }
 }
 
-/// Nothing shows where the password of an invalid URL ends, so everything up to the last `@` is
-/// hidden.
+/// Hides everything up to the last `@` of an invalid URL, because nothing shows where its password
+/// ends.
 fn hide_in_invalid(address: &str) -> String {
     let secret = || {
         let (scheme, rest) = address.split_once("://")?;

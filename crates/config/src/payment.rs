@@ -57,7 +57,7 @@ const STRIPE_SETTINGS: [&str; 4] = [
 /// from an account, and new checkouts and refunds need the rest.
 const STRIPE_QUERIES_PER_SEC: u32 = 80;
 
-/// Returns `None` if a needed setting cannot be read.
+/// Reads the payment settings. Returns `None` if a needed setting cannot be read.
 pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<PaymentSettings> {
     let webhook_secrets = webhook_secrets(read);
     let provider = match read.text("payment.provider").as_deref() {
@@ -168,8 +168,8 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
     })
 }
 
-/// The origin must use TLS or be on this machine, because the server sends Stripe's key to the
-/// origin.
+/// Returns whether the text is a safe origin of Stripe's API. It must use TLS or be on this
+/// machine, because the server sends Stripe's key to it.
 fn is_safe_url(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
     let is_origin =

@@ -75,7 +75,8 @@ impl RawSettings {
     }
 }
 
-/// Merges the four layers. Adds the faults of the layers to `faults`.
+/// Merges the four layers of settings: defaults, file, environment and flags. Adds the faults of
+/// the layers to `faults`.
 pub(super) fn gather(
     flags: &Flags,
     environment: &Environment,
@@ -260,7 +261,8 @@ impl RawLayer {
     }
 }
 
-/// The detail may quote the setting's value, so the passwords of addresses are hidden.
+/// Creates a fault. Its detail may quote the setting's value, so the passwords of addresses are
+/// hidden.
 pub(super) fn fault(path: &str, origin: &SettingOrigin, detail: impl Into<String>) -> SettingFault {
     let setting = match origin {
         SettingOrigin::Default => path.to_owned(),

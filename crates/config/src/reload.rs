@@ -48,7 +48,8 @@ impl SettingValues {
         change
     }
 
-    /// Takes the values of live settings from `next`, and keeps the values of all other settings.
+    /// Replaces the values of live settings by those in `next`, and keeps the values of all other
+    /// settings.
     #[must_use]
     pub fn with_live_settings_from(mut self, next: &Self) -> Self {
         for setting in SETTINGS.iter().filter(|setting| setting.live) {
@@ -64,7 +65,8 @@ impl SettingValues {
 fn fingerprint(path: &str, given: &RawSetting) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     let mut add_file = |file: &Path| {
-        // If the file cannot be read, the check of the settings has already reported this.
+        // An unreadable file counts as empty, because the check of the settings has already
+        // reported it.
         hasher.update(&std::fs::read(file).unwrap_or_default());
     };
     match &given.value {

@@ -47,12 +47,12 @@ pub struct NamedNodes {
 }
 
 impl NamedNodes {
-    /// Looks up a `HOST:PORT`. Returns `None` if the name has no address.
+    /// Looks up the addresses of a `HOST:PORT`. Returns `None` if it has none.
     #[must_use]
     pub fn look_up(name: String) -> Option<Self> {
         let mut addresses: Vec<SocketAddr> = name.to_socket_addrs().ok()?.collect();
-        // If a node has an IPv4 and an IPv6 address, the list must have only one of these
-        // addresses.
+        // An edge counts each address as one node. So if a node has an IPv4 and an IPv6 address,
+        // the list must have only one of them.
         let is_ipv4 = addresses.first()?.is_ipv4();
         addresses.retain(|address| address.is_ipv4() == is_ipv4);
         addresses.sort_unstable();
@@ -60,7 +60,8 @@ impl NamedNodes {
         Some(Self { name, addresses })
     }
 
-    /// Looks up the name again. If the lookup fails, keeps the present addresses.
+    /// Looks up the name again, and returns it with the new addresses. If the lookup fails, keeps
+    /// the present addresses.
     #[must_use]
     pub fn look_up_again(self) -> Self {
         Self::look_up(self.name.clone()).unwrap_or(self)
@@ -235,7 +236,7 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<NamedNodes>> {
     Some(upstreams)
 }
 
-/// An error never shows the URL, because the URL may contain a password.
+/// Reads the URL of the store. An error never shows this URL, because it may contain a password.
 fn store(read: &mut SettingsReader<'_>, shape: &str) -> Option<SecretString> {
     if !read.is_set("store.url") {
         return read.refuse(

@@ -19,13 +19,14 @@ use crate::value::{Millis, NodeId, SlotKey};
 pub const HANDOVER_MS: u64 = 1_200;
 /// A node counts as failed if its lease ends at least this many milliseconds before the reference
 /// that [`reference_lease`] returns. This time is shorter than a lease. So other nodes take over
-/// the slots of a failed node before its lease ends. If such a node has not failed, the takeover
-/// does no harm: some work is done twice.
+/// the slots of a failed node before its lease ends. If that node still runs, the takeover does no
+/// harm: the nodes only do some work twice.
 pub const SILENT_MS: i64 = 2_000;
 
-/// Returns whether a node renewed its lease recently: whether the end of its lease (`lease_until`)
-/// is near `reference`, the result of [`reference_lease`]. If the lease ends much later than
-/// `reference`, the store's clock was set back after the renewal. Then the renewal is not recent.
+/// Returns whether a node renewed its lease recently. In this case, the end of its lease
+/// (`lease_until`) is within [`SILENT_MS`] of `reference`, the result of [`reference_lease`]. If
+/// the lease ends later, the store's clock was set back after the renewal, so the renewal is not
+/// recent.
 #[must_use]
 pub fn has_recent_lease(lease_until: Millis, reference: Millis) -> bool {
     (lease_until > reference.plus(-SILENT_MS) && lease_until <= reference.plus(SILENT_MS))
@@ -83,8 +84,8 @@ impl Settlers {
         &self.live
     }
 
-    /// Returns whether the slot is assigned to this node. While no live node is known, every node
-    /// has every slot.
+    /// Returns whether the slot is assigned to this node. While no live node is known, every slot
+    /// counts as assigned to every node.
     #[must_use]
     fn is_assigned(&self, node: NodeId, slot: SlotKey) -> bool {
         settler_of(slot, &self.live).is_none_or(|settler| settler == node)
@@ -103,9 +104,9 @@ impl Settlers {
         settlers.len()
     }
 
-    /// Returns whether this node settles a slot. There are two cases: the slot is assigned to the
-    /// node now; or an earlier set of nodes assigned the slot to the node, and the handover of that
-    /// set has not ended.
+    /// Returns whether this node settles a slot. There are two cases. Either the slot is assigned
+    /// to the node now. Or it was assigned to the node for an earlier set of live nodes, and the
+    /// handover from that set has not ended.
     #[must_use]
     pub fn settles(&self, node: NodeId, slot: SlotKey, now_ms: u64) -> bool {
         let had_it = |(nodes, until): &(Vec<NodeId>, u64)| {
@@ -128,7 +129,8 @@ local_rules! {
     }
 }
 
-/// Returns the node that settles a slot: the node with the highest hash of node and slot.
+/// Returns the node that settles a slot. It is the node for which the hash of node and slot is
+/// highest.
 #[must_use]
 pub fn settler_of(slot: SlotKey, nodes: &[NodeId]) -> Option<NodeId> {
     nodes.iter().copied().max_by_key(|node| (weight(slot, *node), node.0))

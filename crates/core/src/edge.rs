@@ -35,17 +35,17 @@ use crate::value::Millis;
 pub struct FeedHead {
     /// The generation's id: a random number, chosen by the node that began the generation.
     pub generation: u64,
-    /// The number of the newest change.
+    /// The number of the newest change in the feed.
     pub seq: u64,
-    /// How many requests are in the list.
+    /// How many requests are in the feed's list of requests.
     pub requests: u64,
-    /// The copied memory is complete up to this time of the store.
+    /// The store's time up to which the copied memory is complete.
     pub as_of: Millis,
     /// Whether the node has written the whole generation: everything that it knew when the
     /// generation began.
     pub is_complete: bool,
-    /// Whether the list contains every request whose order is included in the counts. False while
-    /// the node reads all orders again.
+    /// Whether the feed's list of requests contains every request whose order the items' counts
+    /// include. False while the node reads all orders again.
     pub has_all_requests: bool,
 }
 
@@ -85,12 +85,12 @@ pub enum FeedStep {
     /// Add the requests to the copy. Keep the entries, but do not use them yet, because the edge
     /// has not read everything that the head counts. Read the next part immediately.
     ReadOn {
-        /// Whether this read is the first of a new generation. If so, drop the entries that earlier
-        /// reads kept.
+        /// Whether this read is the first of a new generation. If so, drop the entries that the
+        /// edge kept from earlier reads.
         begins: bool,
     },
-    /// Add the requests to the copy. Then use the entries of this read, and all entries that were
-    /// kept since the last `Use`.
+    /// Add the requests to the copy. Then use the entries of this read, and all entries that the
+    /// edge kept since the last `Use`.
     Use {
         /// Whether this read is the first of a new generation. If so, drop the entries that earlier
         /// reads kept.
@@ -105,8 +105,8 @@ pub struct EdgeFeedFollower {
     at: FeedPosition,
     /// The `as_of` time of the newest read that was not ignored.
     newest: Option<Millis>,
-    /// The edge's monotonic time, in milliseconds, when it got the newest read that was not
-    /// ignored.
+    /// The edge's monotonic time, in milliseconds, when the result of its newest read arrived.
+    /// Ignored reads do not count.
     received_at: i64,
 }
 
@@ -165,8 +165,7 @@ impl EdgeFeedFollower {
     }
 }
 
-/// The result of a network request that asks a node for its time. From this result, the edge
-/// computes the store's time.
+/// The result of a request for a node's time. From this result, the edge computes the store's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReading {
     /// The time in the node's answer.
@@ -196,8 +195,8 @@ impl ClockReading {
         self.time.plus(now - self.asked_at - (self.answered_at - self.asked_at) / 2)
     }
 
-    /// Returns whether this reading gives the store's time at least as exactly as `other`, when the
-    /// edge's clock shows `now`.
+    /// Returns whether this reading is at least as exact as `other` when the edge's clock shows
+    /// `now`.
     #[must_use]
     pub fn is_better_than(&self, other: &Self, now: i64) -> bool {
         let width = |reading: &Self| {
@@ -209,12 +208,14 @@ impl ClockReading {
 }
 
 /// Returns whether an edge may use its copy to refuse a request. `head` is the head of the copy,
-/// `read_at` is when the head last changed, and `now` is the present, both by the edge's clock.
+/// `read_at` is when the head last changed, and `now` is the present time. The edge's clock gives
+/// both times.
 ///
 /// - The copy must have every request whose order is included in the counts.
 /// - The copy's `as_of` must be recent by the store's clock, because the copy may have arrived
 ///   late.
-/// - The head must have changed recently by the edge's clock, which shows that a node still writes.
+/// - The head must have changed recently by the edge's clock. Such a change shows that a node still
+///   writes.
 #[must_use]
 pub fn is_fresh(
     head: Option<&FeedHead>,
@@ -228,7 +229,8 @@ pub fn is_fresh(
     }
     let age = clock.latest(now).0 - head.as_of.0;
     let is_recent = age <= FEED_AGE_MAX_MS && now - read_at <= FEED_AGE_MAX_MS;
-    // If the copy's time is far in the future, one of the clocks is wrong.
+    // If the copy's time is far in the future, one of the clocks is wrong, so the copy does not
+    // count as fresh.
     (is_recent && age >= -FEED_AGE_MAX_MS) || !holds(FeedRule::Age)
 }
 
@@ -336,7 +338,7 @@ mod tests {
         let future = FeedHead { as_of: Millis(12_500), ..head };
         assert!(
             !is_fresh(Some(&future), Some(&clock), 0, 0),
-            "a copy from the future must not be used, because a clock is wrong"
+            "a copy with a future time must not be used; its time shows that a clock is wrong"
         );
     }
 

@@ -43,9 +43,9 @@ impl Attribution {
         Self { actor: Actor::Engine, why: Some(why.to_owned()) }
     }
 
-    /// The attribution to the buyer, without a reason.
+    /// Says that the buyer caused the event, and names no reason.
     pub const BUYER: &Self = &Self { actor: Actor::Buyer, why: None };
-    /// The attribution to the engine, without a reason.
+    /// Says that the engine caused the event, and names no reason.
     pub const ENGINE: &Self = &Self { actor: Actor::Engine, why: None };
 }
 

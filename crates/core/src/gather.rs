@@ -21,8 +21,8 @@ pub struct SlotHolding {
     pub on_its_way: u64,
     /// Whether the parked request can be sent to this slot.
     pub reachable: bool,
-    /// Whether a recall from the slot is unfinished. While a recall is unfinished, no second recall
-    /// begins.
+    /// Whether a recall from the slot is unfinished. Until it is finished, no second recall from
+    /// the slot begins.
     pub asked: bool,
 }
 
@@ -35,14 +35,14 @@ pub struct PlannedRecall {
     pub units: u64,
 }
 
-/// A plan: the moves of units after which a parked request can be served.
+/// A plan: the moves of units that give one slot enough units for a parked request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatherPlan {
     /// The slot that serves the request.
     pub into: SlotKey,
-    /// Units for that slot from the pool.
+    /// The number of units that the slot `into` gets from the pool.
     pub refill: u64,
-    /// Units for that slot from other slots.
+    /// The units that the slot `into` gets from other slots.
     pub recalls: Vec<PlannedRecall>,
 }
 
@@ -50,9 +50,9 @@ pub struct GatherPlan {
 /// partition. Returns `None` if no reachable slot can get enough units.
 ///
 /// The plan gathers units in the reachable slot that has the most units. The missing units come
-/// first from the pool, and then from the fullest of the other slots. So few recalls are needed. If
-/// this function is called again before the planned moves are finished, the new plan does not move
-/// the same units a second time.
+/// first from the pool, and then from the fullest of the other slots. This order of sources keeps
+/// the number of recalls low. If this function is called again before the planned moves are
+/// finished, the new plan does not move the same units a second time.
 #[must_use]
 pub fn gather(
     units: Units,

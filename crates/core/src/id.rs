@@ -141,8 +141,8 @@ impl IdKey {
         self.0
     }
 
-    /// Returns 16 hexadecimal digits that identify this key. The store keeps these digits. With
-    /// these digits, the store recognizes a wrong key. Nobody can compute the key from them.
+    /// Returns 16 hexadecimal digits that identify this key. The store keeps these digits, so that
+    /// it recognizes a wrong key. Nobody can compute the key from the digits.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);

@@ -46,7 +46,8 @@ pub trait Ledger {
     /// Appends a feed row. The row's `seq` is equal to the grant's new `feed_len`.
     fn append_feed(&mut self, row: &FeedRow) -> Result<(), Self::Error>;
 
-    /// Returns the resolution of a ticket. If the ticket was consumed, its order is the resolution.
+    /// Returns the resolution of a ticket. If the ticket became an order, the resolution is made
+    /// from the order.
     fn resolution(&mut self, ticket: &TicketId) -> Result<Option<Resolution>, Self::Error>;
     /// Returns the ticket that has this number.
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Result<Option<TicketId>, Self::Error>;
@@ -62,9 +63,9 @@ pub trait Ledger {
     /// Returns all orders of the buyer for one item. There are only a few.
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId)
     -> Result<Vec<Order>, Self::Error>;
-    /// Returns an order of the buyer under this grant that the buyer did not pay. The order
-    /// expired, or the actor `by` cancelled it (`None`: any actor). If there are several such
-    /// orders, returns the order with the lowest ticket number.
+    /// Returns an order of the buyer under this grant that expired, or that was cancelled by the
+    /// actor `by`. If `by` is `None`, an order that any actor cancelled also matches. If there are
+    /// several such orders, returns the order with the lowest ticket number.
     fn first_unpaid(
         &mut self,
         grant: GrantId,
@@ -99,8 +100,7 @@ pub trait Ledger {
         item: ItemId,
         buyer: &BuyerId,
     ) -> Result<Option<WaitlistEntry>, Self::Error>;
-    /// Returns the first waiting entries, at most this many, in the sequence in which the buyers
-    /// joined.
+    /// Returns at most `limit` waiting entries, in the sequence in which the buyers joined.
     fn waiting_entries(
         &mut self,
         item: ItemId,
@@ -129,7 +129,8 @@ pub trait Ledger {
     fn refund(&mut self, id: &RefundId) -> Result<Option<Refund>, Self::Error>;
     /// Writes a refund, new or changed.
     fn put_refund(&mut self, refund: &Refund) -> Result<(), Self::Error>;
-    /// Returns the reversal. The caller has locked its payment.
+    /// Returns the reversal with this key. The caller must already have locked the reversal's
+    /// payment.
     fn reversal(&mut self, key: &ReversalKey) -> Result<Option<Reversal>, Self::Error>;
     /// Writes a reversal, new or changed.
     fn put_reversal(&mut self, reversal: &Reversal) -> Result<(), Self::Error>;

@@ -6,7 +6,7 @@
 //! 1. **Grant**: the store moves units from an item's pool to a slot ([`stock`]).
 //! 2. **Ticket**: a slot deducts units for one request, atomically ([`slot`]). A ticket is not yet
 //!    an order.
-//! 3. **Settle**: a settler resolves each ticket exactly once, as consumed or returned
+//! 3. **Settle**: a settler decides each ticket exactly once: it becomes an order or is returned
 //!    ([`settle`]).
 //!
 //! How the stock is divided among the slots affects only speed: the server never sells too many

@@ -15,7 +15,8 @@ pub struct LimitCounts<T> {
     /// The number of the item's ended orders that the node knew of when it read `used`. When
     /// another order ends, the units in `used` are out of date.
     ended_orders: u64,
-    /// For the keyed hash of a buyer: the buyer's units, and the time of the read.
+    /// The units of each buyer, and the time at which they were read. The key is the buyer's keyed
+    /// hash.
     used: HashMap<u64, (u32, T), foldhash::fast::FixedState>,
 }
 
@@ -51,9 +52,9 @@ impl<T: Copy> LimitCounts<T> {
     ///
     /// - This node has no count of the buyer's units.
     /// - An order of the item ended after the read, so the count may be outdated.
-    /// - The read is newer than the node's snapshot of the store (`is_in_snapshot`). The counted
-    ///   units may belong to an order that this request already holds, and that the node does not
-    ///   know yet.
+    /// - The read is newer than the node's snapshot of the store: `is_in_snapshot` returns false.
+    ///   The counted units may belong to an order that an earlier try of the same request made. The
+    ///   node may not know this order yet.
     pub fn refuses(
         &self,
         buyer: u64,

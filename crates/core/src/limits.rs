@@ -1,5 +1,5 @@
-//! Every capacity, timeout and number of retries in the protocol. Each text says what happens when
-//! the limit is reached.
+//! Every capacity, timeout and number of retries in the protocol. Each comment says what happens
+//! when the value is reached.
 
 /// The largest number of units in one request. The server refuses a request for more.
 pub const UNITS_MAX: u32 = doorbuster_types::UNITS_MAX;
@@ -46,7 +46,7 @@ pub const PARK_MS: i64 = 1_000;
 pub const PARKED_MAX: usize = 20_000;
 /// The longest payment window, in seconds. The server refuses a longer window.
 pub const HOLD_SECS_MAX: u32 = 86_400;
-/// The largest number of entries in one item's waitlist. A full waitlist takes no entry.
+/// The largest number of entries in one item's waitlist. A full waitlist accepts no more entries.
 pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
 /// The largest number of waitlist entries that one transaction serves or ends. If there are more,
 /// the rest waits for the next transaction.
@@ -75,9 +75,9 @@ pub const DELIVERY_TRIES: u32 = 20;
 /// The largest value of the setting `webhooks.tries`, which replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
 /// If an endpoint refuses one event this many times in a row, the event can become a dead letter.
-/// After any other failure of the endpoint, the count starts again. A second condition is
-/// [`DELIVERY_REFUSED_MS`]. Six refusals, with the pauses between them, take half a minute. So an
-/// endpoint that refuses events of one type soon gets the events of other types.
+/// Usually, the time [`DELIVERY_REFUSED_MS`] must have passed too. After any other failure of the
+/// endpoint, the count starts again. Six refusals, with the pauses between them, take half a
+/// minute. So an endpoint that refuses events of one type soon gets the events of other types.
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time from the first refusal of an event until the event becomes a dead letter, in
 /// milliseconds. A shop may answer `404` while it deploys a new version of itself. A deployment
@@ -98,8 +98,8 @@ pub const DEFERRALS_MAX: u32 = 2_160;
 pub const DELIVERIES_IN_FLIGHT_MAX: usize = 8;
 /// The largest number of events that the server reads ahead of an endpoint's position.
 pub const DELIVERY_WINDOW: usize = 256;
-/// The largest number of events that wait for another attempt at one endpoint. At this bound, the
-/// endpoint gets no new events until one of the waiting events is delivered, dead or discarded.
+/// The largest number of events that wait for another attempt at one endpoint. If so many events
+/// wait, the endpoint gets no new events until a waiting event is delivered, dead or discarded.
 pub const DELIVERIES_PENDING_MAX: usize = 1_000;
 /// If this many events in a row fail, the endpoint counts as down. From then on, the server sends
 /// the endpoint one event at a time, until the endpoint accepts an event.
@@ -110,17 +110,17 @@ pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
 /// While an endpoint is down, the pause between two attempts doubles after each group of this many
 /// attempts. So after a short failure, the pauses are still short.
 pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
-/// The longest pause between two attempts at an endpoint that is down, in milliseconds. After this
-/// time, the server even tries an event whose next attempt is due later, because the endpoint may
-/// have recovered.
+/// The longest pause between two attempts at an endpoint that is down, in milliseconds. The
+/// endpoint may have recovered after this time. So the server then tries an event even if the
+/// event's next attempt is due later.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 /// After a failover, the server skips this many event positions, and gives only later positions to
 /// new events. If the failover lost at most this many events, no new event gets the position of a
 /// lost event.
 pub const LOST_POSITIONS_MAX: i64 = 1_000_000;
 
-/// If a node's previous poll is older than this many milliseconds, some later commit digests may
-/// have been deleted. So the digests are not enough, and the node reads all orders again.
+/// If a node's previous poll is older than this many milliseconds, some commit digests that the
+/// node has not read may have been deleted. So the node reads all orders again.
 pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
 /// How far back a poll for digests starts after a lost connection, in milliseconds. Thirty seconds
 /// are enough, because PostgreSQL writes every commit to its disk within about a second, even with
@@ -145,7 +145,7 @@ const _: () = assert!(
 );
 const _: () = assert!(
     DELIVERIES_IN_FLIGHT_MAX <= DELIVERY_WINDOW && DELIVERY_WINDOW <= DELIVERIES_PENDING_MAX,
-    "the window must hold all events in delivery, and all events in the window may become pending"
+    "the window must fit all events in delivery, and the pending list must fit a full window"
 );
 const _: () = assert!(
     1 < DELIVERY_REFUSALS && DELIVERY_REFUSALS < DELIVERY_TRIES,

@@ -49,8 +49,8 @@ pub enum CaptureOutcome {
     /// Nothing was written, because the order's ticket has no verdict yet. The provider must report
     /// the payment again.
     TooEarly,
-    /// Nothing was written. The order had ended, and the pool has too few units to make it active
-    /// again, but slots may have these units. The caller must recall the units, and then call
+    /// Nothing was written. The order had ended. To make the order active again, the pool has too
+    /// few units, but slots may have these units. The caller must recall the units, and then call
     /// `capture` again. In the last attempt, the caller must set `last`.
     UnitsMissing {
         /// The order.
@@ -60,8 +60,9 @@ pub enum CaptureOutcome {
     },
 }
 
-/// Handles a captured payment: the payment either pays for its order or is refunded. If `last` is
-/// true, the result is never [`CaptureOutcome::UnitsMissing`].
+/// Handles a captured payment: the payment either pays for its order or is refunded. `last` means
+/// that the caller can recall no more units: if the pool lacks units, the payment is then refunded,
+/// and the result is not [`CaptureOutcome::UnitsMissing`].
 pub fn capture<L: Ledger + ?Sized>(
     ledger: &mut L,
     message: &Capture,
@@ -162,7 +163,8 @@ fn is_undecided<L: Ledger + ?Sized>(
         return Ok(false);
     }
     // Each ticket of a grant has its own number. If the order of this ticket now exists, the ticket
-    // became an order after the caller's read. Then the provider must report the payment again.
+    // became an order after the caller's read. The id then counts as undecided, so that the
+    // provider reports the payment again.
     Ok(match ledger.ticket_of(grant, n)? {
         None => true,
         Some(found) => found == *id && ledger.order(id)?.is_some(),

@@ -30,7 +30,7 @@ pub enum EndReason {
     /// The order is cancelled. Only a reserved order can be cancelled.
     Cancel,
     /// The order expires without a payment. Only a reserved order can expire, and only after its
-    /// `pay_by`. An open checkout delays this by [`money::Checkout::provider_wait_ms`].
+    /// `pay_by`. An open checkout delays the expiry by [`money::Checkout::provider_wait_ms`].
     Expire,
     /// The order is refunded. Only a paid order can be refunded. Each of its captured payments gets
     /// a refund.
@@ -124,8 +124,8 @@ pub fn end<L: Ledger + ?Sized>(
     Ok(ChangeOutcome::Done(order))
 }
 
-/// Returns whether the order cannot expire yet, because its provider may still report a payment.
-/// The wait for the provider is bounded.
+/// Returns whether the order must not expire yet, because its payment provider may still report a
+/// payment. The server waits for this report for at most `provider_wait_ms` after `pay_by`.
 fn may_be_paid<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,

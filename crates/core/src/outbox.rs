@@ -39,8 +39,8 @@ pub fn ordering_key(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
         Subject::Ticket { id, .. } => id.to_string(),
-        // The shop and the provider know the payment by the order's id, even if no such order
-        // exists.
+        // A payment and its reversals name an order by its id, even if no such order exists. The id
+        // is the key.
         Subject::Payment { order, .. } | Subject::Reversal { order, .. } => order.clone(),
         Subject::Item(item) => format!("item:{}", item.0),
         Subject::Sale(sale) => format!("sale:{sale}"),
@@ -56,13 +56,15 @@ pub fn last_position_after_failover(last: i64) -> i64 {
     if enforces(Rule::NewPositionsAfterFailover) { last + LOST_POSITIONS_MAX } else { last }
 }
 
-/// A new event: the queue has read it, but the endpoint's position has not passed it.
+/// An event that the queue has read from the store, and that the endpoint's position has not
+/// passed.
 #[derive(Clone, Debug)]
 enum NewEvent {
     Waiting(Arc<str>),
     InFlight,
     Failed(PendingDelivery),
-    /// The event was delivered, or the endpoint does not want it. The position can pass it.
+    /// The event was delivered, or the endpoint does not want it. The endpoint's position can move
+    /// past the event.
     Done,
 }
 
@@ -154,9 +156,9 @@ impl DeliveryQueue {
     }
 
     /// Replaces the queue's rows with the present rows of the store. An operator may have added or
-    /// discarded rows. An operator may also have requested an immediate retry with the full number
-    /// of tries, which ends the endpoint's pause. Call this only after the store has recorded every
-    /// [`RowChange`].
+    /// discarded rows, or requested the immediate retry of a row. An added row, or a row to retry,
+    /// has its full number of tries, and ends the endpoint's pause. Call this only after the store
+    /// has recorded every [`RowChange`].
     pub fn replace_rows(&mut self, rows: Vec<PendingDelivery>) {
         let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
         self.rows
@@ -244,8 +246,8 @@ impl DeliveryQueue {
     }
 
     /// Returns the earliest time at which [`DeliveryQueue::next`] may return an event, if no other
-    /// method is called before then. Returns `None` if the queue first needs the outcome of a
-    /// delivery, a new event or a row.
+    /// method is called before then. Returns `None` if no event can be sent before a delivery ends,
+    /// or before the queue gets a new event or row.
     #[must_use]
     pub fn next_due_at(&self) -> Option<Millis> {
         if self.breaker.is_open() {
@@ -282,7 +284,7 @@ impl DeliveryQueue {
                 NewEvent::Done => None,
                 NewEvent::Failed(parcel) => Some(parcel.clone()),
                 // The event waits because an earlier event with the same key has a row. The waiting
-                // event gets its own row, so that the position can pass it.
+                // event gets its own row, so that the endpoint's position can pass the event.
                 NewEvent::Waiting(about)
                     if self.rows.values().any(|row| row.parcel.about == *about) =>
                 {
@@ -328,8 +330,8 @@ impl DeliveryQueue {
         all.map(|(about, _)| about.clone()).collect()
     }
 
-    /// Returns the first row of each key that is in the store. Skips a key if an event with this
-    /// key is being sent.
+    /// Returns the first row of each key. Leaves out a key if the store has not recorded this row
+    /// yet, or if an event with this key is being sent.
     fn rows_ready(&self) -> impl Iterator<Item = &PendingRow> {
         let mut seen = self.in_flight_keys();
         let mut is_first = move |row: &PendingRow| {
@@ -357,8 +359,8 @@ impl DeliveryQueue {
         None
     }
 
-    /// Returns the event with which to try an endpoint that is down. New events and rows take
-    /// turns.
+    /// Returns the event with which to try an endpoint that is down: in turn a new event, and an
+    /// event of a stored row.
     fn probe(&mut self, now: Millis) -> Option<i64> {
         if !self.in_flight.is_empty() || now < self.breaker.probe_at() {
             return None;

@@ -43,14 +43,14 @@ impl AvailablePartitions {
         Self(listed)
     }
 
-    /// Returns whether a partition is listed.
+    /// Returns whether the registry lists the partition with this index.
     #[must_use]
     pub fn has(self, index: u32) -> bool {
         self.0.checked_shr(index).unwrap_or(0) & 1 == 1
     }
 
-    /// Returns the listed partitions with an index below `partitions`. The item may have fewer
-    /// partitions now than when the registry was read.
+    /// Returns a registry without the partitions whose index is `partitions` or higher. The caller
+    /// needs this if the item has fewer partitions now than when the registry was read.
     #[must_use]
     pub fn within(self, partitions: u32) -> Self {
         Self(self.0 & Self::all(partitions).0)
@@ -112,8 +112,8 @@ pub fn first_try(
 }
 
 /// Returns the partition for a request's second try, after the partition `first` had too few units.
-/// This is the listed partition with the most units, apart from `first`. If this partition has too
-/// few units too, returns `None`, and the caller parks the request.
+/// This is the listed partition with the most units, apart from `first`. Returns `None` if this
+/// partition also has too few units. The caller then parks the request.
 ///
 /// `seen` returns the unsettled granted units of a partition in the latest snapshot
 /// ([`unsettled`]). If several partitions have the most units, the next one after `first` is

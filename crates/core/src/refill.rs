@@ -53,8 +53,8 @@ pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
 ///
 /// `slots` is the number of slots that share the pool. `on_its_way` is above 0 if the slot has not
 /// applied all rows of its feed. The caller applies the slot's feed first, then reads the slot's
-/// view, and then calls this function. The caller does so even if the slot's [`SlotView::mark`] is
-/// not set, because the mark is only a hint.
+/// view, and then calls this function. It calls this function even without the slot's
+/// [`SlotView::mark`], because the mark is only a hint.
 #[must_use]
 pub fn next_portion(
     spread: &Spread,
@@ -89,7 +89,7 @@ pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Sp
     Spread { choose, initial: refill, threshold, refill, ..Spread::default() }
 }
 
-/// Divides units into parts that differ by at most one.
+/// Divides `units` into `parts` whole numbers that differ from each other by at most one.
 fn equal_parts(units: u64, parts: usize) -> impl Iterator<Item = u64> {
     let count = (parts as u64).max(1);
     let (each, more) = (units / count, units % count);

@@ -75,7 +75,7 @@ pub fn last_tries<T>(leaving: &[T]) -> &[T] {
     if enforces(Rule::LastTryAsksLeaving) { leaving } else { &[] }
 }
 
-/// A slot in a spread that has got more partitions.
+/// A slot of an item whose spread has got more partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpreadSlot {
     /// The slot.
@@ -160,7 +160,8 @@ pub const WIDEN_REST_MS: i64 = 10_000;
 /// follow every change of the load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AutoWidth {
-    /// Since when a slot of the item has been the bottleneck.
+    /// Since when a slot of the item has been the bottleneck (monotonic milliseconds). `None` if no
+    /// slot is the bottleneck.
     hot_since: Option<i64>,
     /// When the number of partitions last changed.
     changed: Option<i64>,
@@ -173,7 +174,8 @@ impl AutoWidth {
     ///
     /// `waiting` is the number of tickets that wait to be settled, in the slot that has the most of
     /// them. `free` is the number of units that the item can still sell; `None` for unlimited
-    /// stock. `least` is the largest request. `now_ms` comes from a monotonic clock.
+    /// stock. `least` is the number of units in the largest allowed request. `now_ms` comes from a
+    /// monotonic clock.
     pub fn observe_load(
         &mut self,
         partitions: u32,

@@ -72,7 +72,7 @@ pub struct Grant {
     pub granted: u64,
     /// Units of the grant whose tickets became orders.
     pub settled: u64,
-    /// Whether the item's stock is counted.
+    /// Whether the item's stock is limited. The units of unlimited stock are not counted.
     pub counted: bool,
     /// Whether tickets of the grant can still become orders. A slot has at most one open grant.
     pub open: bool,
@@ -139,7 +139,8 @@ pub enum Verdict {
     Unavailable,
 }
 
-/// The record that a ticket was resolved. If a ticket was consumed, its order is this record.
+/// The record of a ticket's verdict. For a ticket that became an order, this record is derived from
+/// the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution {
     /// The ticket.
@@ -182,8 +183,8 @@ pub struct Order {
 }
 
 impl Order {
-    /// Returns whether this order is for this number of units of this item. If the result is false,
-    /// a request with the order's key has used the key a second time, for something else.
+    /// Returns whether this order is for this number of units of this item. If not, a request that
+    /// has the order's key asks for something else, and so reuses the key.
     #[must_use]
     pub fn is_for(&self, item: ItemId, units: Units) -> bool {
         (self.item, self.units) == (item, units)
@@ -212,7 +213,7 @@ impl Order {
 pub enum RecallTarget {
     /// The item's pool.
     Pool,
-    /// Another slot, through its open grant.
+    /// The open grant of another slot, which gets the units.
     Grant(GrantId),
 }
 

@@ -42,7 +42,7 @@ rules! {
     ApplySeq,
     /// A slot applies a feed row only if the row has the slot's grant and epoch.
     ApplyEpoch,
-    /// A slot accepts only a higher epoch.
+    /// A slot accepts a grant only if the grant's epoch is higher than the slot's epoch.
     InitEpoch,
     /// A slot without an epoch issues no tickets.
     FailClosed,
@@ -68,7 +68,7 @@ rules! {
     /// If a ticket's number already belongs to another ticket, the slot lost its memory. The number
     /// is not recorded twice.
     ReusedNumber,
-    /// A recall takes no more units out of the grant than are granted and not settled.
+    /// A recall takes at most the unsettled units of the grant.
     RecallClamp,
     /// A recall finishes once.
     RecallDone,
@@ -93,8 +93,8 @@ rules! {
     CloseOnce,
     /// A refill takes its units from the pool.
     RefillFromPool,
-    /// A grant gets units through its feed only after its slot acknowledged `init`. Units that the
-    /// grant got before are part of the `init`.
+    /// A grant gets units through its feed only after its slot acknowledged `init`. Before that,
+    /// the slot gets all units of the grant in `init`.
     RefillAfterInit,
     /// A node answers "sold out" only if too few units are free. Units of unsettled tickets, and
     /// units on their way to a slot, count as free.
@@ -105,8 +105,7 @@ rules! {
     /// A node remembers each order that it returns to a buyer, even if the node's snapshot lacks
     /// the order.
     OwnOrders,
-    /// If a node remembers an order or a queued ticket of a request, the front door does not refuse
-    /// the request.
+    /// The front door refuses no request whose order or queued ticket the node remembers.
     HeldBeforeDoor,
     /// If a node answers that a ticket is queued, the node remembers the ticket until `decide_by`.
     /// The node forgets the ticket earlier if a repeated request finds that the ticket was refused.
@@ -126,7 +125,7 @@ rules! {
     ShowAsIntended,
     /// The transaction that shows an item as paused or ended also closes the item's grants.
     PhaseClosesGrants,
-    /// A ticket cannot be consumed after its `decide_by`.
+    /// A ticket cannot become an order after its `decide_by`.
     DecideBy,
     /// A verdict is forced only after `decide_by`.
     ForceAfterDecideBy,
@@ -135,7 +134,7 @@ rules! {
     /// A forced verdict is stored. If two transactions decide the same ticket, the first commit
     /// counts.
     FirstCommitWins,
-    /// If the ticket's request holds an order, a forced verdict names this order.
+    /// If the ticket's request already has an order, a forced verdict names that order.
     ForcedFindsOrder,
     /// After a slot got a new epoch, a request is sent again only if the buyer has not received a
     /// ticket id.
@@ -158,7 +157,7 @@ rules! {
     FlipBelowThreshold,
     /// A slot merges its counters if a request needs more units than either counter has.
     MergeCounters,
-    /// A slot with a drained counter asks for a refill.
+    /// A slot asks for a refill if one of its counters has too few units.
     RefillMark,
     /// A recall takes from the inactive counter first.
     RecallInactiveFirst,
@@ -178,9 +177,9 @@ rules! {
     SecondTryElsewhere,
     /// The second try goes to the partition with the most units in the latest snapshot.
     SecondTryFullest,
-    /// The pool's units are spread fairly over new slots.
+    /// New slots get equal parts of the pool's units.
     WarmUpFair,
-    /// A refill is for the drained counter.
+    /// A refill adds its units to the drained counter, and not to the active counter.
     RefillNamesDrained,
     /// A refill takes only a small portion of the pool.
     RefillSmall,
@@ -210,8 +209,8 @@ rules! {
     /// For a new snapshot, a node reads every transaction that may have committed since the
     /// previous snapshot. Transactions may commit in another order than that of their numbers.
     RefreshFromXmin,
-    /// From a commit or snapshot, a node first learns which requests hold orders, and then the
-    /// counts.
+    /// When a node applies a commit or a snapshot, it first remembers which requests hold orders.
+    /// Only then does it use the new counts.
     HoldersWithCounts,
     /// If a node's lease lapses, the node's grants are closed.
     LapsedLeaseCloses,
@@ -223,19 +222,19 @@ rules! {
     LatePayHoldsLimit,
     /// A sale opens by itself only when its start is due.
     SaleOpensWhenDue,
-    /// A sale opens by itself only if its start was not moved after the opening was found due.
+    /// After a sale's start was moved, the sale does not open by itself at the old start.
     TimedStepStillNeeded,
     /// A slot may answer "limit reached" or "key reused". A node refuses the request for this
     /// reason only after a later snapshot shows that the request holds no order.
     SlotRefusalConfirmed,
-    /// A node refuses a buyer because of an earlier count of units only if no order of the item has
-    /// ended since that count.
+    /// A node counts a buyer's units and may refuse the buyer because of this count. After an order
+    /// of the item has ended, the node no longer uses the count.
     LimitCountUntilEnd,
-    /// A node refuses a buyer because of a count of units only if the node's snapshot is newer than
-    /// the count. The snapshot shows whether the counted units belong to the request's own order.
+    /// A node refuses a buyer for the buyer's count of units only if its snapshot is newer than the
+    /// count. Such a snapshot shows whether the count includes the request's own order.
     LimitCountInSnapshot,
-    /// A node refuses a buyer because of an earlier count of units only if the database has not
-    /// failed over since that count. A failover may lose the counted orders.
+    /// After a failover of the database, a node no longer uses an earlier count of a buyer's units
+    /// to refuse the buyer. The failover may have lost the counted orders.
     LimitCountUntilFailover,
     /// An acknowledgement names a position in the queue and a token. It has no effect if the ticket
     /// at this position has another token.
@@ -249,7 +248,7 @@ rules! {
     /// An operator cannot lower the stock below the held and sold units.
     LowerOnlyFree,
     /// A reader of events continues after the last position that it read. Only committed events get
-    /// positions. With row numbers, a reader could miss an event that is committed late.
+    /// positions. With row numbers instead, a reader could miss an event that is committed late.
     ReadByPosition,
     /// After a failover that lost events, no new event gets the position of a lost event.
     NewPositionsAfterFailover,
@@ -258,7 +257,7 @@ rules! {
     AdvanceCompares,
     /// The outcome of a retry is stored before another event is sent.
     NoteBeforeNext,
-    /// The outcome of an attempt changes the event's row only if the event still waits.
+    /// The outcome of an attempt changes only the row of an event that still waits for delivery.
     NoteOnlyWhatWaits,
     /// At most one event about an order is in delivery to an endpoint at a time.
     OneOnItsWay,
@@ -302,21 +301,21 @@ rules! {
     /// After a refund's money came back, a provider's webhook cannot settle the refund. The webhook
     /// only makes the server query the provider.
     OldNewsAsk,
-    /// A report about a payment with a refund by this server is no reversal by hand.
+    /// If the server itself refunds a payment, a report of this refund is no reversal.
     OwnRefundIsNoReversal,
     /// Of two reports about one reversal, the newer report counts, even if it arrives first.
     NewestReversalReport,
-    /// Of two reports about one reversal with the same time, the report about its end counts.
+    /// If two reports about a reversal have the same time, the report about its end counts.
     ReversalEndWins,
-    /// If a refund by hand fails, this ends only a recorded reversal of the same amount.
+    /// The report that a refund by hand failed ends only a reversal of the same amount.
     ReturnsHaveAmounts,
-    /// A newer report about a smaller refund by hand makes the reversal newer.
+    /// A report of a smaller refund by hand moves the stored reversal's time past its own time.
     SmallerReturnCounts,
     /// The number of failed requests to a provider for one refund is bounded.
     RefundTriesBounded,
     /// Each request to a provider for a refund has an idempotency key of this refund.
     RefundUnderItsKey,
-    /// After a failover, a node applies the payments that it remembers again.
+    /// After a failover, a node again applies the payments that it remembers.
     ApplyAgainAfterFailover,
     /// The payments that a node remembers include the payments that the server refunds.
     RememberRefunding,
@@ -332,7 +331,7 @@ rules! {
     /// If an order's checkout may still accept money, the order expires only after its provider has
     /// answered or has been unavailable for a long time.
     AskBeforeExpiry,
-    /// An unavailable provider delays an expiry for a bounded time.
+    /// An unavailable provider delays the expiry of an order only for a limited time.
     GraceEnds,
     /// The time for which an unavailable provider delays an expiry starts with the first failed
     /// query to the provider, not at `pay_by`.
@@ -350,7 +349,7 @@ rules! {
     CloseNamesSession,
     /// A checkout counts as closed only after its provider accepts no more money for it.
     CloseAtProvider,
-    /// A checkout counts as closed only after each payment captured at it has taken effect.
+    /// A checkout counts as closed only after every payment at this checkout has taken effect.
     CaptureBeforeClosed,
     /// Units that come back are kept for the waitlist.
     LineKeepsUnits,
@@ -365,13 +364,13 @@ rules! {
     /// If a buyer's order from a waitlist expired, or the buyer cancelled the order, the buyer
     /// cannot join that waitlist again.
     LapsedStaysOut,
-    /// If another actor cancelled the order that a buyer got from a waitlist, the buyer may rejoin.
+    /// A buyer may join a waitlist again if somebody else cancelled the order that the buyer got.
     OwnDoingStaysOut,
     /// Waitlist entries are served in the sequence in which the buyers joined.
     LineInTurn,
     /// A served waitlist entry takes its unit from the pool.
     LineTakesFromPool,
-    /// A served waitlist entry stays within the buyer's limit.
+    /// A waitlist entry gets no unit above the buyer's limit.
     LineHoldsLimit,
     /// A served waitlist entry gets no second order under the same key.
     LineFindsOrder,

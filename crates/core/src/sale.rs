@@ -27,7 +27,7 @@ pub enum PhaseStep {
 /// The effect of a step on a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PhaseChange {
-    /// The phase changes to this one.
+    /// The sale's phase changes to the contained phase.
     To(Phase),
     /// The sale is already in the phase to which the step leads.
     Already,
@@ -69,10 +69,10 @@ impl PhaseStep {
     }
 }
 
-/// A step that a sale's times require.
+/// An opening or closing that a sale's start or end time requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimedStep {
-    /// The step: an opening or a closing.
+    /// Whether the sale opens or closes.
     pub step: PhaseStep,
     /// The time at which the step is due.
     pub at: Millis,

@@ -1,7 +1,7 @@
 //! Settling resolves each ticket exactly once. A *consumed* ticket becomes an order. If a ticket is
-//! *returned* while its grant is open, its slot gets a credit. Each ticket's units are checked
-//! against the units of its grant. So even if a slot loses, forgets or repeats tickets, the server
-//! does not sell too many units.
+//! *returned* while its grant is open, the grant's slot gets a credit. Each ticket's units are
+//! checked against the units of its grant. So even if a slot loses, forgets or repeats tickets, the
+//! server does not sell too many units.
 use crate::event::{Attribution, EventType, Subject};
 use crate::event_log;
 use crate::id::{IdKey, TicketId, TicketParts};
@@ -25,7 +25,8 @@ pub struct TicketVerdict {
     pub fresh: bool,
 }
 
-/// Resolves one ticket at store time `now`.
+/// Settles one ticket at the store's time `now`. If the ticket already has a verdict, returns this
+/// verdict.
 pub fn settle<L: Ledger + ?Sized>(
     ledger: &mut L,
     key: &IdKey,
@@ -235,7 +236,8 @@ impl Settlement<'_> {
         self.count_resolved();
         let Self { id, grant, n, buyer, key, units, now, reused } = self;
         if let Some(mut grant) = grant {
-            // If the request holds an order, the buyer needs no event about the ticket.
+            // If the request already has an order, the buyer needs no event about the refused
+            // ticket.
             if !matches!(verdict, Verdict::Order(_)) {
                 let subject = Subject::Ticket {
                     id,

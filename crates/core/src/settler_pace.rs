@@ -1,5 +1,5 @@
-//! Paces nodes that share a store. Without the pauses, the store's work for one order would
-//! increase with the number of nodes.
+//! Decides how long nodes that share a store pause between two batches, and between two refreshes.
+//! Without these pauses, the store's work for one order would increase with the number of nodes.
 //!
 //! - Each transaction has a fixed cost. So if several nodes settle tickets, each node waits after a
 //!   batch. Thus its next batch has about as many tickets as the batch of a single settler
@@ -12,13 +12,13 @@ use crate::limits::SETTLE_BATCH_MAX;
 
 /// The longest time that a settler waits after a batch, to gather more tickets.
 pub const LINGER_MAX: Duration = Duration::from_millis(3);
-/// The settlers do not wait if the load is low. The load is low if a single settler for all tickets
-/// would have fewer tickets than this in a batch.
+/// If the load is low, the settlers do not wait. The load is low if batches would have fewer
+/// tickets than this, even if a single settler settled all tickets.
 pub const LINGER_MIN_BATCH: f64 = 8.0;
 /// The weight of the newest batch in the averages.
 const WEIGHT: f64 = 0.1;
-/// A longer time between two batches counts only as this time in the averages. So after an idle
-/// time, the averages soon follow the load again.
+/// If the time between two batches is longer than this, the averages count it as this long. So
+/// after an idle time, the averages soon follow the load again.
 const CYCLE_MAX: Duration = Duration::from_millis(20);
 
 /// A batch of a settler.
@@ -72,7 +72,7 @@ pub const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(5);
 /// The largest pause between two refreshes.
 pub const REFRESH_INTERVAL_MAX: Duration = Duration::from_millis(100);
 
-/// Returns the pause between two refreshes of a node, if this many nodes are live.
+/// Returns how long each node pauses between two of its refreshes, if this many nodes are live.
 #[must_use]
 pub fn refresh_interval(nodes: usize) -> Duration {
     let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
@@ -86,7 +86,7 @@ mod tests {
     const COMMIT: Duration = Duration::from_micros(700);
     const BATCHES: u32 = 20_000;
 
-    /// Returns how long a settler waits after it has had many equal batches.
+    /// Returns how long a settler waits after the last of 100 equal batches.
     fn pause_after_batch(tickets: usize, cycle: Duration, settlers: usize) -> Duration {
         let mut pace = SettlerPace::default();
         let batch = Batch { tickets, cycle, commit: COMMIT };

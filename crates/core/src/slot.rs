@@ -98,7 +98,7 @@ pub struct GrantTerms {
     pub grant: GrantId,
     /// The epoch of the grant.
     pub epoch: Epoch,
-    /// Whether the item's stock is counted.
+    /// Whether the item's stock is limited. The units of unlimited stock are not counted.
     pub counted: bool,
     /// The units of the slot. All of them go to counter A, which becomes active.
     pub available: u64,
@@ -112,7 +112,7 @@ pub struct GrantTerms {
 pub enum ApplyOutcome {
     /// The slot's position in its grant's feed after the call, even if the call changed nothing.
     At(Seq),
-    /// The slot has another grant or epoch.
+    /// The slot's grant or epoch is not the one that the caller named.
     Foreign,
 }
 
@@ -140,16 +140,16 @@ pub struct SlotView {
     /// The counter that tickets deduct from.
     pub active: Counter,
     /// Whether the slot may need a refill. A ticket sets this mark if the active counter is too low
-    /// before or after the ticket. A refill clears the mark, and so do units that were recalled
-    /// from another slot.
+    /// before or after the ticket. A refill clears the mark. Units that a recall brings from
+    /// another slot also clear it.
     pub mark: bool,
-    /// How many rows of the grant's feed the slot applied.
+    /// How many rows of the grant's feed the slot has applied.
     pub applied: Seq,
-    /// How many tickets the slot issued under this grant.
+    /// How many tickets the slot has issued under this grant.
     pub n: TicketN,
     /// How many tickets in the slot's queue are not acknowledged.
     pub unacknowledged: usize,
-    /// Whether the slot is stopped: for a pause, the end of the sale, or the move to a new epoch.
+    /// Whether the slot is stopped, for a pause, for the end of the sale, or before its next epoch.
     pub stopped: bool,
     /// Whether the slot's memory of requests or recalls is full. Such a slot needs a new epoch.
     pub sealed: bool,
@@ -359,7 +359,7 @@ impl Slot {
         RecallOutcome::Taken(taken)
     }
 
-    /// Adds tickets that were not delivered yet to `out`, at most `at_most` of them.
+    /// Appends to `out` at most `at_most` of the tickets that are not delivered yet.
     pub fn take(&mut self, at_most: usize, out: &mut Vec<QueuedTicket>) {
         self.queue.take(at_most, out);
     }

@@ -37,14 +37,16 @@ impl FreeUnits {
             .then_some(SoldOut { available, may_return: available + self.reserved > 0 })
     }
 
-    /// Returns the refusal of a request that was parked for the longest time allowed.
+    /// Returns the refusal of a request for `units` units that got no ticket although it was parked
+    /// for the longest allowed time.
     #[must_use]
     pub fn refusal_after_parking(&self, units: Units) -> SoldOut {
         SoldOut { available: self.free.unwrap_or(0).min(units.to_u64() - 1), may_return: true }
     }
 
-    /// Returns the counts of a snapshot. `in_slots` are the unsettled units of all open grants.
-    /// `in_flight` are the part of these units that are in tickets or on their way to a slot.
+    /// Returns the counts of a snapshot. `in_slots` is the number of unsettled units in all open
+    /// grants. `in_flight` is the number of these units that are in tickets or on their way to a
+    /// slot.
     #[must_use]
     pub fn from_parts(pool: u64, in_slots: u64, in_flight: u64, reserved: u64) -> Self {
         let hidden = if enforces(Rule::InFlightIsFree) { 0 } else { in_flight };

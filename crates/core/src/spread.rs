@@ -1,5 +1,5 @@
 //! How an item's stock is spread: how many slots there are, how a request finds its slot, and how
-//! many units a slot holds.
+//! many units a slot gets.
 //!
 //! A slot has two counters, its sub-domains. Tickets deduct units from the active counter, while
 //! the leader refills the drained counter from the pool. So each slot needs only a few units at a
@@ -10,8 +10,8 @@ use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
 
 pub use doorbuster_types::{Counter, PartitionChoice};
 
-/// The settings that divide an item's stock among its slots. [`Spread::fault`] checks them when
-/// they arrive.
+/// The settings that divide an item's stock among its slots. When the settings arrive,
+/// [`Spread::fault`] checks them.
 ///
 /// `initial`, `threshold` and `refill` are all 0 or all above 0. If they are 0, sub-domains are not
 /// in use: the slots get the whole pool, and use only counter A.
@@ -23,7 +23,7 @@ pub struct Spread {
     /// Whether the server chooses the number of partitions, and raises this number under load
     /// ([`crate::respread::AutoWidth`]).
     pub auto: bool,
-    /// How a request finds its home partition.
+    /// How the server chooses a request's home partition, which the request tries first.
     pub choose: PartitionChoice,
     /// How many units each slot gets when it is opened.
     pub initial: u64,
@@ -53,7 +53,7 @@ pub enum SpreadFault {
     /// The spread has no partition, or more than [`PARTITIONS_MAX`].
     #[error("partitions must be 1 to {PARTITIONS_MAX}")]
     Partitions,
-    /// At least one of `initial`, `threshold` and `refill` is 0, and at least one is not 0.
+    /// One or two of `initial`, `threshold` and `refill` are 0.
     #[error("initial, threshold and refill must all be 0 or all be above 0")]
     HalfInUse,
     /// `threshold` is above `initial`, so a new slot would need a refill immediately.
@@ -82,8 +82,8 @@ impl Spread {
         }
     }
 
-    /// Returns whether sub-domains are in use. If so, each slot gets few units at first, and
-    /// refills later.
+    /// Returns whether sub-domains are in use. If so, each slot gets only a few units at first, and
+    /// more units by later refills.
     #[must_use]
     pub fn uses_sub_domains(&self) -> bool {
         self.refill > 0

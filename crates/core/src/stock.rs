@@ -61,8 +61,8 @@ pub fn acknowledge_init<L: Ledger + ?Sized>(ledger: &mut L, id: GrantId) -> Resu
 }
 
 /// Moves at most `units` from the pool to an open grant, for the slot's counter `counter`. Returns
-/// the number of moved units. If the slot has not accepted the grant yet, moves none, because
-/// `init` gives the slot all granted units.
+/// the number of moved units. Moves no units until the slot has accepted the grant, because `init`
+/// gives the slot all units that were granted before.
 pub fn refill<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: GrantId,

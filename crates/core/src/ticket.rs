@@ -13,7 +13,8 @@ impl RequestHash {
         (self.0 >> 104) as u32
     }
 
-    /// Returns the 64 bits of the hash by which a node remembers that a request holds an order.
+    /// Returns 64 bits of the hash. A node stores these bits to remember that the request has an
+    /// order.
     #[must_use]
     pub fn low_64_bits(self) -> u64 {
         self.0 as u64

@@ -102,7 +102,7 @@ impl Stock {
     }
 }
 
-/// The key of a slot: one of the counters that issue tickets for an item.
+/// Identifies a slot, which is one of the counters that issue tickets for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey {
     /// The item that the slot sells.

@@ -26,8 +26,8 @@ pub enum JoinOutcome {
     Done(WaitlistEntry),
     /// The buyer already has this entry in the waitlist.
     Already(WaitlistEntry),
-    /// The buyer's request key already holds this order of one unit, from the waitlist or from a
-    /// purchase.
+    /// The buyer already has this order of one unit with the same request key, from the waitlist or
+    /// from a purchase.
     Order(Order),
     /// The buyer can buy a unit directly, without waiting.
     UnitsFree,
@@ -43,7 +43,7 @@ pub enum JoinOutcome {
     /// The waitlist has no room for more entries, or already has an entry for each unit that may be
     /// returned.
     Full,
-    /// The sale is not announced or open.
+    /// The sale is neither announced nor open.
     NotOnSale,
     /// No such item exists.
     NotFound,
@@ -76,7 +76,8 @@ pub struct WaitlistServed {
     pub orders: Vec<Order>,
     /// Entries that ended without an order.
     pub passed_over: Vec<WaitlistEntry>,
-    /// Whether the pool still has units for waiting entries. If so, the caller must serve again.
+    /// Whether the pool still has units for waiting entries. If so, the caller must call [`serve`]
+    /// again.
     pub more: bool,
 }
 
@@ -85,7 +86,7 @@ pub struct WaitlistServed {
 pub struct WaitlistEnded {
     /// Entries that ended, in the sequence in which the buyers joined.
     pub entries: Vec<WaitlistEntry>,
-    /// Whether entries are left. If so, the caller must end the waitlist again.
+    /// Whether entries still wait. If so, the caller must call [`end_with_sale`] again.
     pub more: bool,
 }
 
@@ -94,13 +95,14 @@ pub struct WaitlistEnded {
 pub struct JoinRequest {
     /// The buyer.
     pub buyer: BuyerId,
-    /// The key of the request, and of the order that the entry may become.
+    /// The key of the buyer's request. If the entry becomes an order, the order has the same key.
     pub key: RequestKey,
     /// A random id for the waitlist's grant, if the waitlist has no grant yet.
     pub grant: GrantId,
     /// A random token for the entry.
     pub token: Token,
-    /// The bound of the waitlist: [`crate::limits::WAITLIST_ENTRIES_MAX`], or less in a test.
+    /// The largest number of entries in the waitlist: [`crate::limits::WAITLIST_ENTRIES_MAX`], or
+    /// less in a test.
     pub entries_max: u64,
 }
 
@@ -384,7 +386,8 @@ fn record_unserved<L: Ledger + ?Sized>(
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };
     let by = match (entry.state, verdict) {
         (WaitlistState::Left, _) => Attribution::BUYER.clone(),
-        // The buyer did not leave, so `end_with_sale` ended the entry because the sale has ended.
+        // The buyer did not leave the waitlist. So the sale has ended, and `end_with_sale` ended
+        // the entry.
         (_, Verdict::Unavailable) => Attribution::from_engine(WAITLIST_ENDED),
         _ => Attribution::ENGINE.clone(),
     };

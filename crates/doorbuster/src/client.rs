@@ -19,9 +19,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pausing or closing a sale can take long: the server first waits until tickets are settled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// The largest response body that this client reads, in bytes. A page of 200 sales fits if no sale
-/// is larger than the largest body of a request. Later changes can make a sale larger than such a
-/// body, so the command `status` reads smaller pages.
+/// The largest response body that this client reads, in bytes. A page of 200 sales fits if each
+/// sale is at most as large as the largest request body. Later changes can make a sale larger than
+/// that, so the command `status` reads smaller pages.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const _: () = assert!(200 * doorbuster_api::limits::ADMIN_BODY_BYTES_MAX < ANSWER_BYTES_MAX);
 
@@ -282,7 +282,8 @@ impl Client {
         }
     }
 
-    /// Prints this text after a change without a result. With `--json`, prints an empty object.
+    /// Prints this text after a change for which the server sends no result. With `--json`, prints
+    /// an empty object.
     pub fn print_done(&self, text: &str) -> Outcome {
         print::line(if self.json { "{}" } else { text })
     }

@@ -14,7 +14,7 @@ use crate::{print, table};
 
 const LIST_HEADER: &str = "rank,buyer";
 /// The maximum length of a list of participants, in bytes. A longer list is refused. A waiting room
-/// takes at most 4,000,000 visitors, and each visitor's line has at most 80 bytes.
+/// accepts at most 4,000,000 visitors, and each visitor's line has at most 80 bytes.
 const LIST_BYTES_MAX: usize = 4_000_000 * 80;
 
 /// Runs `draw`.

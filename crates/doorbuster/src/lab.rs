@@ -62,8 +62,8 @@ fn compare(args: &LabRunArgs) -> Outcome {
     signals::set_on_signal(Arc::clone(&options.stop))?;
     let incident_follows = args.out.is_some() && options.strategies.contains(&INCIDENT_OF);
     let report = lab_run::run(&options, progress(!args.json, incident_follows))?;
-    // The result is printed first, so that the result is visible even if a later step fails: the
-    // reproduction of the incident, or the writing of the files.
+    // The result is printed before the incident is reproduced and before the files are written. So
+    // the user sees the result even if one of these later steps fails.
     print::report(args.json, &report, || text::run(&report))?;
     if let Some(dir) = &args.out {
         let bar = progress_bar(!args.json && incident_follows);

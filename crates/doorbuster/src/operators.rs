@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use comfy_table::Cell;
-use doorbuster_api::admin::access_codes::CodeCounts;
 use doorbuster_api::admin::console::{
     Action, ActionList, BuyerHistory, NodeList, RevokedCodes, WaitlistList,
 };
@@ -19,7 +18,7 @@ use crate::cli::{
 use crate::client::{self, Client, ClientError, Path};
 use crate::confirm::confirm;
 use crate::exit::{CommandResult, Failure, Outcome};
-use crate::{print, table};
+use crate::{print, sale, table};
 
 const READY_WAIT: Duration = Duration::from_secs(60);
 const NOT_READY_WAIT: Duration = Duration::from_secs(3);
@@ -256,16 +255,7 @@ pub fn code(args: CodeArgs) -> Outcome {
     let client = Client::new(&args.server)?;
     client::block_on(async {
         match args.command {
-            CodeCommand::List { sale } => {
-                let path = ["sales", &sale, "access-codes"];
-                client.print_result(client.get(Path::admin(&path)).await, |counts: &CodeCounts| {
-                    let CodeCounts { codes, uses, spent } = counts;
-                    format!(
-                        "{sale} has {codes} access codes for {uses} buyers; {spent} buyers have \
-                         used a code.\n"
-                    )
-                })
-            }
+            CodeCommand::List { sale } => sale::print_code_counts(&client, &sale).await,
             CodeCommand::Revoke { sale, prefix, yes } => {
                 confirm(
                     yes,
@@ -274,7 +264,7 @@ pub fn code(args: CodeArgs) -> Outcome {
                 let path = ["sales", &sale, "access-codes", &prefix];
                 let result = client.delete(Path::admin(&path)).await;
                 client.print_result(result, |done: &RevokedCodes| {
-                    format!("{} codes are revoked.\n", done.revoked)
+                    format!("Revoked {}.\n", table::counted(done.revoked, "code"))
                 })
             }
         }

@@ -61,7 +61,7 @@ async fn extend(
             refused => return Ok(refused),
         };
         // The id may belong to a queued ticket or a waitlist entry, which has no payment window. In
-        // this case, the request keeps the seconds, and the server refuses the request.
+        // this case, the request still contains `secs`, and the server refuses the request.
         if let AnyOrderDetail::Order(detail) = answer.read()? {
             let end = detail.order.pay_by.millis() + i64::from(secs) * 1_000;
             extension = Extension { secs: None, pay_by: Some(Time::from_millis(end)), ..extension };

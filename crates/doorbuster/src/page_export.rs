@@ -53,7 +53,7 @@ pub fn run(args: &ExportArgs) -> Outcome {
     ))
 }
 
-/// The id becomes the name of a directory.
+/// Returns whether this text is a sale's id that can be the name of a directory.
 fn is_name(sale: &str) -> bool {
     value::is_name(sale) && !matches!(sale, "." | "..")
 }
@@ -79,8 +79,8 @@ async fn visible_sales(args: &ExportArgs) -> Result<Vec<ExportedSale>, Failure> 
     }
 }
 
-/// If a sale cannot be read, the HTML of its page lacks the sale's texts. In a browser, the page's
-/// script reads these texts from the server.
+/// Reads the sales with these ids. If a sale cannot be read, the HTML of its page lacks the sale's
+/// texts. In a browser, the page's script reads these texts from the server.
 async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<ExportedSale>, Failure> {
     let client = Client::with(args.url.parse()?, String::new())?;
     let mut sales = Vec::new();

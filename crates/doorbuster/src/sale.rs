@@ -4,6 +4,8 @@ mod commands;
 mod edit;
 mod show;
 
+pub use edit::print_code_counts;
+
 use std::io::Read;
 use std::path::Path as FilePath;
 
@@ -56,8 +58,8 @@ pub fn run(args: SaleArgs) -> Outcome {
             }
             SaleCommand::Adjust(args) => adjust(&client, &args).await,
             SaleCommand::Admit(args) => {
-                let question =
-                    format!("{} visitors will be admitted and may buy immediately", args.visitors);
+                let visitors = table::counted(args.visitors.into(), "visitor");
+                let question = format!("{visitors} will be admitted and may buy immediately");
                 confirm(args.yes, &question)?;
                 commands::admit(&client, &args).await
             }

@@ -68,7 +68,7 @@ fn watch(wait: impl FnOnce(Runtime, StopSignals) + Send + 'static) -> anyhow::Re
     Ok(())
 }
 
-/// Waits until standard input ends, and ignores the content of standard input.
+/// Waits until standard input ends. Everything before the end is read and ignored.
 pub async fn stdin_ended() {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     // A separate thread reads, so the runtime can end even if the read never returns.

@@ -140,7 +140,7 @@ fn report_text(report: &LoadReport) -> String {
         _ if setup_error(report).is_some() => "No request reached the sale.".to_owned(),
         (0, true) => "Every buyer has a final answer.".to_owned(),
         (0, false) => "Some answers were not valid.".to_owned(),
-        (lost, _) => format!("{} buyers have no final answer.", grouped(lost)),
+        (lost, _) => format!("{} got no final answer.", table::counted(lost, "buyer")),
     };
     format!("{rows}\n{verdict}\n")
 }

@@ -160,8 +160,8 @@ fn hold_secs(row: &ItemRow) -> u32 {
     u32::try_from(row.hold_ms / 1_000).unwrap_or(u32::MAX)
 }
 
-/// Converts a sale for operators. `row` is the sale as just read from the store. `known` is the
-/// sale in this node's catalogue: it may be older, but has the items' stock.
+/// Converts a sale for operators. `row` has just been read from the store. `known` is the sale in
+/// this node's catalogue. `known` may be older than `row`, but only `known` has the items' stock.
 pub fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale {
     let stock = |id: core::ItemId| {
         let item = known.and_then(|sale| sale.items.iter().find(|item| item.row.id == id));

@@ -26,7 +26,8 @@ pub struct Blocks {
     known: ArcSwap<BlockIndex>,
     /// False if no block exists. A request then needs no further check.
     are_any: AtomicBool,
-    /// The version of the blocks that this node last read. Locked during a read of the blocks.
+    /// The version of the blocks that this node last read. A task locks this field while it reads
+    /// the blocks.
     reading: tokio::sync::Mutex<Option<BlocksVersion>>,
     /// Notified after this node replaced its copy of the blocks.
     changed: watch::Sender<()>,

@@ -2,8 +2,8 @@
 //!
 //! A slot knows only the units that a buyer got under the slot's current grant. So a buyer at the
 //! limit could get a ticket from another slot, or from the same slot after a new grant. The store
-//! would then refuse this ticket. With this memory, the node refuses the request before a slot
-//! gives a ticket.
+//! would then refuse this ticket. Because the node remembers these buyers, it refuses the request
+//! before a slot issues a ticket.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -31,9 +31,9 @@ impl BuyersAtLimit {
         self.count.store(counts.buyers(), Ordering::Release);
     }
 
-    /// Returns the number of units that the buyer has if `units` more units would exceed the limit
-    /// ([`LimitCounts::refuses`]). `as_of` is the time of the node's snapshot of the store. Counts
-    /// that were read after this time are not used.
+    /// If a request for `units` units would exceed the buyer's limit, returns how many units the
+    /// buyer already has ([`LimitCounts::refuses`]). Otherwise, returns `None`. `as_of` is the time
+    /// of the node's snapshot of the store. Counts that were read after this time are not used.
     pub fn refuses(
         &self,
         buyer: u64,
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(
             at_limit.refuses(8, two, 3, 4, now()),
             None,
-            "the count of one buyer must not refuse another buyer"
+            "one buyer's count must not cause a refusal of another buyer"
         );
         assert_eq!(
             at_limit.refuses(7, two, 3, 5, now()),

@@ -34,10 +34,11 @@ use crate::node::Node;
 /// How long a marker stays valid, on a node and in the shared Redis. A marker says that the store
 /// has nothing new. During this time, nodes do not read the store for unknown ids.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// The minimum time between the starts of two reads is this factor times the duration of the first
-/// of them. So a slow store gets fewer reads.
+/// A node waits this many times the duration of a read, from the read's start, before it reads
+/// again. So a slow store gets fewer reads.
 const READ_INTERVAL_FACTOR: u32 = 10;
-/// How long a node waits for another node's read before it reads the store itself.
+/// If another node is already reading the store, this node waits at most this long for the result.
+/// Then it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
 const PEER_READ_POLL: Duration = Duration::from_millis(2);
 /// The name of the lock that a node takes to read the store for unknown ids. Keys in Redis also
@@ -149,8 +150,8 @@ async fn read(node: &Node) -> Result<CatalogueRows, StoreError> {
 enum ReadTurn<T> {
     /// Another node has read the store. This is its result.
     FromPeer(T),
-    /// This node must read the store. If it has the lock, it leaves the result for the other nodes.
-    /// If it has no lock, it reads only for itself.
+    /// This node must read the store. With a guard, this node has the lock, and leaves the result
+    /// for the other nodes. With `None`, it reads only for itself.
     ReadStore(Option<LockGuard>),
 }
 
@@ -164,7 +165,7 @@ async fn read_once<T, F: Future<Output = Result<CopyLookup<T>, SlotError>>>(
     let (until, mut guard) = (Instant::now() + PEER_READ_MAX, None);
     loop {
         match timeout_at(until, find_copy()).await {
-            // If this node also has the lock, dropping the guard releases the lock.
+            // If this node also has the lock, the return drops the guard, which releases the lock.
             Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
             Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
             // This node must read the store, for one of these reasons:

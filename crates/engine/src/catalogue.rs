@@ -28,8 +28,8 @@ pub(crate) use shared::{CatalogueCheck, SharedCatalogue};
 /// After the end of a sale, a node remembers for this long which requests hold orders of the sale.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
-/// A page requests a sale's status by version, and the page's version may be out of date. Requests
-/// for the current version and this many versions before it get the cached status.
+/// A page requests a sale's status by version, and its version may be out of date. The server still
+/// sends the cached status for a version that is at most this many versions old.
 const VERSIONS_SHARED: u64 = 4;
 
 /// The part of a sale's state that this node keeps when the sale's row changes.
@@ -48,16 +48,16 @@ pub struct SaleRuntime {
     /// The number of orders that this node created, including orders whose requests were first
     /// answered with `202`.
     pub orders: AtomicU64,
-    /// The state of the limit on the requests of all the sale's buyers together, and the counts of
-    /// requests that a limit refused.
+    /// The state of the sale's total request limit, which all its buyers share. Also the number of
+    /// requests that any limit refused.
     pub limits: SaleLimitState,
-    /// The state of the sale's waiting room, if all items of the sale share one room and this room
+    /// The state of the sale's waiting room. Used only if all items share one room and the room
     /// opens automatically.
     pub room: RoomRuntime,
 }
 
 impl SaleRuntime {
-    /// Returns a sample of the present counts of responses, together with these latencies.
+    /// Returns a sample that contains the present counts of responses and `latencies`.
     pub fn rate_sample(&self, latencies: HistogramSnapshot) -> RateSample {
         RateSample::now(&self.answer_counts, &self.edge_refusals, latencies)
     }
@@ -72,8 +72,8 @@ pub struct SaleState {
     pub front_door: FrontDoor,
     /// The request limits of the front door.
     pub limits: LimitRules,
-    /// The limits for challenges and for checkouts. For one buyer, the lower of two limits applies:
-    /// the sale's limit, and the server's limit for all sales.
+    /// The limits for challenges and for checkouts. Each buyer's limit is the lower one of the
+    /// sale's limit and the server's limit for all sales.
     challenge_limits: LimitRules,
     checkout_limits: LimitRules,
     /// The sale's items, in the shop's order.
@@ -81,7 +81,7 @@ pub struct SaleState {
     /// The number from which the version of the cached status is made. The number changes with
     /// every change of the row, and clients cannot guess it in advance.
     pub state_version: u64,
-    /// The state that stays when the row changes.
+    /// The part of the state that stays the same when the sale's row changes.
     pub runtime: Arc<SaleRuntime>,
 }
 
@@ -95,14 +95,14 @@ impl SaleState {
         }
     }
 
-    /// Returns the version under which pages request the status.
+    /// Returns the status's current version, which pages put into the URL of their requests.
     #[must_use]
     pub fn version(&self) -> String {
         version(self.state_version)
     }
 
-    /// Returns whether `requested` is the status's current version, or a version of one of the
-    /// row's last few states.
+    /// Returns whether `requested` is the status's current version, or one of the versions shortly
+    /// before it (see `VERSIONS_SHARED`).
     #[must_use]
     pub fn had_version(&self, requested: &str, key: &IdKey) -> bool {
         let earlier =

@@ -63,8 +63,8 @@ impl CatalogueReader {
         Ok(())
     }
 
-    /// Like [`Self::refresh`], for requests with ids that a client can choose freely. The node
-    /// limits how often all such requests together cause a read.
+    /// Does the same as [`Self::refresh`], for requests whose ids a client can invent. The node
+    /// limits how often such requests cause a read of the store.
     pub async fn refresh_paced(&self) {
         if self.node.layout().is_single_node() || self.node.layout().is_edge() {
             return;
@@ -89,8 +89,7 @@ impl CatalogueReader {
     /// # Errors
     ///
     /// If the store is unreachable, or if one of the items belongs to no known sale. The second
-    /// case is an error, because callers would silently omit rows about the unknown item without an
-    /// error.
+    /// case is an error, because callers would otherwise silently omit rows about the unknown item.
     pub async fn find_items(&self, ids: &[ItemId]) -> Result<Vec<Arc<ItemState>>, EngineError> {
         let known = |id: &ItemId| self.node.catalogue().item_by_id(*id).cloned();
         if let Some(items) = ids.iter().map(known).collect::<Option<Vec<_>>>() {
@@ -120,16 +119,16 @@ pub(crate) async fn run(reader: Arc<CatalogueReader>) {
     }
 }
 
-/// Loads the changes since the version `since`. If no changed sale was skipped, returns the version
-/// up to which the catalogue is now complete. If one was skipped, returns `None`.
+/// Loads the changes since the version `since`. Returns the version up to which the catalogue is
+/// now complete, or `None` if a changed sale was skipped.
 async fn reload(
     node: &Node,
     slots: &Slots,
     since: Option<&str>,
 ) -> Result<Option<String>, EngineError> {
     node.meter().catalogue_checks.add_one();
-    // This copy is made before the read of the store. After the read, a comparison with this copy
-    // shows which sales another task changed meanwhile.
+    // The function keeps the catalogue from before the read of the store. After the read, it
+    // compares the two to find sales that another task changed meanwhile.
     let known = node.catalogue().clone();
     let version = node.store().catalogue_version().await?;
     if since == Some(version.as_str()) {
@@ -182,7 +181,8 @@ async fn reload_one(
         let is_untouched = node.catalogue().sale(&id).map(Arc::as_ptr) == before.map(Arc::as_ptr);
         let is_shown = match (before, is_untouched) {
             (Some(_), true) => update_in_catalogue(node, row).await.map(|()| true)?,
-            // This node changed the sale during the read, so the row may be outdated.
+            // This node changed the sale during the read, so `row` may be outdated, and is read
+            // again.
             (Some(_), false) => match node.store().sale(&id).await? {
                 Some(row) => update_in_catalogue(node, row).await.map(|()| true)?,
                 None => return Ok(true),
@@ -190,7 +190,8 @@ async fn reload_one(
             (None, _) => add_to_catalogue(node, row).await?,
         };
         if !is_shown {
-            // This node created the sale during the read. Either row may be the newer one.
+            // This node created the sale during the read, so the row that was read may be older or
+            // newer than the catalogue's row.
             node.control().wake_catalogue_job();
             return Ok(false);
         }

@@ -51,8 +51,8 @@ impl DatabaseState {
     }
 
     /// Returns the number of lost orders: a node had confirmed them to buyers, but the last check
-    /// did not find them in the database. Once a sale was resumed after the failover, its orders no
-    /// longer count. `None` if the store is embedded or was not checked yet.
+    /// did not find them in the database. When an operator resumes a sale after the failover, the
+    /// sale's orders no longer count. `None` if the store is embedded or was not checked yet.
     pub fn lost_orders(&self) -> Option<u64> {
         *self.lost_orders.lock().unwrap_or_else(PoisonError::into_inner)
     }

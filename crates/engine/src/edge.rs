@@ -43,7 +43,8 @@ use crate::slot_layout::redis_prefix;
 #[derive(Clone, Copy, Debug, Default)]
 struct Freshness {
     head: Option<FeedHead>,
-    /// When the edge last read a new head of the feed, in milliseconds of its own monotonic clock.
+    /// When the edge last read a new head of the feed, in milliseconds of the edge's monotonic
+    /// clock.
     read_at: i64,
     clock: Option<ClockReading>,
 }
@@ -58,13 +59,14 @@ struct AboutSelf {
 pub struct EdgeNode {
     /// The nodes behind this edge.
     pub upstreams: Upstreams,
-    /// The number of requests that the edge refused from its copy.
+    /// The number of requests that the edge refused by itself, because of its copy of the nodes'
+    /// memory.
     pub refused: Counter,
     /// The number of requests that the edge passed to a node.
     pub passed_on: Counter,
     /// The number of requests that no node answered.
     pub failed: Counter,
-    /// The number of generations of the feed that the edge began to read.
+    /// How many times the edge began to read a new generation of the feed.
     pub feed_generations: Counter,
     /// The number of reads of the feed that failed or returned no usable content.
     pub feed_failures: Counter,
@@ -129,10 +131,11 @@ impl EdgeNode {
     }
 
     /// Returns this edge's description of itself as a value of the header `header`. The value
-    /// includes a proof that the edge has the deployment's key.
+    /// includes a proof that the edge has the deployment's key. Returns `None` until
+    /// [`Self::describe`] was called and the edge knows the store's time.
     fn about_text(&self, header: &str) -> Option<HeaderValue> {
         let AboutSelf { node, key, connections } = self.about.get()?;
-        // The description includes the store's time. The edge knows this time only after a node has
+        // The description includes the store's time, which the edge knows only after a node has
         // answered a request.
         self.freshness.load().clock?;
         let now = self.now().0;
@@ -158,8 +161,8 @@ impl EdgeNode {
         is_fresh(head.as_ref(), clock.as_ref(), read_at, self.own_time())
     }
 
-    /// Returns the greatest possible age of the edge's copy, in milliseconds. `None` if the edge
-    /// has no copy or does not know the store's time.
+    /// Returns the greatest possible age of the edge's copy, in milliseconds. Returns `None` if the
+    /// edge has no copy or does not know the store's time.
     pub fn feed_age_ms(&self) -> Option<i64> {
         let Freshness { head, clock, .. } = **self.freshness.load();
         Some((clock?.latest(self.own_time()).0 - head?.as_of.0).max(0))
@@ -186,8 +189,8 @@ impl EdgeNode {
         });
     }
 
-    /// Records that the edge read this head. Before the call, the edge must have put everything in
-    /// the feed up to this head into its copy.
+    /// Records that the edge's copy is as recent as this head. The caller must first put everything
+    /// in the feed up to this head into the copy.
     fn use_head(&self, head: FeedHead) {
         let now = self.own_time();
         self.freshness.rcu(|known| {

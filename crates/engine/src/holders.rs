@@ -1,6 +1,6 @@
-//! The hashes of the requests that hold an order, in a node's memory. A sale's published counts
-//! include its orders. For running and recently ended sales, the set has the request of each of
-//! these orders.
+//! The hashes of the requests that hold an order, in a node's memory. For running and recently
+//! ended sales, the set has the request of every order that is included in the sale's published
+//! counts.
 mod journal;
 mod queued_requests;
 mod retry_limiter;
@@ -20,12 +20,12 @@ use retry_limiter::RetryLimiter;
 /// The maximum number of requests in one node's set. A full set accepts no more requests. From then
 /// on, the node must ask the store about each request that is not in the set.
 pub const HOLDERS_MAX: usize = 16_000_000;
-/// If the set was full, a node asks the store about each request that is not in the set. This
-/// constant is the maximum number of such lookups at the same time. Clients of further requests
-/// must retry.
+/// After the set was full, a node asks the store about each request that is not in the set. At most
+/// this many of these lookups run at the same time. The server asks the clients of further requests
+/// to retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
-/// When a slot refuses a request, the store must confirm the refusal. This constant is the maximum
-/// number of confirmations at the same time. Further refusals wait.
+/// When a slot refuses a request, the store must confirm the refusal. At most this many
+/// confirmations run at the same time. Further refusals wait for their confirmation.
 const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 
@@ -38,8 +38,8 @@ type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 pub struct RequestsWithOrders {
     shards: Vec<Shard>,
     count: AtomicUsize,
-    /// Whether the set may lack requests. It may lack requests during a rebuild, or after a request
-    /// arrived while the set was full.
+    /// Whether the set may lack requests: during a rebuild, or after a request arrived while the
+    /// set was full.
     full: AtomicBool,
     lookups: Semaphore,
     confirmations: Semaphore,
@@ -108,21 +108,22 @@ impl RequestsWithOrders {
         self.holds(request) || self.is_full()
     }
 
-    /// Returns whether a request that is not in the set may nevertheless hold an order. The result
-    /// is true after the set was full, and during a rebuild.
+    /// Returns whether a request may have an order although the set does not contain the request.
+    /// This is the case once the set has been full, and during a rebuild of the set.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
     }
 
-    /// Returns a permit to ask the store about a request that is not in the set. Returns `None` if
-    /// all permits are in use.
+    /// Returns a permit to ask the store about a request that is not in this node's set of requests
+    /// with orders. Returns `None` if all permits are in use.
     #[must_use]
     pub fn lookup_permit(&self) -> Option<SemaphorePermit<'_>> {
         self.lookups.try_acquire().ok()
     }
 
-    /// Waits for a permit to let the store confirm a slot's refusal.
+    /// Waits for a permit. With the permit, the caller may ask the store to confirm a slot's
+    /// refusal.
     pub async fn confirm_permit(&self) -> SemaphorePermit<'_> {
         self.confirmations.acquire().await.expect("the semaphore is never closed")
     }

@@ -50,10 +50,9 @@ impl ItemGauge {
         self.show(&counts);
     }
 
-    /// Publishes counts that were read from the store. If a commit has published counts during this
-    /// read, publishes nothing and returns `false`. The caller must then read the counts again.
-    /// Before the read, the caller must call [`ItemGauge::published`], and pass its result as
-    /// `published`.
+    /// Publishes counts that the caller has read from the store. `published` is the result of
+    /// [`ItemGauge::published`] before this read. If a commit has published counts since then,
+    /// publishes nothing and returns `false`, and the caller must read the counts again.
     #[must_use]
     pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,9 +71,9 @@ impl ItemGauge {
     }
 
     fn show(&self, counts: &ItemCounts) {
-        // This method and `note_parked` use sequentially consistent operations, so no wake-up is
-        // lost. Either the parked request reads these counts, or this method finds the request in
-        // `parked`.
+        // This method and `note_parked` use sequentially consistent operations, so that no wake-up
+        // is lost. Either the parked request reads these counts, or this method finds the request
+        // in `parked`.
         self.packed.store(pack(counts), Ordering::SeqCst);
         self.changed.notify_waiters();
         let parked = self.parked.load(Ordering::SeqCst);
@@ -90,8 +89,8 @@ impl ItemGauge {
         self.parked.fetch_max(units, Ordering::SeqCst);
     }
 
-    /// Returns the number of free units, and of units that may become free again. The caller must
-    /// read these numbers *before* the set of requests that hold an order.
+    /// Returns the number of free units, and the number of units that may become free again. The
+    /// caller must read these numbers *before* it reads the set of requests that have an order.
     #[must_use]
     pub fn free(&self) -> FreeUnits {
         let packed = self.packed.load(Ordering::SeqCst);
@@ -113,8 +112,8 @@ impl ItemGauge {
         counts.pool.saturating_sub(counts.kept)
     }
 
-    /// Wakes the item's parked requests. Called after units were given to a slot, and when some of
-    /// the parked requests can be refused.
+    /// Wakes the item's parked requests. Called after a slot got units, and when too few units are
+    /// free for some parked requests.
     pub fn wake_parked(&self) {
         self.parked.store(0, Ordering::SeqCst);
         self.progress.notify_waiters();

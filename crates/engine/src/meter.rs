@@ -9,9 +9,9 @@ pub const BATCH_BOUNDS: [usize; 6] = [1, 4, 16, 64, 256, 500];
 /// Counters of the engine.
 #[derive(Debug, Default)]
 pub struct EngineMeter {
-    /// The number of settled batches by size. Entry `i` counts the batches with at most
-    /// [`BATCH_BOUNDS`]`[i]` tickets, but more tickets than the previous bound. The last entry also
-    /// counts all larger batches.
+    /// The number of settled batches by size. Entry `i` counts the batches whose size is in the
+    /// bucket with the upper bound [`BATCH_BOUNDS`]`[i]`. The last entry also counts all larger
+    /// batches.
     pub batches: [Counter; BATCH_BOUNDS.len()],
     /// Settled tickets.
     pub tickets: Counter,
@@ -24,8 +24,8 @@ pub struct EngineMeter {
     pub expired: Counter,
     /// Waitlist entries that became orders.
     pub waitlist_served: Counter,
-    /// Waitlist entries that were passed over when their turn came, because their buyers had
-    /// reached the limit or already held an order.
+    /// Waitlist entries that got no unit when their turn came, because their buyers had reached the
+    /// limit or already held an order.
     pub waitlist_passed_over: Counter,
     /// Waitlist entries that ended with their sale.
     pub waitlist_closed: Counter,
@@ -33,9 +33,9 @@ pub struct EngineMeter {
     pub recalls: Counter,
     /// Findings of the continuous audit.
     pub findings: Counter,
-    /// How often this node became the leader or stopped being the leader.
+    /// How many times this node became the leader or stopped being the leader.
     pub leads: Counter,
-    /// How often this node's own lease lapsed.
+    /// How many times this node's own lease lapsed.
     pub lapses: Counter,
     /// Requests that needed a second ticket because the grant of their first ticket was closed.
     pub retried: Counter,

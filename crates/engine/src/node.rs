@@ -44,8 +44,8 @@ pub use node_count::NodeCount;
 pub(crate) use refusals::Refusals;
 pub use this_node::{NodeDescription, ThisNode};
 
-/// Some work is done by one node for all nodes. If this node could not read the store for this
-/// long, in milliseconds, it leaves such work to another node.
+/// A node that could not read the store for this long, in milliseconds, leaves to another node the
+/// work that one node does for all nodes.
 const CUT_OFF_AFTER_MS: i64 = 5_000;
 /// The pause between two checks of the age of a node's memory.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -60,7 +60,7 @@ pub struct Node {
     pub(crate) cache: Cache,
     pub(crate) clock: Clock,
     pub(crate) database: DatabaseState,
-    /// `None` if this node has a store.
+    /// The state of an edge. `None` if this process is a node, which has a store.
     pub(crate) edge: Option<Arc<EdgeNode>>,
     pub(crate) this_node: ThisNode,
     pub(crate) live_nodes: LiveNodes,
@@ -75,7 +75,7 @@ impl Node {
         self.this_node.description(self.memory.refusals.notes())
     }
 
-    /// Returns all items of each sale that has open slots.
+    /// Returns all items of the sales that have open slots.
     pub fn items_with_open_slots(&self) -> Vec<Arc<ItemState>> {
         self.catalogue()
             .sales()
@@ -181,10 +181,10 @@ impl Node {
         doorbuster_steps::memory::is_recent(self.memory_age_ms())
     }
 
-    /// Returns whether this node's last read of the store is so old that another node should do the
-    /// work that it does for all nodes. The time limit is longer than that of
-    /// [`Self::is_memory_recent`], because it is expensive to move the work to another node. For
-    /// example, each new writer of the edge feed must first write all requests.
+    /// Returns whether this node's last read of the store is so old that another node should take
+    /// over the work that this node does for all nodes. The limit is longer than that of
+    /// [`Self::is_memory_recent`], because a takeover is expensive. For example, each new writer of
+    /// the edge feed must first write all requests.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.memory_age_ms() > CUT_OFF_AFTER_MS
     }
@@ -250,7 +250,7 @@ impl Node {
         &self.meter
     }
 
-    /// Returns the requests that hold an order.
+    /// Returns this node's memory of the requests that have an order.
     #[must_use]
     pub fn holders(&self) -> &RequestsWithOrders {
         &self.memory.holders
@@ -285,7 +285,8 @@ impl Node {
         &self.memory.control
     }
 
-    /// Returns the [`Turns`] of a kind of delayed work. Each kind may have only one [`Turns`].
+    /// Returns the [`Turns`], with which the caller waits for each run of this kind of work. Each
+    /// kind may have only one.
     pub fn turns(&self, work: Work) -> Turns<'_, impl Fn() -> Millis> {
         self.control().scheduler().turns(work, || self.store().monotonic_now())
     }
@@ -300,17 +301,17 @@ impl Node {
     }
 
     /// Remembers that a request holds this order. Called when the node returns the order to its
-    /// buyer, because the buyer may repeat the request before the node's memory has the order's
-    /// commit. Ignores an order whose item is not in the catalogue.
+    /// buyer. The buyer may repeat the request before this node has read the order's commit, and
+    /// then the node finds the order here. Ignores an order whose item is not in the catalogue.
     pub(crate) fn remember_order(&self, order: &Order) {
         if self.catalogue().item_by_id(order.item).is_some() {
             self.memory.remember_order(order);
         }
     }
 
-    /// Returns the buyer of a ticket. The ticket must come from this node and have no verdict yet.
-    /// A client can make up an id that contains the token of another buyer's ticket. So this
-    /// function verifies that the id was made for the ticket's buyer.
+    /// Returns the buyer of a ticket that this node issued and that has no verdict yet, or `None`
+    /// for any other ticket. A client can invent an id that contains the token of another buyer's
+    /// ticket. So this function verifies that the whole id belongs to the ticket's buyer.
     #[must_use]
     pub fn waiting_buyer(&self, id: TicketId) -> Option<BuyerId> {
         let buyer = self.memory.waiters.info(id.parts()?.token)?.buyer;

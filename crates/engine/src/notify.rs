@@ -43,7 +43,7 @@ const REPLAY_FOR: Duration = Duration::from_secs(60);
 struct HubState {
     buyers: HashMap<BuyerId, Followers>,
     followed: FollowedBuyers,
-    /// The followed buyers who have event streams. Only clients of event streams can ask for missed
+    /// The buyers who have an event stream, or had one recently. Only they can ask for missed
     /// events.
     streaming: FollowedBuyers,
     sales: HashMap<Arc<str>, SaleFollowers>,
@@ -108,8 +108,8 @@ impl Hub {
     }
 
     /// Subscribes to events about one buyer's orders and to statuses of some sales. If `after` is
-    /// set, the subscription begins with the kept events about the orders that are newer than the
-    /// event `after`. Returns `None` if the buyer already has `most` such subscriptions.
+    /// the number of an event, the subscription begins with the kept order events that are newer
+    /// than this event. Returns `None` if the buyer already has `most` such subscriptions.
     #[must_use]
     pub fn subscribe(
         &self,
@@ -154,7 +154,7 @@ impl Hub {
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
         // While the hub had no readers, it kept no new events. So the kept events may have gaps,
-        // and are dropped.
+        // and the hub drops them for its first new reader.
         if !self.may_have_readers() {
             readers.kept.clear();
         }
@@ -303,7 +303,7 @@ impl Hub {
         self.stream_readers().saturating_sub(self.0.for_edges.load(Ordering::Relaxed))
     }
 
-    /// Ends at most this many subscriptions of buyers.
+    /// Ends subscriptions of buyers, and stops after `most` of them.
     pub fn disconnect_buyers(&self, most: usize) {
         let readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let all = readers.buyers.values().flat_map(Followers::all);

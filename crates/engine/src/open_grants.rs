@@ -20,7 +20,8 @@ pub struct OpenGrants {
 
 impl OpenGrants {
     /// Returns whether this grant is closed. If the last read of the grants is not recent, reads
-    /// them now. Returns `false` if another request is reading the grants, or if the read fails.
+    /// them now. Returns `false` if this is not known, because another request is reading the
+    /// grants or because the read fails.
     pub async fn is_closed(&self, store: &Store, item: ItemId, grant: GrantId) -> bool {
         if let Some(is_closed) = self.last_answer(grant) {
             return is_closed;

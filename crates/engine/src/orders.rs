@@ -67,7 +67,7 @@ pub enum OrderLookup {
         /// The entry.
         entry: WaitlistEntry,
     },
-    /// The id belongs to a waitlist entry that ended with its sale.
+    /// The id belongs to a waitlist entry that ended because its sale ended.
     Ended {
         /// The item.
         item: Arc<ItemState>,
@@ -97,7 +97,8 @@ impl Orders {
     /// Looks up the id of an order, a queued request or a waitlist entry. If `buyer` is `None`, an
     /// operator asks, and the id may belong to any buyer.
     ///
-    /// # Errors If the store is unreachable. The function never guesses a result.
+    /// # Errors
+    /// If the store is unreachable. The function never guesses a result.
     pub async fn look_up_order(
         &self,
         id: TicketId,
@@ -108,13 +109,13 @@ impl Orders {
             None => id.parts(),
         };
         let Some(parts) = parts else { return Ok(OrderLookup::NotFound) };
-        // The waiting requests must be read before the verdict. In the reverse sequence, a ticket
-        // could get its verdict between the two reads, and neither read would find the ticket.
+        // This read of the waiting requests must come before the read of the verdict. Otherwise, a
+        // ticket could get its verdict between the two reads, and neither read would find it.
         let waits = self.node.waiting_buyer(id);
         let mut resolved = self.node.store().verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
-            // The id shows which buyer made the request. But if this buyer was erased, the order no
-            // longer belongs to a buyer with this name. Then the buyer must not find the order.
+            // The id stays valid for the buyer who made the request. But if this buyer was erased,
+            // the order no longer has the buyer's name, and the buyer must not find it.
             return Ok(if buyer.is_none_or(|buyer| order.buyer == *buyer) {
                 found_order(&self.node, order, buyer.is_some())
             } else {
@@ -183,7 +184,7 @@ impl Orders {
                     Some(resolved) => match resolved.order {
                         Some(order) => found_order(&self.node, order, buyer.is_some()),
                         // For a waitlist entry, the verdict `Unavailable` means that the entry
-                        // ended with its sale.
+                        // ended because its sale ended.
                         None if resolved.verdict == Verdict::Unavailable => {
                             OrderLookup::Ended { item, entry }
                         }
@@ -199,8 +200,8 @@ impl Orders {
         })
     }
 
-    /// Reads a page of orders. If the query is for one buyer, this node also remembers that the
-    /// requests of these orders hold orders.
+    /// Reads a page of orders. If the query is for one buyer, this node also adds the orders'
+    /// requests to its set of requests that hold orders.
     ///
     /// # Errors
     /// If the store is unreachable.
@@ -257,8 +258,8 @@ impl Orders {
     }
 }
 
-/// Returns the result for an order that was found. If the buyer asked for the order, this node also
-/// remembers that the request holds an order.
+/// Returns the result for an order that was found. If a buyer asked for the order, this node also
+/// remembers that the order's request holds an order.
 fn found_order(node: &Node, order: Order, is_read_by_buyer: bool) -> OrderLookup {
     if is_read_by_buyer {
         node.remember_order(&order);

@@ -15,11 +15,11 @@ use crate::error::EngineError;
 
 /// The time between two log lines about a continuing outage.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
-/// If no call has failed for this long, the outage counts as ended. During an outage, every job
-/// repeats its failed call within this time.
+/// If no call has failed for this long, the outage counts as ended. During an outage, jobs repeat
+/// their failed calls more often than this.
 const OVER_AFTER: Duration = Duration::from_secs(3);
-/// After the first failed call, the store itself notices an outage within this time. So this module
-/// reports failed calls only after this time.
+/// The store itself notices an outage within this time after the first failed call, and then logs
+/// it. So this module waits this long before it logs failed calls.
 const STORE_NOTICES_WITHIN: Duration = Duration::from_secs(3);
 
 /// The log event of a failed request.
@@ -106,9 +106,9 @@ impl OutageLog {
         of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a failed call if its error is part of an outage. If it is not, returns `false`, and
-    /// the caller must log the failure. `job` is the log event of the caller. The number of
-    /// different events must be bounded.
+    /// Counts a failed call if its error is part of an outage, and returns `true`. Otherwise,
+    /// returns `false`, and the caller must log the failure. `job` is the caller's log event.
+    /// Callers must use a fixed set of events, because each one needs memory.
     pub fn count_if_outage(&self, error: &impl FailedCall, job: &'static str) -> bool {
         let Some(away) = error.away() else { return false };
         let now = Instant::now();
@@ -147,7 +147,8 @@ impl OutageLog {
         let Some(now) = failures.as_mut() else { return };
         if !is_store_available {
             // The store itself logs this outage. Directly after the outage, some calls may still
-            // fail. The times are reset, so that these calls are not reported at once.
+            // fail. This code resets the times, so that this module does not log those calls at
+            // once.
             (now.began, now.logged) = (Instant::now(), Instant::now());
             now.by_job.clear();
         } else if now.newest.elapsed() >= OVER_AFTER && now.by_job.is_empty() {

@@ -96,9 +96,9 @@ fn written(page: &impl Serialize) -> String {
     if text == "{}" { String::new() } else { text }
 }
 
-/// Returns a text in all its languages. If the texts in the column and in the document differ,
-/// returns only the column's text. They differ if an older version of the program has changed the
-/// column but not the document.
+/// Returns a text in all its languages. If the column has another text than the document, an older
+/// version of the program has changed the column, but not the document. In this case, returns only
+/// the column's text.
 fn joined(column: &str, languages: Languages) -> Text {
     let text = Text::Languages(languages);
     if text.fallback_language().is_some() && text.fallback() == column {

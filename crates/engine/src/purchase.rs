@@ -82,8 +82,9 @@ pub struct Purchases {
     pub(crate) parked: AtomicUsize,
 }
 
-/// Tries to refuse a request from the node's memory. This takes well under a microsecond. If the
-/// result is `None`, the caller must call [`Purchases::buy`]. For `door`, see [`memory::refuse`].
+/// Returns the refusal of a request, if the node's memory alone shows that the node must refuse it.
+/// This takes well under a microsecond. If the result is `None`, the caller must call
+/// [`Purchases::buy`]. For `door`, see [`memory::refuse`].
 #[must_use]
 pub fn refuse_from_memory(
     node: &Node,
@@ -165,7 +166,8 @@ struct Driver<'a> {
     /// slot is asked for a ticket, because the ticket's verdict may come before the slot's
     /// response.
     waiter: Option<(oneshot::Receiver<TicketVerdict>, WaiterGuard<'a>)>,
-    /// Created before a slot is asked, so that no signal is missed.
+    /// The signals that end the request's wait while it is parked. Created before the node asks a
+    /// slot, so that the request misses no signal.
     signals: Option<ItemSignals<'a>>,
     parked: Option<ParkedPermit<'a>>,
     demand: Option<UnitDemandEntry<'a>>,
@@ -209,8 +211,8 @@ impl<'a> Driver<'a> {
         let now = Millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX));
         let catalogue = self.purchases.node.catalogue();
         let effect = steps.next(input, now, &mut self.view(&catalogue));
-        // The entry is needed only while a slot is asked for a ticket, and while the request waits
-        // for the verdict of its own ticket.
+        // The request needs its entry in the list of waiting requests only during two steps: the
+        // node asks a slot for a ticket, or waits for the verdict of the request's own ticket.
         if !matches!(effect, Effect::AskSlot { .. } | Effect::AwaitVerdict { is_mine: true, .. }) {
             self.waiter = None;
         }

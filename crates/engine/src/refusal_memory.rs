@@ -25,12 +25,12 @@ const SETS: usize = 65_536;
 const PARTS: usize = 16;
 /// The number of sets in a part.
 const SETS_OF_PART: usize = SETS / PARTS;
-/// When a part has this many waiting entries, the entries move to their sets.
+/// When a part of the memory has this many waiting entries, the node moves them to their sets.
 const WAITING_MAX: usize = 64;
 /// The number of entries in a set.
 const ENTRIES: usize = 8;
-/// The kind of an entry for a queued request. All other kinds are numbers of problem codes, and no
-/// code has this number.
+/// The kind of an entry for a queued request. The kind of any other entry is the number of its
+/// problem code, and no code has the number 255.
 const QUEUED: u8 = u8::MAX;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,7 +41,7 @@ struct Entry {
     buyer: u32,
     /// For a refusal, the item. For a queued request, a hash of its ticket's token.
     subject: u32,
-    /// The time in milliseconds, with the kind of the entry in the lowest byte.
+    /// The kind of the entry is in the lowest byte. The other bytes have the time in milliseconds.
     at_and_kind: u64,
 }
 
@@ -52,7 +52,7 @@ impl Entry {
     }
 
     fn refused(buyer: u64, refusal: NotedRefusal) -> Self {
-        // The store numbers items from 1.
+        // The store numbers items from 1, so in practice their numbers fit 32 bits.
         let item = u32::try_from(refusal.item.0).unwrap_or(u32::MAX);
         Self::new(buyer, item, refusal.code as u8, refusal.at)
     }
@@ -88,8 +88,8 @@ struct Set {
 }
 
 impl Set {
-    /// Stores an entry in the first of these places that exists: an entry that differs only in its
-    /// time, an empty entry, the oldest entry. Returns `true` if it overwrites the oldest entry.
+    /// Stores `new` in the first of these places that exists: an entry that differs from `new` only
+    /// in its time, an empty entry, the oldest entry. Returns `true` if the oldest entry is lost.
     fn put(&mut self, new: Entry) -> bool {
         let equal = self.entries.iter().position(|entry| entry.repeats(new));
         let free = equal.or_else(|| self.entries.iter().position(|entry| entry.buyer == 0));
@@ -130,8 +130,8 @@ impl Part {
     }
 
     fn move_waiting(&mut self) {
-        // This loop loads the sets into the cache before the next loop changes them. The reads of
-        // this loop do not depend on each other, so the processor does many of them at the same
+        // This loop only loads the sets into the processor's cache, and the next loop changes them.
+        // The loads do not depend on each other, so the processor does many of them at the same
         // time.
         let mut read = 0;
         for (set, _) in &self.waiting {

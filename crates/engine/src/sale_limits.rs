@@ -33,7 +33,7 @@ doorbuster_core::labels! {
 }
 
 impl Route {
-    /// Returns at which moment a request on this route is added to the count that all nodes share.
+    /// Returns when the node adds a request on this route to the count that all nodes share.
     /// Purchases, passes and checkouts are added before the response. Challenges and requests to
     /// waiting rooms are added after the response: they give no units, so their limits need not be
     /// exact.

@@ -62,7 +62,7 @@ impl SaleRoom<'_> {
         self.item.map(|item| item.row.id)
     }
 
-    /// Returns the name of the room's item.
+    /// Returns the name of the room's item, or `None` if the room is for all items of the sale.
     pub fn item_name(&self) -> Option<&str> {
         self.item.map(|item| item.row.name.as_str())
     }
@@ -72,9 +72,9 @@ impl SaleRoom<'_> {
         self.item.map_or(&self.sale.runtime.room, |item| &item.work.room)
     }
 
-    /// Returns how many visitors this room admits per second. All rooms of the sale together admit
-    /// `per_sec` visitors per second. An automatic room opens if more buyers arrive per second than
-    /// this room admits.
+    /// Returns how many visitors this room admits per second. `per_sec` is the number that all
+    /// rooms of the sale admit together. If more buyers than the result arrive per second, an
+    /// automatic room opens.
     pub fn part_of(&self, per_sec: u64) -> u64 {
         (per_sec / self.rooms_of_sale() as u64).max(1)
     }

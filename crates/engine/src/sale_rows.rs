@@ -18,9 +18,9 @@ use crate::node::Node;
 /// units in the meantime, so the node repeats the reconciliation after each of these pauses.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
-/// The exclusive right of one task to change a sale on this node. While a sale is locked, the node
-/// skips changes of this sale by other nodes. When the lock is dropped, the node reads these
-/// changes.
+/// The exclusive right of one task to change a sale on this node. While the task has this lock, the
+/// node does not read other nodes' changes of the sale. When the task drops the lock, the node
+/// reads them.
 pub(crate) struct SaleLock<'a> {
     alone: Option<MutexGuard<'a, ()>>,
     control: &'a JobSignals,
@@ -31,7 +31,7 @@ impl<'a> SaleLock<'a> {
         Self { alone: Some(runtime.sale_lock.lock().await), control: node.control() }
     }
 
-    /// Returns `None` if another task has the lock.
+    /// Takes the lock without waiting. Returns `None` if another task has the lock.
     pub(crate) fn try_take(node: &'a Node, runtime: &'a SaleRuntime) -> Option<Self> {
         let alone = runtime.sale_lock.try_lock().ok()?;
         Some(Self { alone: Some(alone), control: node.control() })
@@ -72,8 +72,8 @@ async fn show_row(node: &Node, row: SaleRow, is_new: bool) -> Result<bool, Engin
         return Ok(false);
     }
     if !items.is_empty() {
-        // The counts may have changed after they were read and before the catalogue had the items.
-        // This node did not publish such a change, so the counts are read again.
+        // A commit may have changed the counts after the read above, but before the catalogue had
+        // the items. This node missed such a change, so it reads the counts again.
         node.read_counts(items).await?;
     }
     node.control().status_changed(&id);

@@ -2,10 +2,10 @@
 //! its change is in the store and in this node's catalogue.
 //!
 //! [`SaleControl`] owns no state. It calls the store, the catalogue of its [`Node`], and
-//! [`StockControl`], which drains and reconciles the slots. It also calls the slots: it views them,
-//! deletes their data, and reads on which servers they are. It has these callers: the handlers of
-//! operators' requests, the audit, the demonstration, and the two jobs of this module. One job
-//! opens and closes sales at their times. The other job adds partitions.
+//! [`StockControl`], which drains and reconciles the slots. It also calls the slots, to view them,
+//! to delete their data, and to learn on which servers they are. [`SaleControl`] has these callers:
+//! the handlers of operators' requests, the audit, the demonstration, and the two jobs of this
+//! module. One job opens and closes sales at their times. The other job adds partitions.
 
 pub(crate) mod auto_partitions;
 mod schedule;
@@ -92,8 +92,8 @@ impl SaleControl {
         if outcome == DeleteOutcome::Done {
             self.node.change_catalogue(|c| c.remove(id));
             drop(guard);
-            // The deleted sale has no grants any more. So if a slot does not answer and keeps its
-            // data, the data does no harm.
+            // A slot that does not answer keeps its data. This does no harm, because the deleted
+            // sale has no grants any more.
             retire_slots(self.stock.slots(), slots).await;
         }
         Ok(outcome)
@@ -292,8 +292,8 @@ impl SaleControl {
         };
         let _guard = SaleLock::take(&self.node, &runtime).await;
         let before = self.node.catalogue().item_by_id(item.row.id).cloned();
-        // If the sale has not opened yet, the store also closes the item's grants. At the same
-        // time, a reconciliation could open new grants with the old spread. The lock prevents this.
+        // If the sale has not opened yet, the store also closes the item's grants. Because of the
+        // lock, no reconciliation can open new grants with the old spread meanwhile.
         let sale = self.node.catalogue().sale(&item.sale).cloned();
         let is_before = sale.is_some_and(|sale| sale.row.phase.is_before_opening());
         let reconciling = match is_before {
@@ -315,8 +315,9 @@ impl SaleControl {
     }
 }
 
-/// Changes the phase without a drain. `announced` is the sale's version after its drain was
-/// announced. If the sale has another version now, changes nothing and returns `None`.
+/// Changes the phase without a drain. `announced` is the version that the sale got when its drain
+/// was announced, or `None` without an announcement. If the sale has another version now, changes
+/// nothing and returns `None`.
 async fn step_at_once(
     node: &Node,
     id: &str,

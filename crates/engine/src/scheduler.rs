@@ -45,9 +45,9 @@ struct Timing {
     /// The shortest pause between two runs.
     spacing: Duration,
     /// The longest pause between two runs. Only the work itself can ask for a longer pause
-    /// ([`NextRun::After`]). If the scheduler misses that work became due earlier, the work is late
-    /// by at most this time. It may miss this because of a lost signal, an adjusted clock, or a
-    /// change by another node.
+    /// ([`NextRun::After`]). The scheduler may miss that work has become due earlier, because of a
+    /// lost signal, an adjusted clock, or a change by another node. The work is then late by at
+    /// most this time.
     idle: Duration,
 }
 
@@ -111,7 +111,7 @@ pub enum Turn {
     Later,
 }
 
-/// A value of [`Scheduler::due`].
+/// The value in [`Scheduler::due`] of work that this node does not run.
 const NOT_PLANNED: u64 = u64::MAX;
 
 /// Says when each kind of work runs.
@@ -119,8 +119,8 @@ const NOT_PLANNED: u64 = u64::MAX;
 pub struct Scheduler {
     began: Instant,
     woken: [Notify; Work::ALL.len()],
-    /// For each kind of work, when its current run was due, in milliseconds since `began`. Between
-    /// two runs, this is the time at which the next run is due.
+    /// For each kind of work, in milliseconds since `began`: during a run, the time at which this
+    /// run was due; between two runs, the time at which the next run is due.
     due: [AtomicU64; Work::ALL.len()],
     leads: watch::Sender<bool>,
 }
@@ -147,7 +147,7 @@ impl Scheduler {
         *self.leads.borrow()
     }
 
-    /// Records whether this node is the leader. Returns whether this changed.
+    /// Records whether this node is the leader. Returns whether the recorded value changed.
     pub(crate) fn set_leads(&self, leads: bool) -> bool {
         self.leads.send_if_modified(|value| std::mem::replace(value, leads) != leads)
     }
@@ -163,8 +163,8 @@ impl Scheduler {
         }
     }
 
-    /// Returns the turns of a kind of work. Each kind may have only one [`Turns`]. `now` returns
-    /// the time of the store's clock.
+    /// Returns the [`Turns`], with which the caller waits for each run of this kind of work. Each
+    /// kind may have only one. `now` returns the store's time.
     pub fn turns<C: Fn() -> Millis>(&self, work: Work, now: C) -> Turns<'_, C> {
         Turns { scheduler: self, work, now, leads: self.leads.subscribe(), is_first: true }
     }
@@ -174,8 +174,8 @@ impl Scheduler {
     async fn pause(&self, work: Work, pause: Duration) {
         let (spacing, due) = (work.timing().spacing, &self.due[work as usize]);
         due.store(self.now_ms() + millis(pause), Ordering::Relaxed);
-        // The sleep is skipped if the shortest pause is 0, because even a sleep of 0 lasts until
-        // the timer's next tick.
+        // If the shortest pause is 0, there is no sleep, because even a sleep of 0 lasts until the
+        // timer's next tick.
         let shortest = spacing.min(pause);
         if !shortest.is_zero() {
             tokio::time::sleep(shortest).await;
@@ -198,7 +198,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(NOT_PLANNED / 2)
 }
 
-/// Gives a kind of work its turns, one after the other.
+/// Says when the runs of one kind of work begin. The caller waits for each run with [`Self::wait`].
 pub struct Turns<'a, C> {
     scheduler: &'a Scheduler,
     work: Work,
@@ -209,8 +209,8 @@ pub struct Turns<'a, C> {
 
 impl<C: Fn() -> Millis> Turns<'_, C> {
     /// Waits until this node is the leader and the next run is due. `next` is the result of the
-    /// previous run, and says when the next run is due. If this node lost leadership after the
-    /// previous run, the pause is `Timing::first`, and `next` has no effect.
+    /// previous run, and says when the next run is due. If this node lost leadership since the
+    /// previous run, `next` has no effect, and the pause is `Timing::first`.
     pub async fn wait(&mut self, next: NextRun) -> Turn {
         let (scheduler, timing) = (self.scheduler, self.work.timing());
         loop {

@@ -134,7 +134,8 @@ fn deliver(node: &Arc<Node>, ticket: &Ticket, resolved: TicketVerdict) {
     } else if resolved.fresh {
         node.catalogue().count_orders(ticket.item, 1);
     }
-    // Only the node that issued the ticket publishes the refusal.
+    // Of all nodes, only the one that issued the ticket publishes the refusal, so that it is
+    // published once.
     let is_published = refused && ticket.node == node.id() && node.hub().may_have_readers();
     let event = is_published
         .then(|| (ticket.item, ticket.buyer.clone(), ticket.units))

@@ -68,7 +68,7 @@ impl SlotLayout {
         self == Self::Edge
     }
 
-    /// Returns whether units of an item can be in further slots, besides the first slot that a
+    /// Returns whether units of an item can also be in slots other than the first slot that a
     /// request tries. `slots` is the number of the item's slots on this node.
     #[must_use]
     pub fn has_other_slots(self, slots: usize) -> bool {

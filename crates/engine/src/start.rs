@@ -41,16 +41,17 @@ const SETTLERS: usize = 1;
 /// The maximum number of old grants that a starting node closes at the same time.
 const RECOVERIES_AT_ONCE: usize = 64;
 
-/// Where the server keeps its stock, and where it decides about the stock.
+/// Where the slots and the store are.
 pub enum StockLocation {
-    /// In this process. Its data is in this directory.
+    /// The slots are in the memory of this process. The store is embedded, and its data is in this
+    /// directory.
     Directory(PathBuf),
     /// Like [`StockLocation::Directory`]. In addition, each commit is copied for a continuous
     /// backup.
     CopiedDirectory(PathBuf, CommitBuffer),
     /// The slots are in the memory of each node. The store is PostgreSQL at this address.
     Postgres(SecretString),
-    /// No stock in this process: the process is an edge, and an edge does not decide about stock.
+    /// This process is an edge. It has neither slots nor a store.
     Edge(Arc<EdgeNode>),
     /// The slots are in Redis. The store is PostgreSQL.
     Cluster {
@@ -76,7 +77,7 @@ pub struct DatabaseOptions {
 
 /// The options of the engine.
 pub struct EngineOptions {
-    /// Where the server keeps its stock, and where it decides about the stock.
+    /// Where the slots and the store are.
     pub location: StockLocation,
     /// The roles of this process.
     pub roles: Roles,
@@ -321,8 +322,8 @@ fn open_shared(
     let StockLocation::Cluster { slots: urls, .. } = &options.location else { return Ok(None) };
     let (urls, prefix) = (expose_urls(urls), redis_prefix(&options.id_key));
     let shared = SharedRedis::new(&urls, &prefix)?;
-    // A task gets a lock if a majority of independent Redis servers agree. A Redis cluster counts
-    // as one server.
+    // A task gets a lock if a majority of the Redis servers agree. A Redis cluster counts as one
+    // server.
     let places = if slots.is_cluster() {
         vec![shared.clone()]
     } else {

@@ -21,7 +21,7 @@ pub struct UnitDemand {
 pub struct DemandQueue {
     queue: Mutex<BTreeMap<u64, UnitDemand>>,
     next: AtomicU64,
-    /// The length of the queue, so that it can be read without the lock.
+    /// A copy of the queue's length, which can be read without the lock.
     waiting: AtomicU64,
 }
 

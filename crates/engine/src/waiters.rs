@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 
 const SHARDS: usize = 64;
 
-/// What a node remembers about a ticket that it issued. If no request waits when the ticket is
-/// refused, the node needs this information to publish the refusal.
+/// What a node remembers about a ticket that it issued. If the ticket is refused and no request
+/// waits for its verdict, the node needs this information to publish the refusal.
 #[derive(Clone, Debug)]
 pub struct TicketInfo {
     /// The item.
@@ -89,8 +89,9 @@ impl VerdictWaiters {
         (rx, WaiterGuard { waiters: self, token: Some(token) })
     }
 
-    /// Lets another request wait for the verdict of a ticket. Returns `None` if the ticket has no
-    /// entry, for example because the verdict was already delivered.
+    /// Returns a receiver, through which another request can wait for the verdict of a ticket.
+    /// Returns `None` if the ticket has no entry, for example because the verdict was already
+    /// delivered.
     #[must_use]
     pub fn join(&self, token: Token) -> Option<oneshot::Receiver<TicketVerdict>> {
         self.with_shard(token, |map| {
@@ -147,8 +148,8 @@ impl VerdictWaiters {
     }
 }
 
-/// Removes an entry when this guard is dropped, because the entry's ticket may then never be
-/// issued.
+/// Guards the entry of a ticket that is not issued yet. The drop of the guard removes the entry,
+/// because perhaps no slot will ever issue the ticket. [`WaiterGuard::keep`] prevents the removal.
 #[must_use]
 #[derive(Debug)]
 pub struct WaiterGuard<'a> {

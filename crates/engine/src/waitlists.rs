@@ -1,8 +1,8 @@
 //! Lets buyers join an item's waitlist, look up their entry, or leave the waitlist. Another part, a
 //! job of the leader, gives units to the entries.
 //!
-//! A limiter bounds the reads of the store. At the same time, each buyer can have only one read,
-//! and all buyers together can have only a few reads.
+//! A limiter bounds the reads of the store. A few reads run at the same time, at most one for each
+//! buyer.
 //!
 //! [`Waitlists`] owns no state. It uses the store and the memory of its [`Node`], and looks up an
 //! entry's state through [`Orders`]. The handlers of requests call [`Waitlists`].
@@ -60,8 +60,8 @@ pub enum JoinRefusal {
     Lapsed(OrderState),
     /// The request's key belongs to an order for another item or for another number of units.
     KeyReused,
-    /// The waitlist accepts no more entries. The reason: it has the maximum number of entries, or
-    /// one entry for each held or kept unit.
+    /// The waitlist accepts no more entries. Either it has the maximum number of entries, or each
+    /// held or kept unit already has one entry that waits for it.
     Full,
     /// The sale is not open.
     NotOnSale,
@@ -123,8 +123,8 @@ impl Waitlists {
         }
     }
 
-    /// Returns the result for a repeated request whose entry still waits. Returns `None` if the
-    /// buyer has no such entry. Reads the store only if some buyer waits for the item.
+    /// If this request has already created an entry that still waits, returns the entry's state.
+    /// Otherwise, returns `None`. Reads the store only if some buyer waits for the item.
     ///
     /// # Errors
     ///
@@ -220,8 +220,7 @@ impl Waitlists {
     }
 
     /// Ends the buyer's waiting entry, if the buyer has one. If the sale has ended (`is_over`),
-    /// does not change the entry, because the end of the sale ends the entry. The buyer was already
-    /// notified of this end.
+    /// changes nothing, because a job ends the entries of ended sales.
     ///
     /// # Errors
     ///
@@ -293,7 +292,8 @@ impl Waitlists {
     }
 }
 
-/// Uses only node memory.
+/// Returns the refusal if this node's memory shows that no buyer can join the waitlist now. Returns
+/// `None` if this memory is not recent.
 fn join_refusal(node: &Node, item: &ItemState) -> Option<JoinRefusal> {
     if !node.is_memory_recent() {
         return None;

@@ -35,7 +35,7 @@ pub(crate) const MISSES_MAX: u32 = 10;
 /// period begins with the first wrong answer. When the period ends, the server forgets all wrong
 /// answers.
 pub(crate) const MISSES_MS: i64 = 300_000;
-/// How long before a sale starts the server begins to draw the sale's challenges, in milliseconds.
+/// The server begins to draw a sale's challenges this many milliseconds before the sale starts.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
 
 const _: () = assert!(
@@ -104,8 +104,8 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// Creates the challenges of this node. Every node with the same master keys can check answers
-    /// to these challenges, even if it has the keys in another order.
+    /// Creates the part of a node that issues challenges. Every node with the same master keys can
+    /// check the answers, even if it has the keys in another order.
     ///
     /// The store counts wrong answers under a pseudonym of the buyer. The pseudonym is derived from
     /// the id key and not from the master keys. So a change of the master keys does not reset the
@@ -153,8 +153,8 @@ impl Challenges {
         })
     }
 
-    /// Checks an answer. Each challenge accepts only one answer, even if that answer is wrong. If
-    /// several answers to a challenge arrive, perhaps on different nodes, only one of them counts.
+    /// Checks an answer. Only the first answer to a challenge counts, even if it is wrong or if
+    /// other answers arrive on other nodes at the same time.
     ///
     /// # Errors
     ///
@@ -175,8 +175,8 @@ impl Challenges {
         };
         let is_correct = self.is_correct(&sealed, answer);
         let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
-        // If the buyer sent other answers before, this answer waits here. It does not wait in the
-        // store, so it occupies no connection to the store.
+        // This answer waits here for the buyer's earlier answers. If it waited in the store, it
+        // would occupy a connection to the store.
         let _turn = self.answer_turns.wait(by).await;
         let spending = AnswerSpend {
             id: sealed.id,

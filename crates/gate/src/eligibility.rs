@@ -11,8 +11,8 @@ use doorbuster_engine::purchase::DoorRefusal;
 use super::pass::{Passes, PresentedPass};
 
 /// Checks the token and the pass of a request for `item`. `token` is the buyer whom the request's
-/// token names. If the token or the pass identifies the buyer, the result has the buyer. If the
-/// front door refuses the request, the result has the refusal.
+/// token names. Returns the buyer, if the token or the pass identifies one, and the front door's
+/// refusal, if it refuses the request.
 ///
 /// If a request has a pass, the pass must be valid, even if the sale requires no pass. A pass
 /// identifies its buyer. It also has the membership and level that the buyer had when the pass was

@@ -1,4 +1,4 @@
-//! Issues and checks purchase passes. A node needs only its keys to do so, and does not read the
+//! Issues and checks purchase passes. For this, a node needs only its keys, and does not read the
 //! store. Time is divided into periods, and each period has its own keys. A node caches the keys of
 //! the previous, the current and the next period. These keys are enough, because a pass of any
 //! other period has expired or was never issued.
@@ -56,8 +56,8 @@ impl KeyRing {
     }
 }
 
-/// The labels under which the results of pass requests are counted: `issued`, and the codes of the
-/// frequent refusals. The last label is for all other results.
+/// The labels of the counters of pass requests, one for each result: `issued`, the codes of the
+/// frequent refusals, and `other` for all other results.
 pub const PASS_ANSWERS: [&str; 11] = [
     "issued",
     "not_started",
@@ -130,8 +130,7 @@ impl Passes {
     }
 
     /// Issues a pass for `item` of `sale`. The pass is valid from `terms.valid_from` on for the
-    /// usual time. If `terms.expires_at` is earlier than the end of this time, the pass expires
-    /// then.
+    /// configured time, but not longer than until `terms.expires_at`.
     #[must_use]
     pub fn issue(&self, now: Millis, terms: PassTerms<'_>, sale: &str, item: &str) -> IssuedPass {
         let expires_at = terms.valid_from.plus(self.ttl_ms).min(terms.expires_at);
@@ -227,10 +226,10 @@ mod tests {
 
     #[test]
     fn passes_stay_valid_while_secrets_change() {
-        // The steps in which nodes change a secret. First, every node accepts the new secret. Then
-        // every node signs with the new secret. Then every node removes the old secret. During each
-        // step, some nodes are one step ahead of the others. So nodes in neighbouring steps must
-        // accept each other's passes.
+        // The steps in which an operator changes the secret on all nodes: first, every node also
+        // accepts the new secret. Then every node signs with it. Then every node removes the old
+        // secret. During a step, some nodes are one step ahead of the others, so nodes in
+        // neighbouring steps must accept each other's passes.
         let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];
         for pair in steps.windows(2) {
             let (before, after) = (&pair[0], &pair[1]);

@@ -59,10 +59,10 @@ struct LimitStep {
     scope: RateLimitScope,
     key: u64,
     pace: gcra::RateLimit,
-    /// The request's cost if this node applies the whole limit.
+    /// The request's cost, counted by the whole limit.
     cost: u64,
-    /// By how much the request moved the limit's state. If the node applied only its part of the
-    /// limit, the state moved by more than `cost`.
+    /// How far the request moved the limit's state, in nanoseconds. This value is above `cost` if
+    /// the node applied only its own part of the limit.
     taken: u64,
 }
 
@@ -86,8 +86,8 @@ impl RateLimiter {
         Self { table: LimitTable::default(), key, birth: Instant::now(), sharing, edges: None }
     }
 
-    /// Returns these limits with the number of edges, including this edge. `None` means that this
-    /// process is a node. The limits then stay as they are.
+    /// Sets the number of edges, including this edge, among which the limits are divided. On a
+    /// node, `edges` is `None`, and the limits stay as they are.
     pub(crate) fn at_edge(self, edges: Option<Arc<AtomicU32>>) -> Self {
         Self { edges, ..self }
     }
@@ -130,8 +130,8 @@ impl RateLimiter {
         u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Returns the limit that this process applies. An edge applies only its part of a limit,
-    /// because no other process counts the requests that the edge answers itself.
+    /// Returns the limit that this process applies. An edge applies the limit divided by the number
+    /// of edges, because no other process counts the requests that the edge answers itself.
     fn pace_of(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
         match &self.edges {
             Some(edges) => pace.split_between(edges.load(Ordering::Relaxed)),

@@ -3,7 +3,7 @@
 //! Positions of visitors are rows of the store. A node also keeps the positions of its own visitors
 //! in memory, so that it can show them without a read of the store. The leader admits visitors,
 //! each time in one transaction. While another node becomes the leader, two nodes may admit
-//! visitors. The result is correct even if two nodes do so.
+//! visitors. The result is still correct.
 
 mod admitter;
 mod batcher;
@@ -71,7 +71,7 @@ pub struct PositionView {
     pub estimate: Option<WaitEstimate>,
 }
 
-/// The numbers of visitors of a room.
+/// How many visitors a waiting room has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoomCounts {
     /// The sale.
@@ -90,8 +90,8 @@ pub struct WaitingRoomCounts {
 #[derive(Debug)]
 pub struct WaitingRooms {
     states: Mutex<HashMap<RoomKey, Arc<WaitingRoomState>>>,
-    /// How many times this node has checked the rooms. This number decides which room of a sale
-    /// comes first in a check.
+    /// How many times this node has checked the rooms. The number decides with which room of a sale
+    /// a check begins, so that the rooms take turns.
     steps: AtomicUsize,
     batcher: PositionBatcher,
     key: [u8; 32],
@@ -131,10 +131,9 @@ impl WaitingRooms {
     ) -> Result<(bool, PositionView), WaitingRoomError> {
         let room_state = self.room_state(room);
         self.record_arrival(room, buyer.as_str());
-        // If a valid position is in memory, the request writes nothing to the store. So a reload of
-        // the page costs little. With several nodes, the position in memory may be out of date,
-        // because another node may have removed the position or extended the buyer's turn. So the
-        // node also reads the position from the store.
+        // If a valid position is in memory, the request writes nothing to the store, so a reload of
+        // the page costs little. But with several nodes, another node may have removed the position
+        // or extended the buyer's turn. So this node then also reads the position from the store.
         if let Some(shown) = self.cached_position(node, room, buyer) {
             if node.layout().is_single_node() {
                 return Ok((false, shown));
@@ -280,9 +279,8 @@ impl WaitingRooms {
         room: SaleRoom<'_>,
     ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(room);
-        // If the store has no row of the room, the state in memory records that the row is absent.
-        // While the state is kept, the node does not read the store again. Concurrent requests
-        // share one read.
+        // The state in memory also records that the store has no row of the room, so the node does
+        // not read the store again. Concurrent requests share one read.
         let is_known = || room_state.room().is_some() || room_state.is_absent();
         if is_known() {
             return Ok(room_state.room().is_some());
@@ -316,7 +314,7 @@ impl WaitingRooms {
         counts
     }
 
-    /// Returns how often this node read a position from the store.
+    /// Returns how many times this node read a position from the store.
     #[must_use]
     pub fn store_lookups(&self) -> u64 {
         self.batcher.store_lookups()

@@ -119,13 +119,13 @@ pub struct AuditReport {
     /// The report that `doorbuster-api` defines.
     #[serde(flatten)]
     pub audit: Audit,
-    /// Orders in the store.
+    /// The number of orders in the store.
     pub orders_checked: u64,
-    /// Orders whose buyers were erased. The store no longer has the buyer and the request key of
-    /// such an order. So the audit uses only the order's id to compare answers with the order.
+    /// The number of orders whose buyers were erased. The store no longer has such an order's buyer
+    /// and request key, so the audit compares answers with the order only by its id.
     #[serde(default)]
     pub orders_erased: u64,
-    /// Lines of the answers file.
+    /// The number of lines of the answers file.
     pub answers_checked: u64,
 }
 
@@ -142,8 +142,8 @@ pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport,
     Ok(report(&snapshot, findings, answers_checked))
 }
 
-/// Finds the lines of an answers file whose order or verdict is missing in the store, for example
-/// after a restore. Returns these lines, and writes all other lines to the file `kept`.
+/// Finds the lines of an answers file that name an order or a verdict that the store lacks, for
+/// example after a restore. Returns these lines, and writes all other lines to the file `kept`.
 pub fn split_answers(
     store: &StoreLocation,
     answers: &Path,
@@ -200,8 +200,8 @@ fn report(snapshot: &Snapshot, findings: Findings<'_>, answers_checked: u64) -> 
 }
 
 fn audit_item(snapshot: &Snapshot, item: &snapshot::Item) -> AuditItem {
-    // The report cannot show a negative sum, so it shows 0. Another check has already added a
-    // finding about this sum.
+    // The report shows a negative sum as 0. Another check has already added a finding about such a
+    // sum.
     let shown = |units: i128| u64::try_from(units).unwrap_or(0);
     let sums = snapshot.item_totals(item.id);
     let counted = item.total.is_some();

@@ -50,13 +50,12 @@ pub struct ChaosPlan {
     pub faults: Vec<Fault>,
     /// The number of buyers in a round.
     pub buyers: u32,
-    /// Another build of the program, for the fault `node-roll`. Each upgrade of a node switches
-    /// from `program` to this build, or from this build to `program`.
+    /// Another build of the program, for the fault `node-roll`. At each restart in such a round, a
+    /// node switches between `program` and this build.
     pub next: Option<PathBuf>,
     /// The roles of each node. If the list is empty, there are two nodes with all roles.
     pub roles: Vec<String>,
-    /// The number of nodes. If `roles` has more entries than this number, the number of entries
-    /// counts instead.
+    /// The number of nodes. If `roles` has more entries, there is one node for each entry.
     pub nodes: usize,
     /// The number of edges in front of the nodes. Only shape `cluster` can have edges.
     pub edges: usize,
@@ -94,7 +93,7 @@ pub struct RoundReport {
     pub number: u64,
     /// The injected fault.
     pub fault: Fault,
-    /// What the fault did in this round, for example the server that was killed and for how long.
+    /// What the fault did in this round, for example which server was killed and for how long.
     pub fault_detail: String,
     /// The number of buyers in the load run.
     pub buyers: u32,
@@ -106,14 +105,14 @@ pub struct RoundReport {
     /// How many requests of the load run were repeated after status `429` or `5xx`.
     pub retries: u64,
     /// How many requests of the load run were refused as sold out, although enough units were free
-    /// after the run. Such a refusal is allowed only if the request waited in the server for the
-    /// longest allowed time. So without a fault, the number must be 0.
+    /// after the run. The server may refuse such a request only after the longest wait. So without
+    /// a fault, the number must be 0.
     pub early_refusals: u64,
     /// The number of units on sale.
     pub stock: u64,
     /// The number of units sold at the end.
     pub sold: u64,
-    /// The number of slots that were replaced.
+    /// How many times a grant was closed because its slot had failed.
     pub repairs: u64,
     /// The number of checks of the stock.
     pub polls: u64,
@@ -184,8 +183,8 @@ pub fn run(
     let mut cluster = Cluster::start(&built)?;
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
-        // Each round has its own random generator. So a single round can be repeated with the same
-        // choices, without the rounds before it.
+        // Each round has its own random generator, so a person can repeat a single round with the
+        // same choices.
         let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_add(number));
         // The index is smaller than the number of faults, so it fits a `usize`.
         let fault = faults[(number % faults.len() as u64) as usize];

@@ -166,8 +166,8 @@ impl Cluster {
         self.wait_until_nodes_see_standby()
     }
 
-    /// Waits until each node reports the synchronous standby. After a failover, a node that has not
-    /// detected the standby would pause the sales.
+    /// Waits until each node reports the synchronous standby. If a node had not detected the
+    /// standby before a failover, it would pause the sales after the failover.
     fn wait_until_nodes_see_standby(&self) -> Result<(), ClusterError> {
         let (seen, begun) = ("\ndoorbuster_store_synchronous_standbys 1\n", Instant::now());
         for node in &self.nodes {
@@ -182,8 +182,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Disconnects the standby from its primary. Before that, stops commits from waiting for the
-    /// standby's confirmation.
+    /// Makes commits no longer wait for the standby's confirmation, and then disconnects the
+    /// standby from its primary.
     pub fn cut_off_standby(&self) -> Result<(), ClusterError> {
         let Some(standby) = &self.standby else { return Ok(()) };
         let set = |server: &Postgres, sql| {

@@ -4,7 +4,7 @@
 //!
 //! - A participant's lot is the HMAC-SHA-256 of the buyer's id. The key is the 32 bytes of the
 //!   seed.
-//! - In the waiting room of one item, the text of the lot is the item's name, a zero byte, and the
+//! - In the waiting room of one item, the HMAC's text is the item's name, a zero byte, and the
 //!   buyer's id.
 //! - The queue has the participants in ascending order of their lots.
 //! - The commitment is the SHA-256 of the seed.
@@ -17,7 +17,7 @@ use serde::Serialize;
 /// The only algorithm that a draw may use.
 pub const ALGORITHM: &str = "hmac-sha256";
 const SEED_BYTES: usize = 32;
-/// The report lists at most this many ranks that differ, and gives the number of further ones.
+/// The report lists at most this many of the ranks that differ, and says how many more differ.
 const FINDINGS_MAX: usize = 10;
 
 /// The values that a shop published about its draw, and the order of admission that the shop

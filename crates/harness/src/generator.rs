@@ -67,7 +67,7 @@ pub trait RequestScript: Send {
     ///
     /// # Errors
     ///
-    /// Fails if the bytes are not an answer of the protocol.
+    /// Fails if the bytes are not a valid answer of the script's protocol.
     fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>>;
 }
 

@@ -3,7 +3,7 @@
 //!
 //! - The run follows every buyer to a final answer: an order, a refusal, or the verdict after a
 //!   `202`.
-//! - After `429`, `5xx` or a broken connection, the worker repeats the request with the same key.
+//! - After `429`, `5xx` or a broken connection, the run repeats the request with the same key.
 //! - A buyer without a final answer counts as lost. An error never counts as a refusal.
 //!
 //! Each worker is one thread with its own [event loop](crate::generator::event_loop). All tokens
@@ -42,7 +42,7 @@ use tally::Tally;
 use crate::generator::buyers::Buyers;
 
 /// Runs the load and waits for every verdict. The calling thread calls `progress` about ten times a
-/// second. A slow display does not slow the load, because other threads send it.
+/// second. A slow display does not slow the load, because other threads send the requests.
 pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, LoadError> {
     let target = plan.check()?;
     probe(&plan, &target)?;

@@ -103,7 +103,7 @@ impl SoakReport {
 
     fn problems(&self) -> Vec<String> {
         let Self { orders, units, .. } = self;
-        // The last restart may not be counted yet.
+        // `rolls` may not include the last restart yet, so 1 is added.
         let disturbed = (self.rolls + 1) * SALES_PER_RESTART * units / self.sales.max(1);
         let checks = [
             (self.lost_answers > 0, "answers were lost".to_owned()),
@@ -167,7 +167,7 @@ impl Progress {
         self.stop.store(true, Ordering::Release);
     }
 
-    /// Returns earlier if the run stops.
+    /// Waits for this time. Returns earlier if the run stops.
     fn rest(&self, how_long: Duration) {
         let until = Instant::now() + how_long;
         while !self.is_stopped() && Instant::now() < until {

@@ -1,6 +1,6 @@
 //! The clients of a strategy for PostgreSQL and Redis. They work like the clients of a usual
-//! application server. A consumer's blocking command has its own connection to Redis, so that it
-//! does not block other commands.
+//! application server. A consumer's blocking command has its own connection to Redis, so that other
+//! commands need not wait.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

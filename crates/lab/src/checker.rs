@@ -14,7 +14,7 @@ pub struct Findings {
     pub sold: i64,
     /// Units sold beyond the stock.
     pub oversold: i64,
-    /// Units that were left, although they were enough for a buyer who got no units.
+    /// Remaining units that could have been sold to buyers who got no units.
     pub unsold: i64,
     /// Orders beyond each buyer's first order.
     pub duplicate_orders: i64,

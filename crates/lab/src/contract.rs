@@ -30,8 +30,8 @@ pub trait Strategy: Send + Sync {
     /// PostgreSQL and Redis are empty at this time.
     fn prepare(&self, stock: i64) -> Task<'_, ()>;
 
-    /// Takes `units` for one buyer. If a buyer gets no answer, the buyer repeats the request, and
-    /// must not get a second order.
+    /// Takes `units` for one buyer. A buyer without an answer repeats the request. The repeated
+    /// request must not give the buyer a second order.
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer>;
 
     /// Does one piece of background work, for example the work of a consumer or a scheduler.
@@ -119,8 +119,8 @@ pub struct StrategyEntry {
     /// The kind of load that the strategy suits.
     #[serde(skip)]
     pub suits: &'static str,
-    /// The text of the strategy's source file, from which the report quotes. The product has a
-    /// short description with the same sections instead.
+    /// The text of the strategy's source file, from which the report quotes. For the product, a
+    /// short description with the same sections takes the place of a source file.
     #[serde(skip)]
     pub text: &'static str,
     /// The texts of the Lua scripts and SQL statements that the strategy has in separate files.

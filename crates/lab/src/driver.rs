@@ -33,7 +33,7 @@ pub struct BuyerLoad {
     /// The seed. It determines the sequence in which the buyers come.
     pub seed: u64,
     /// The time over which the buyers arrive, in waves of `level` buyers. `None` means that a new
-    /// buyer comes as soon as an earlier buyer has the last answer.
+    /// buyer comes as soon as an earlier buyer has its last answer.
     pub arrivals: Option<Duration>,
     /// After this time, no new buyer starts.
     pub within: Duration,
@@ -46,7 +46,7 @@ pub enum LastAnswer {
     Sold,
     /// Too few units are left.
     SoldOut,
-    /// The server refused the request for another reason, and would refuse it again.
+    /// The server refused the request for a reason other than the stock, and would refuse it again.
     Refused,
     /// The buyer got no final answer.
     NoAnswer,

@@ -33,7 +33,7 @@ impl Fault {
     /// All faults. `None` is first, so the runs without a fault come first.
     pub const ALL: [Self; 4] = [Self::None, Self::Crash, Self::Slow, Self::Restart];
 
-    /// Returns the name of the fault that the command line and the report use.
+    /// Returns the name of the fault in the command line and in the report.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl Fault {
 
 /// Injects the fault while the buyers buy. Returns `false` if the fault cannot have had an effect,
 /// for example because no process uses Redis. Call this function on the thread that started the
-/// servers, because the system ends a server when this thread ends.
+/// servers: the operating system ends a server when the thread that started it ends.
 pub async fn inject(
     fault: Fault,
     seed: u64,

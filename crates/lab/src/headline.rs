@@ -29,9 +29,9 @@ const STOCK: i64 = 10_000;
 /// answer takes 1 ms, about 120 requests wait for their answers at any time. Each of them needs a
 /// connection.
 pub const CONNECTIONS: usize = 128;
-/// The rate counts as reached if the server answered at least this part of the due requests before
-/// the end of the sale. The part is less than 1, because the last requests are always answered a
-/// little later.
+/// The rate counts as reached if the server answered at least this fraction of the due requests
+/// before the end of the sale. The fraction is less than 1, because the last answers always come a
+/// little after the end of the sale.
 const REACHED: f64 = 0.98;
 
 /// The options of a run.
@@ -71,7 +71,7 @@ pub struct HeadlineReport {
     pub findings: Vec<String>,
     /// The machine.
     pub machine: Machine,
-    /// Requests per second that were requested.
+    /// The requested rate, in requests per second.
     pub rate: u32,
     /// Whether the requested rate was reached.
     pub rate_reached: bool,
@@ -228,8 +228,9 @@ fn report(
 ) -> HeadlineReport {
     let answered = load.in_time.values().sum::<u64>() as f64;
     let answers_per_second = answered / load.time.as_secs_f64().max(f64::MIN_POSITIVE);
-    // Requests come at random instants, so their number is a little above or below the requested
-    // rate. So the answers are compared with the requests that were due.
+    // Requests come at random instants, so the number of due requests differs a little from the
+    // rate times the duration. The answers are therefore compared with the requests that were
+    // really due.
     let due = (load.sent_in_time + load.given_up) as f64;
     let latency = &load.latency;
     let ms = |micros: u64| micros as f64 / 1_000.0;

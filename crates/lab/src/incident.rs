@@ -33,7 +33,7 @@ use journal::{LockRenewal, SharedJournal};
 
 /// Bottles on sale.
 const STOCK: i64 = 100;
-/// Buyers who want one bottle each.
+/// The number of buyers. Each of them wants one bottle.
 const BUYERS: i64 = 300;
 /// The shop's servers. Each serves one buyer at a time.
 const ACTORS: [&str; 3] = ["server A", "server B", "server C"];
@@ -81,7 +81,7 @@ pub struct VariantReport {
     pub stock: i64,
     /// Bottles in orders.
     pub sold: i64,
-    /// Bottles in orders beyond the stock.
+    /// Bottles sold beyond the stock.
     pub oversold: i64,
     /// The checker's verdict.
     pub verdict: Verdict,
@@ -202,7 +202,8 @@ async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Re
     Ok(Sale { records, orders, timeline: shared.events() })
 }
 
-/// Sells the bottles with the product, to the same number of buyers.
+/// Sells the same stock of bottles to the same number of buyers, but with the product instead of
+/// the locks.
 async fn sell_with_product(options: &IncidentOptions) -> Result<Sale> {
     let mut product = ProductInstallation::start(&options.program, Shape::Embedded, false).await?;
     let target = product.open_sale(STOCK, 1).await?;
@@ -256,8 +257,8 @@ impl IncidentReport {
 }
 
 impl VariantReport {
-    /// Returns at most `events` events of the timeline. They begin shortly before the first call
-    /// that takes longer than the lock lasts.
+    /// Returns at most `events` consecutive events of the timeline. The first of them is shortly
+    /// before the first call that takes longer than the lock lasts.
     #[must_use]
     pub fn failure_excerpt(&self, events: usize) -> &[Event] {
         let turn = self.timeline.iter().position(|event| event.kind == EventKind::BeginsLongWork);

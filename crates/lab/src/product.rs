@@ -63,7 +63,7 @@ struct EmbeddedServer {
 
 impl ProductInstallation {
     /// Starts an installation, which ends when the calling thread ends. [`Self::slow_down`] has an
-    /// effect only with `proxies`.
+    /// effect only if `proxies` is true.
     pub async fn start(program: &Path, shape: Shape, proxies: bool) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
@@ -99,8 +99,9 @@ impl ProductInstallation {
         Ok(product)
     }
 
-    /// Makes one in ten connections from a node to the database slow: the connections whose number
-    /// has the last digit `slow` + [`OTHER_CONNECTIONS`]. The first connection has the number 0.
+    /// Makes one in ten connections from a node to the database slow. These are the connections
+    /// whose number ends with the digit `slow` + [`OTHER_CONNECTIONS`]. The first connection has
+    /// the number 0.
     pub fn slow_down(&self, slow: usize) {
         let Installation::Nodes(cluster) = &self.installation else { return };
         let slow = OTHER_CONNECTIONS + slow;
@@ -257,14 +258,14 @@ impl ProductInstallation {
         }
     }
 
-    /// Stops the installation cleanly. Returns the directory with its data.
+    /// Stops the installation cleanly. Returns the directory with the installation's data.
     pub fn stop(mut self) -> Result<WorkDir> {
         self.stop_servers()?;
         Ok(self.dir)
     }
 }
 
-/// A row has the id, the buyer and the units, separated by bars.
+/// Parses a row: the id, the buyer and the units, separated by vertical bars.
 fn parse_row(line: &str) -> Result<OrderRow> {
     let mut values = line.splitn(3, '|').map(str::to_owned);
     let mut value = || values.next().context("a row of orders has three values");

@@ -49,8 +49,8 @@ impl RedisLink {
     /// `most`. Each element has the form `buyer:units`.
     pub async fn pop_orders(&self, list: &str, most: usize) -> Result<Vec<Order>> {
         let mut kept = self.blocking.lock().await;
-        // The connection is put back only if the command succeeds. After a failure, the next call
-        // opens a new connection.
+        // The connection is put back into `kept` only if the command succeeds. After a failure, the
+        // next call opens a new connection.
         let mut connection = match kept.take() {
             Some(connection) => connection,
             None => {

@@ -18,7 +18,7 @@ pub enum Verdict {
     Held,
     /// More units were sold than existed.
     Oversold,
-    /// Units were left, although they were enough for a buyer who got no units.
+    /// A buyer got no units, although enough units for this buyer were left.
     Undersold,
     /// A buyer got the answer "sold" and has no order. Or a buyer has an order, but got the answer
     /// "sold out", was refused for another reason, or sent no request.
@@ -109,8 +109,8 @@ pub struct RunResult {
     /// The fraction of the time during which the driver's thread ran on a core. If this fraction is
     /// near 1, the driver may have limited the speed, and the strategy may be faster than measured.
     pub driver_busy: f64,
-    /// The number of buyers for each last answer: `sold`, `sold_out`, `refused` and `no_answer`.
-    /// The sum of these numbers is `started`.
+    /// The number of buyers by their last answer: `sold`, `sold_out`, `refused` or `no_answer`. The
+    /// sum of these numbers is `started`.
     pub answers: BTreeMap<&'static str, u64>,
     /// Units on sale.
     pub stock: i64,
@@ -118,7 +118,7 @@ pub struct RunResult {
     pub sold: i64,
     /// Units sold beyond the stock.
     pub oversold: i64,
-    /// Units that were left, although they were enough for a buyer who got no units.
+    /// Remaining units that could have been sold to buyers who got no units.
     pub unsold: i64,
     /// Orders beyond each buyer's first order.
     pub duplicate_orders: i64,
@@ -298,8 +298,8 @@ impl RunResult {
         // applies.
         let effective = if run.applies { run.fault } else { Fault::None };
         let stopped_early = (answers.records.len() as u64) < answers.buyers.unsigned_abs();
-        // Without a fault, every strategy must answer every buyer. Only a strategy with the claim
-        // `Unsafe` may fail to answer.
+        // In a complete run without a fault, a strategy must answer every buyer, unless its claim
+        // is `Unsafe`.
         let may_fail = entry.claim == Claim::Unsafe || effective != Fault::None || stopped_early;
         let is_complete = may_fail || counts["refused"] + counts["no_answer"] == 0;
         Self {
@@ -357,8 +357,8 @@ impl DirectRunResult {
         }
     }
 
-    /// Returns the verdict as text. The text also says if the run did not finish, or if the verdict
-    /// is not `Held`.
+    /// Returns the verdict as text. Adds "not finished" if the run did not finish, and "not as
+    /// promised" if the verdict is not `Held`.
     #[must_use]
     pub fn verdict_text(&self) -> String {
         verdict_text(self.verdict, self.unfinished, self.verdict == Verdict::Held)

@@ -56,7 +56,7 @@ pub struct Servers {
     dir: PathBuf,
 }
 
-/// The data of Redis after a restart.
+/// Which data Redis has after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedisReturn {
     /// Redis has no data.
@@ -75,12 +75,12 @@ impl Servers {
     }
 
     /// Starts a proxy between the workers and PostgreSQL that makes one connection in ten slow. The
-    /// seed determines which connection this is.
+    /// seed chooses this connection.
     ///
-    /// - With several buyers at a time, the newest connection is slow until the seed's connection
-    ///   exists. So a run that opens only one connection has a slow connection too.
-    /// - With one buyer at a time, only the seed's connection is slow. If the only connection of
-    ///   the run were slow, very few units would be sold.
+    /// - With several buyers at a time, the newest connection is slow until the chosen connection
+    ///   exists. So even a run that opens only one connection has a slow connection.
+    /// - With one buyer at a time, only the chosen connection is slow. If a run had only one
+    ///   connection and it were slow, very few units would be sold.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;
@@ -208,7 +208,7 @@ pub fn restart_redis(server: &mut RedisServer, how: RedisReturn) -> Result<bool>
 #[derive(Debug)]
 pub struct Workers {
     program: PathBuf,
-    /// The file that gets the workers' errors.
+    /// The file to which the workers write their errors.
     log: PathBuf,
     specs: Vec<WorkerSpec>,
     children: Vec<Option<Child>>,
@@ -322,10 +322,11 @@ pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) 
     true
 }
 
-/// Returns which connection of every ten to the database is slow: 1 or 2, depending on the seed.
+/// Of every ten database connections, one is slow. Returns its number from 0 to 9, which is 1 or 2,
+/// depending on the seed.
 ///
-/// As soon as this connection exists, connection 0 is normal. So a system with several connections
-/// has both a slow connection and a normal one.
+/// The number is never 0, so connection 0 is normal. Once the slow connection exists, the system
+/// thus has both kinds of connections.
 pub fn slow_connection(seed: u64) -> usize {
     1 + (seed % 2) as usize
 }

@@ -1,5 +1,5 @@
 //! The system that sells in a run: the workers of a strategy with their servers, or the product.
-//! Faults are injected into it.
+//! The lab injects faults into this system.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::servers::RedisReturn;
 use crate::servers::Servers;
 use crate::servers::Workers;
 
-/// The system that sells in a run, and into which a fault is injected.
+/// The processes that sell in a run, and into which the lab injects the fault.
 pub enum System<'a> {
     /// Workers in front of the shared servers.
     Workers(&'a mut Workers, &'a mut Servers),

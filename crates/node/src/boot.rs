@@ -41,7 +41,7 @@ use doorbuster_secrets::{self as secrets, Secrets};
 use doorbuster_telemetry::trace;
 use doorbuster_web::{self as web, App};
 
-/// A stop waits at most this long for each of its steps, except the settling of tickets.
+/// A stop waits at most this long for each of its steps. The settling of tickets has its own limit.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `asked_to_stop` completes, or until the engine cannot continue. Passes the address
@@ -65,8 +65,8 @@ pub async fn serve(
     let run = run(context, engine, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_) | ServeError::JobEnded(_)) = &run {
         // If the store failed, this process must write nothing more to it. If a job such as the
-        // settler ended, the node cannot stop properly. The next start returns the units of all
-        // tickets without a confirmed order.
+        // settler ended, the node cannot stop properly. So in both cases, the server ends at once.
+        // The next start returns the units of all tickets without a confirmed order.
         return run;
     }
     notify_service_manager(&[NotifyState::Stopping]);
@@ -151,7 +151,8 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
     match opened.await {
         Ok((engine, fatal, backup)) => Ok(StartedEngine { engine, secrets, fatal, backup }),
         Err(error) => {
-            // The process that has locked the directory may already use the new key.
+            // If another process has locked the directory, that process may already use the new
+            // key. So the key stays.
             if !matches!(error, ServeError::Engine(EngineError::Open(OpenError::Locked(_)))) {
                 secrets::remove_new_pass_key(settings, &secrets);
             }
@@ -219,9 +220,9 @@ async fn run(
     tracing::info!(event = "server.stopping", "stopping; finishing the requests in progress");
     app.begin_shutdown();
     stop.cancel();
-    // The node begins its stop while the current requests still run. The timeout is necessary: the
-    // stop waits for each item's lock, and on a hung disk an operator's change can hold such a lock
-    // forever.
+    // The node begins its stop while the current requests still run. This needs a timeout, because
+    // the stop takes each item's lock. If the disk hangs, an operator's change may never release
+    // such a lock.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, stock.begin_node_stop())).0;
     if ended.is_ok() {
         // A request that does not finish in time gets no answer. After the next start, the buyer

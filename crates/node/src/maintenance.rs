@@ -49,7 +49,7 @@ pub enum RestoreFileError {
     /// The file cannot be decrypted.
     #[error(transparent)]
     Decryption(#[from] DecryptionError),
-    /// Other users can write to the directory, so a server would not start there.
+    /// Other users can write to the directory, so a server would refuse the directory.
     #[error(transparent)]
     Directory(#[from] SecretsError),
     /// The backup cannot be restored.
@@ -74,7 +74,7 @@ pub enum MigrateError {
 /// # Errors
 ///
 /// If `path` exists, the disk of the data directory has too little free space, the file system
-/// fails, or the store fails. Then no partial copy remains.
+/// fails, or the store fails. In each of these cases, no partial copy remains.
 pub fn backup(
     settings: &Settings,
     path: &Path,
@@ -202,7 +202,8 @@ pub async fn migrate(settings: &Settings) -> Result<(), MigrateError> {
         sink: Arc::new(|_| {}),
         on_fatal: Arc::new(|_| {}),
     });
-    // If another process has locked the directory, that process may already use the new key.
+    // After a failure, the new key is removed again. It stays only if another process has locked
+    // the directory, because that process may already use the key.
     if let (Err(error), Some(created)) = (&opened, &new_secrets)
         && !matches!(error, OpenError::Locked(_))
     {

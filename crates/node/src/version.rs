@@ -10,8 +10,8 @@ const FEATURES: [(&str, bool); 4] = [
     ("s3", cfg!(feature = "s3")),
 ];
 
-/// If `is_built` is true, returns the optional parts of this program. Otherwise, returns the parts
-/// that were left out.
+/// If `is_built` is true, returns the optional parts that this program contains. Otherwise, returns
+/// the optional parts that it lacks.
 #[must_use]
 pub fn features(is_built: bool) -> Vec<&'static str> {
     FEATURES.iter().filter(|(_, is)| *is == is_built).map(|(name, _)| *name).collect()

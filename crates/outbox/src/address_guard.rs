@@ -1,6 +1,6 @@
-//! Allows outgoing requests only to public addresses and with TLS, unless `webhooks.allow_private`
-//! is set. The guard also checks the IP addresses to which a host name resolves, because a public
-//! name can resolve to a private address.
+//! Refuses outgoing requests to private addresses and requests without TLS, except if
+//! `webhooks.allow_private` is set. The guard also checks the IP addresses to which a host name
+//! resolves, because a public name can resolve to a private address.
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -19,7 +19,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The bounds of the look-ups. Few look-ups run at the same time, because transactions use the same
 /// pool of blocking threads. The number of names is twice the number of endpoints. So a new
-/// endpoint's name can be resolved even if the look-ups of all endpoints wait.
+/// endpoint's name gets a look-up even if a look-up waits for every existing endpoint.
 const LOOKUP_BOUNDS: LookupBounds = LookupBounds { at_once: 8, names: 2 * ENDPOINTS_MAX };
 
 /// Decides to which addresses the server may send requests.
@@ -30,8 +30,8 @@ pub struct AddressGuard {
 }
 
 impl AddressGuard {
-    /// Creates a guard that uses the system's resolver. `allow_private` also allows private
-    /// addresses.
+    /// Creates a guard that uses the system's resolver. If `allow_private` is true, the guard also
+    /// allows private addresses.
     pub fn new(allow_private: bool) -> Self {
         Self::with_names(allow_private, |name| Ok((name, 0).to_socket_addrs()?.collect()))
     }

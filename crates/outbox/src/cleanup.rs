@@ -25,8 +25,8 @@ const ACTIONS_MS: i64 = 366 * DAY_MS;
 const SECONDS_MS: i64 = DAY_MS;
 /// How long a sale's statistics for each minute are kept after the sale closed.
 const MINUTES_MS: i64 = 30 * DAY_MS;
-/// The maximum number of stored browser subscriptions in the deployment. If there are more, the
-/// cleanup deletes the subscriptions that end first.
+/// The maximum number of browser subscriptions that the store keeps. If there are more, the cleanup
+/// deletes the subscriptions that end first.
 const SUBSCRIPTIONS_MAX: u32 = 200_000;
 
 impl Outbox {

@@ -90,9 +90,9 @@ pub struct Outbox {
     changed: Notify,
     /// How many times operators changed endpoints or deliveries at this node.
     changes: AtomicU64,
-    /// The number of these changes that the workers already use.
+    /// The number of operators' changes that the workers already use.
     known: watch::Sender<u64>,
-    /// Changed when there may be new events.
+    /// A number that increases whenever there may be new events.
     new_events: watch::Sender<u64>,
     /// Whether this node has a worker. Only nodes with a worker assign positions to events.
     has_leases: AtomicBool,
@@ -298,8 +298,9 @@ impl Outbox {
     }
 }
 
-/// Removes the senders of workers that have ended. The next read of the endpoints then starts new
-/// workers for them. If a new worker already replaces an ended one, the new worker's sender stays.
+/// Removes the senders of workers that have ended. The next read of the endpoints then starts a new
+/// worker for each endpoint without a sender. If a new worker already runs for an endpoint, its
+/// sender stays.
 fn remove_ended(known: &mut Senders, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(

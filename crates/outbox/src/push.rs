@@ -44,8 +44,8 @@ pub use encrypt::BrowserKeys;
 pub use message::Target;
 pub use metrics::MessageOutcome;
 
-/// The maximum number of subscriptions that a node owns. A node with this number refuses new
-/// subscriptions, and does not take over subscriptions of other nodes.
+/// The maximum number of subscriptions that a node owns. At this maximum, a node refuses new
+/// subscriptions, and takes over no subscriptions of other nodes.
 const SUBSCRIPTIONS_MAX: usize = 20_000;
 /// The maximum number of subscriptions of one buyer. If a buyer has more subscriptions, the one
 /// that ends first is removed.
@@ -87,8 +87,8 @@ impl WebPush {
         self.sender.renew_client();
     }
 
-    /// Subscribes a buyer's browser, or renews its subscription. An existing subscription keeps the
-    /// node that owns it.
+    /// Subscribes a buyer's browser, or renews its subscription. A renewal does not change the node
+    /// that owns the subscription.
     pub async fn subscribe(
         &self,
         node: &Node,
@@ -135,8 +135,8 @@ impl WebPush {
         }
         let mut events = node.hub().subscribe_for_push(buyer.clone());
         // Registers the subscription at the hub, so that `ready_queue` names the subscription when
-        // an event arrives. An event that arrived since `subscribe_for_push` is skipped, as all
-        // events before that call are.
+        // an event arrives. Skips the events since `subscribe_for_push`, because the subscription
+        // begins only now.
         while events.next_or_park(&self.ready_queue, id).is_some() {}
         let target = Arc::new(Target { endpoint, keys: BrowserKeys { public, auth } });
         let reader = PushReader { events, target, ends_at: until, sent: HashMap::new() };

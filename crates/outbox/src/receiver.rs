@@ -40,7 +40,7 @@ pub(crate) struct DeliveryError {
     pub is_final: bool,
     /// Whether the receiver wants no further messages of any kind.
     pub is_gone: bool,
-    /// Whether the reason lies in this server, and nothing was sent.
+    /// Whether this server itself caused the failure, before it sent anything.
     pub is_local: bool,
 }
 
@@ -49,8 +49,8 @@ impl DeliveryError {
         Self { error: error.into(), pause_ms: 0, is_final: false, is_gone: false, is_local: false }
     }
 
-    /// Another node may be able to send the message, for example because it was built with support
-    /// for the kind of broker.
+    /// Returns an error whose reason lies in this server. Another node may be able to send the
+    /// message, for example because that node was built with support for the kind of broker.
     pub fn local(error: impl Into<String>) -> Self {
         Self { is_local: true, ..Self::new(error) }
     }

@@ -41,11 +41,11 @@ const _: () = assert!(
 /// How often the worker renews the lease, and how often a node without the lease tries to get it.
 const RENEW_INTERVAL: Duration = Duration::from_millis(1_500);
 /// How often the worker reads the delivery rows again, because operators can change them at other
-/// nodes. A delivery row is an event that is not delivered yet although the endpoint's position has
-/// passed it.
+/// nodes. A delivery row stands for an undelivered event that the endpoint's position has already
+/// passed.
 const ROWS_REFRESH_INTERVAL: Duration = Duration::from_secs(2);
-/// How often the worker stores the results of deliveries. Under load, one commit then covers many
-/// results.
+/// How often the worker stores the results of deliveries. Because of this pause, one commit covers
+/// many results under load.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<Endpoint>>) {
@@ -78,8 +78,8 @@ pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<E
 /// later events of an order before the event of the missing row.
 ///
 /// The store can have up to twice as many rows as the bound. An operator adds a row only while the
-/// store has fewer rows than the bound. A worker adds a row only while it knows fewer rows than the
-/// bound, but it may not know the operators' newest rows.
+/// store has fewer rows than the bound. A worker also checks the bound before it adds a row, but it
+/// counts only the rows that it knows. It may not know the operators' newest rows.
 async fn pending_rows(outbox: &Outbox, id: &str) -> Result<Vec<PendingDelivery>, StoreError> {
     outbox.node.store().pending_deliveries(id, 2 * outbox.bounds.pending).await
 }
@@ -98,7 +98,8 @@ struct Worker<'o> {
     events: ReadAhead,
     sending: JoinSet<SendResult>,
     notes: Vec<RowChange>,
-    /// Whether the worker has handled further events, so that the position may be able to advance.
+    /// Whether the position may be able to advance, because the worker has handled events since the
+    /// last attempt to advance it.
     can_advance: bool,
     advanced_at: Instant,
     /// Whether there may be unread events.
@@ -108,9 +109,9 @@ struct Worker<'o> {
     refusals: log::RefusalLog,
 }
 
-/// Delivers events while this node has the lease. Returns `Ok` when another node has the lease,
-/// when an operator removed or disabled the endpoint, when the endpoint's list of event types
-/// changed, or after a failover of the database.
+/// Delivers events while this node has the lease. Returns `Ok` when another node has the lease, or
+/// after a failover of the database. Also returns `Ok` when an operator removed or disabled the
+/// endpoint, or changed its list of event types.
 async fn deliver(
     outbox: &Arc<Outbox>,
     id: &str,
@@ -135,8 +136,8 @@ async fn deliver(
                 worker.handle_sent(sent)?,
             changed = new_events.changed() => {
                 worker.may_have_more = true;
-                // The signal may also come from an operator who added delivery rows, so the worker
-                // soon reads the rows again.
+                // The signal may also mean that an operator added delivery rows, so the worker soon
+                // reads the rows again.
                 know = know.min(Instant::now() + WRITE_INTERVAL);
                 if changed.is_err() { return Ok(()) }
             }
@@ -224,7 +225,7 @@ impl<'o> Worker<'o> {
                         self.send(&to, self.outbox.node.now());
                     } else {
                         // `deliver` must also see the new event types, and then end this worker.
-                        // This mark wakes `deliver`.
+                        // This call wakes `deliver`.
                         endpoint.mark_changed();
                     }
                 }
@@ -271,8 +272,8 @@ impl<'o> Worker<'o> {
         Ok(is_there)
     }
 
-    /// Reads further events if half of the window is free, or if no event is being sent. A busy
-    /// worker then reads many events at once.
+    /// Reads further events if at least half of the window is free, or if no event is being sent.
+    /// So a busy worker reads many events at once.
     async fn read(&mut self, endpoint: &watch::Receiver<Arc<Endpoint>>) -> Result<(), StoreError> {
         let room = self.queue.free_capacity();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
@@ -292,8 +293,8 @@ impl<'o> Worker<'o> {
         if page.iter().any(|read| !self.wanted.has(event_type(read))) {
             let stored = stored_endpoint(self.outbox, self.id).await?;
             if stored.is_none_or(|stored| stored.wanted != self.wanted) {
-                // This node soon gets the new list through `endpoint`. Then this worker ends, and
-                // the next one reads these events.
+                // Soon, `endpoint` brings the new list to this worker. This worker then ends, and
+                // the next worker reads these events.
                 self.may_have_more = false;
                 return Ok(());
             }

@@ -29,9 +29,9 @@ pub enum CheckoutResult {
 }
 
 impl Payments {
-    /// Returns the order's open checkout, or a new one from the provider. `may_ask` checks the rate
-    /// limits before the server sends a request to the provider. `base` is this server's origin in
-    /// the buyer's browser.
+    /// Returns the order's open checkout. If there is none, requests a new checkout from the
+    /// provider; `may_ask` first checks the rate limits. `base` is this server's origin in the
+    /// buyer's browser.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Payments {
         let Some(order) = store.order(id).await?.filter(|order| order.buyer == *buyer) else {
             return Ok(CheckoutResult::NotFound);
         };
-        // Orders expire by the monotonic time.
+        // The store's monotonic time decides when an order expires.
         let monotonic_now = store.monotonic_now();
         if order.state != OrderState::Reserved || order.pay_by <= monotonic_now {
             return Ok(CheckoutResult::WrongState(order.state));
@@ -64,7 +64,8 @@ impl Payments {
             return Ok(CheckoutResult::RateLimitExceeded(limited));
         }
         if let Some(kept) = kept {
-            // The buyer may have paid at the old checkout just before its end.
+            // The old checkout is closed first, because the buyer may have paid there just before
+            // its end.
             if let Some(other) = self.close_previous(&order, kept).await? {
                 return Ok(other);
             }

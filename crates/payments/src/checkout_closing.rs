@@ -36,11 +36,12 @@ const PAGE_SIZE: usize = 1_024;
 /// wait while the transaction runs.
 const PUT_OFF_AT_ONCE: usize = 100;
 /// The normal pause between two reads of due checkouts. It is short, because the server must
-/// publish the end of a hold within two seconds. After a full page, the next read is earlier. While
-/// due orders wait for their requests, the next read is later.
+/// publish the end of a hold within two seconds. If the last page was full, the next read is
+/// earlier. While the server has not yet asked the provider about some due orders of this page, the
+/// next read is later.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// The longest time between two reads of due checkouts. A page that was read becomes out of date,
-/// because orders change and another node may become the leader.
+/// The longest time between two reads of due checkouts. The due checkouts in memory become out of
+/// date, because orders change and another node may become the leader.
 const READ_WITHIN: Duration = Duration::from_secs(2);
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// The pause between two requests about a due order. The server repeats a request if the provider
@@ -136,8 +137,8 @@ impl<'a> CheckoutQueries<'a> {
         }
     }
 
-    /// Starts requests, beginning at the end of `waiting`. Starts as many as the rate limit and the
-    /// limit of running requests allow.
+    /// Starts requests that close checkouts, and takes the checkouts from the end of `waiting`.
+    /// Stops at the rate limit or at the limit of running requests.
     fn start_requests(&mut self, waiting: &mut Vec<(Checkout, Order)>) {
         let payments = self.payments;
         while self.silence.requests_allowed(self.asking.len()) > 0
@@ -154,6 +155,7 @@ impl<'a> CheckoutQueries<'a> {
         }
     }
 
+    /// Records that a request about a checkout has ended, and whether the provider answered.
     /// Returns `false` if the store failed.
     fn note(&mut self, (session, result): (String, Result<ProbeResult, EngineError>)) -> bool {
         self.in_progress.remove(&session);
@@ -175,8 +177,8 @@ impl Payments {
         loop {
             let turn = queries.drive_until(turns.wait(next)).await;
             if turn == Turn::First {
-                // This node has just become the leader. It may have been the leader before, and the
-                // provider's silence of that time may be over.
+                // This node has just become the leader. If it was the leader before, it may
+                // remember a silence of the provider that is over now.
                 queries.silence = ProviderSilence::default();
             }
             next = queries.run_page().await;
@@ -224,8 +226,8 @@ impl Payments {
         }
     }
 
-    /// Postpones checkouts without asking about them, because the provider is silent. Returns
-    /// `false` if the store failed.
+    /// Postpones these checkouts without a query to the provider, because the provider is silent.
+    /// Returns `false` if the store failed.
     async fn postpone_all(&self, held_back: Vec<(Checkout, Order)>, unanswered: bool) -> bool {
         let later = held_back.into_iter().map(|(checkout, order)| {
             self.postponement(checkout, &order, unanswered, SILENT_RETRY_MIN_MS)
@@ -293,14 +295,15 @@ fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }
 
-/// How long the server has waited for the provider's answer. If the order has ended or was paid,
-/// the wait begins at that time. If not, the wait begins at the end of the order's payment window.
+/// Returns how long the server has waited for the provider's answer, in milliseconds. The wait
+/// begins when the order ended or was paid. If neither has happened, the wait begins at the end of
+/// the order's payment window.
 fn waiting_ms(order: &Order, now: Millis) -> i64 {
     now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
 }
 
-/// The longest time for which an order has held units after its payment window. Orders that have
-/// ended do not count, because their units have returned.
+/// Returns the longest time for which an order has held units after its payment window, in
+/// milliseconds. Orders that have ended do not count, because their units have returned.
 fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
     orders
         .filter(|order| order.state == OrderState::Reserved)

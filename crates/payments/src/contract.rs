@@ -61,7 +61,7 @@ pub enum ProviderMessage {
         /// because a person made it at the provider.
         if_not_ours: Option<ReversalReport>,
     },
-    /// A payment was refunded or disputed without a request from the shop. Or such a refund or
+    /// A payment was refunded or disputed without a request from the shop, or such a refund or
     /// dispute was cancelled.
     Reversed {
         /// The reversal.
@@ -133,23 +133,23 @@ pub struct NewSession {
     /// The URL of the checkout's page for the buyer's browser. A URL without a host is a path of
     /// this server.
     pub url: String,
-    /// The end of the checkout that the server requested from the provider, in the store's time.
+    /// The end that the server requested for this checkout, in the store's time.
     pub expires_at: Millis,
 }
 
 /// The state of a checkout after a request to close it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckoutStatus {
-    /// The checkout took no payment, and accepts no more payments.
+    /// The checkout captured no payment, and accepts no more payments.
     Closed,
-    /// The checkout took these payments, and accepts no more payments.
+    /// The checkout captured these payments, and accepts no more payments.
     Paid(Vec<FoundPayment>),
     /// A payment is pending and may still fail. The server must ask again later.
     Undecided,
 }
 
-/// A payment that the provider reported in its answer to a query. A message about it may not have
-/// arrived.
+/// A payment that the provider reported in its answer to a query. The provider's message about the
+/// payment may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundPayment {
     /// The captured payment.

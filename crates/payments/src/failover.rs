@@ -64,14 +64,15 @@ impl AppliedPayments {
         self.lock().forget_payment(payment);
     }
 
-    /// Returns the number of the last failover for which the remembered payments were read. If this
-    /// number changes while the caller applies a payment, the caller must apply the payment again.
+    /// Returns the fence of the newest database history for which this node has read the remembered
+    /// payments. If this number changes while the caller applies a payment, the caller must apply
+    /// the payment again.
     pub(super) fn payments_read_at_fence(&self) -> i64 {
         self.read_for.load(Ordering::Acquire)
     }
 
-    /// Notes that the payments are read for the history `fence`. Returns the payments in the
-    /// sequence in which the node must apply them.
+    /// Returns the remembered payments, in the sequence in which the node must apply them after a
+    /// failover. Notes that they were read for the database history with the number `fence`.
     fn read(&self, fence: i64) -> Vec<Capture> {
         let kept = self.lock();
         self.read_for.store(fence, Ordering::Release);
@@ -111,8 +112,8 @@ impl Payments {
                         break;
                     }
                     let fence = *changes.borrow_and_update();
-                    // The first number that a node reads belongs to the present history, so this
-                    // number does not mean that a failover has happened.
+                    // The first fencing number that a node reads is the one of the present history,
+                    // and does not mean that a failover has happened.
                     if fence > known && known > 0 {
                         let kept = applied.read(fence);
                         unasked.extend(self.apply_again(fence, kept, &changes).await);
@@ -122,8 +123,7 @@ impl Payments {
                 () = self.find_reversals(&mut unasked), if !unasked.is_empty() => {}
             }
         }
-        // The sender of the changes lives as long as the node. It has ended, so the program is
-        // stopping.
+        // The sender of the changes ends only with the node, so the program is stopping here.
         std::future::pending().await
     }
 
@@ -167,8 +167,8 @@ impl Payments {
         missing
     }
 
-    /// Applies payments until the store fails, and returns those that are not applied yet. Adds to
-    /// `missing` the payments that the database lacked and that pay for orders.
+    /// Applies payments until the store fails. Returns the payments that are not applied yet. If
+    /// the database lacked a payment and the payment pays for an order, adds it to `missing`.
     ///
     /// If the store fails at a payment, this payment is also added to `missing`. The store may have
     /// committed this payment, and the next attempt would then see it as already applied.
@@ -216,8 +216,8 @@ impl Payments {
         }
     }
 
-    /// Asks the provider about one payment, and records its refund. Returns `false` if the caller
-    /// must ask again.
+    /// Asks the provider whether the money of one payment went back, and records this reversal.
+    /// Returns `false` if the caller must ask again.
     async fn find_reversal(&self, capture: &Capture) -> bool {
         if capture.money.minor == 0 {
             // No money was taken, so the provider has no payment.

@@ -41,10 +41,10 @@ impl Payments {
                 let store = self.node.store();
                 let settled = store.settle_refund(provider, event, id, update).await?;
                 self.wake_refunds();
-                // A failed refund is logged when it has become a dead letter. Before that, the
-                // server still asks about an earlier attempt. If the dead letter cannot be read,
-                // the failure is logged anyway. A repeated message logs the failure too, because
-                // the process may have ended between the first message and its log line.
+                // A failed refund is logged only if it is a dead letter. If it is not, the server
+                // still asks the provider about an earlier attempt. If the dead letter cannot be
+                // read, the failure is logged anyway. A repeated message logs the failure too,
+                // because the process may have ended between the first message and its log line.
                 if let Some((refund, why)) =
                     failed.filter(|_| settled != RefundMessageOutcome::NoRefund)
                     && store
@@ -95,8 +95,8 @@ impl Payments {
         match outcome {
             PaymentEventOutcome::Paid => applied.add(capture.clone()),
             PaymentEventOutcome::Refunded => applied.add_refunding(capture.clone()),
-            // The store already has this payment. If the store's answer to the first commit was
-            // lost, no node remembers the payment yet. If the payment's order is not paid, the
+            // The store already has this payment. But perhaps no node remembers it, because the
+            // store's answer to the first commit was lost. If the payment's order is not paid, the
             // server refunds the payment.
             PaymentEventOutcome::Repeated => {
                 applied.add(capture.clone());
@@ -107,7 +107,7 @@ impl Payments {
             _ => return Ok(outcome),
         }
         // If a failover happened meanwhile, `follow_failovers` may have read the remembered
-        // payments before this one was added. So this payment is applied again.
+        // payments before the code above added this one. So this call applies the payment again.
         if applied.payments_read_at_fence() != read_for {
             self.capture(capture).await?;
         }
@@ -147,8 +147,8 @@ impl Payments {
             }
             CaptureOutcome::Repeated => PaymentEventOutcome::Repeated,
             CaptureOutcome::TooEarly => return Err(EngineError::TooEarly),
-            // `Orders::capture` retries in this case, and its last attempt always records a result.
-            // So this result does not occur.
+            // After this outcome, `Orders::capture` tries again, and its last attempt always has
+            // another outcome. So this line never runs.
             CaptureOutcome::UnitsMissing { .. } => PaymentEventOutcome::Ignored,
         })
     }
@@ -162,8 +162,8 @@ impl Payments {
         let (payment, kind, stands) =
             (reversal.payment.clone(), reversal.kind.as_str(), reversal.stands);
         let reversing = self.node.store().record_reversal(reversal).await?;
-        // If the store does not know the payment, a failover may have lost it. Then this node must
-        // still apply the payment again.
+        // If the store lacks the payment, a failover may have lost it. Then this node must not
+        // forget the payment, because it must apply the payment again.
         if let Some(applied) = &self.applied
             && stands
             && reversing != ReversalOutcome::NoPayment
@@ -198,7 +198,7 @@ impl Payments {
     }
 
     /// Sends the order to the buyer's page, which must show that a payment failed or will be
-    /// refunded. If the store cannot be read, the page shows this after its next poll.
+    /// refunded. If the store cannot be read now, the page gets the order with its next poll.
     async fn publish_order(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.node.hub().may_have_readers()) else {
             return;

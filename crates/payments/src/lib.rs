@@ -62,7 +62,7 @@ pub struct Payments {
     sandbox_page: bool,
     /// This server's URL for browsers, if the settings name one.
     public_url: Option<String>,
-    /// `None` if the store has no failover.
+    /// The payments to apply again after a failover. `None` if the store cannot fail over.
     applied: Option<AppliedPayments>,
 }
 
@@ -95,7 +95,7 @@ impl Payments {
     }
 
     /// Returns the sandbox if this node must send the sandbox's messages. A node sends these
-    /// messages to itself.
+    /// messages to itself, so it must serve the API.
     fn message_sender(&self) -> Option<&Sandbox> {
         self.sandbox().filter(|_| self.serves_api)
     }

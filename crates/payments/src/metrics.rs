@@ -5,7 +5,7 @@ use doorbuster_api::payment::PaymentEventOutcome;
 use doorbuster_base::counter::Counter;
 
 doorbuster_core::labels! {
-    /// What a request about a refund showed.
+    /// The result of a request to the provider about a refund.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum RefundStep {
         /// The provider accepted the request or is still working on it.

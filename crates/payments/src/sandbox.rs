@@ -85,7 +85,7 @@ struct SandboxPayment {
     /// Whether the money arrives only after the checkout has ended.
     late: bool,
     /// The refund or reversal of the payment. The text is the refund's id, or the kind of a
-    /// reversal that a visitor caused. The number is a time in milliseconds; the money has arrived
+    /// reversal that a visitor caused. The number is a time in milliseconds; the money arrives
     /// `REFUND_TAKES_MS` after this time.
     refund: Option<(String, i64)>,
 }
@@ -121,8 +121,8 @@ impl SandboxCheckout {
 }
 
 impl Sandbox {
-    /// Creates a sandbox. Each of `keys` signs the messages. The first of them also makes the ids
-    /// of sessions.
+    /// Creates a sandbox. Each of `keys` signs the messages. The first key also makes the ids of
+    /// sessions.
     pub fn new(node: Arc<Node>, keys: Vec<SigningKey>) -> Self {
         let http = reqwest::Client::builder()
             .timeout(delivery::TIMEOUT)
@@ -137,7 +137,7 @@ impl Sandbox {
 
     /// Sets the address of this server, to which the sandbox sends its messages.
     pub fn set_server_address(&self, address: &str) {
-        // A server starts to listen only once.
+        // `set` cannot fail, because a server starts to listen only once.
         let _ = self.address.set(address.to_owned());
         self.wake.notify_one();
     }
@@ -169,7 +169,8 @@ impl Sandbox {
         Ok(NewSession { session: id, url, expires_at: wanted.pay_by })
     }
 
-    /// Session ids are computed from this secret, so a buyer cannot guess a checkout's URL.
+    /// Returns the secret from which session ids are computed. Because of this secret, a buyer
+    /// cannot guess a checkout's URL.
     fn session_secret(&self) -> String {
         self.keys
             .first()

@@ -1,5 +1,5 @@
-//! Detects a provider that does not answer. The server sends such a provider only a few requests at
-//! a time, and postpones all other checkouts.
+//! Detects a provider that does not answer. The server asks such a provider about only a few
+//! checkouts at a time, and postpones all others.
 //!
 //! An order's grace period begins when a request about the order fails. Without this detection, the
 //! server would ask about thousands of due orders, a few at a time, and wait for each timeout. The
@@ -45,7 +45,7 @@ pub(super) struct ProviderSilence {
 }
 
 impl ProviderSilence {
-    /// One answer ends the silence.
+    /// Counts the result of a request. One answer ends the silence.
     pub(super) fn record(&mut self, result: ProbeResult, now: Instant) {
         match result {
             ProbeResult::NotAsked => {}
@@ -76,8 +76,8 @@ impl ProviderSilence {
         self.unanswered >= SILENT_AFTER
     }
 
-    /// Returns whether the provider has been silent so long that a postponed checkout counts as a
-    /// failed request.
+    /// Returns whether the provider has been silent for at least [`CONFIRMED_AFTER`]. From then on,
+    /// a postponed checkout counts as a failed request.
     pub(super) fn is_confirmed(&self, now: Instant) -> bool {
         self.since.is_some_and(|since| now.duration_since(since) >= CONFIRMED_AFTER)
     }
@@ -89,8 +89,8 @@ impl ProviderSilence {
     }
 
     /// If the provider is silent, removes from `waiting` the checkouts that must be postponed, and
-    /// returns these checkouts. The last elements stay in `waiting`, because the server asks about
-    /// those checkouts next.
+    /// returns them. The last elements of `waiting` stay: the server may ask about these checkouts
+    /// now.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();

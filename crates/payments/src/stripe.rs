@@ -33,7 +33,8 @@ use session_end::{MINUTE_MS, session_end};
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
 /// Currencies with three decimals. In these, Stripe accepts only amounts whose last digit is 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
-/// The query that makes Stripe include the session's payment and its refunded amount in the answer.
+/// The query that makes Stripe include the session's payment, and the payment's refunded amount, in
+/// the answer.
 const EXPAND_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
 /// The query that makes Stripe include the payment's refunded amount in the answer.
 const EXPAND_CHARGE: &str = "expand%5B0%5D=latest_charge";
@@ -132,7 +133,8 @@ impl Stripe {
     ) -> Result<CheckoutStatus, ProviderError> {
         let path = format!("/v1/checkout/sessions/{}", percent_encoded(session));
         let answer = match self.api.post(&format!("{path}/expire"), &[], None).await {
-            // The session is not open: it was paid, or it has already ended.
+            // Stripe refuses because the session is no longer open: it was paid, or it has already
+            // ended.
             Err(error) if error.is_refusal => {
                 self.further_requests.fetch_add(1, Ordering::Relaxed);
                 self.session(&path).await?
@@ -230,8 +232,8 @@ impl Stripe {
         ];
         match self.api.post("/v1/refunds", &form, Some(&refund.request_key())).await {
             // This refund covers only a part of the payment, because a person refunded the other
-            // part at Stripe. So the sum of all refunds decides. The refunds are read again,
-            // because Stripe may have repeated an old answer here.
+            // part at Stripe. So the sum of all refunds decides. The server reads the refunds
+            // again, because `made` may be an old answer that Stripe repeats.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }

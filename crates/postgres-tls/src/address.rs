@@ -73,7 +73,7 @@ impl TlsParams {
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("sslmode", mode)) => (params.mode, params.check) = parse_mode(mode)?,
-                // `system` means the system's certificates, as if the parameter were missing.
+                // `system` selects the operating system's certificates, which are also the default.
                 Some(("sslrootcert", "system")) => params.roots = None,
                 Some(("sslrootcert", path)) => {
                     params.roots = Some(PathBuf::from(percent_decode(path)))

@@ -47,7 +47,8 @@ pub fn check_directory(dir: &Path) -> Result<(), SecretsError> {
 /// Logs a warning if other users can write to the data directory of a node with PostgreSQL. This is
 /// not an error, because all users can usually write to an empty volume of a container.
 pub fn warn_of_writable_directory(dir: &Path) {
-    // An error is ignored: the directory may be missing, because such a node does not need one.
+    // An error is ignored, because the directory may be missing: a node with PostgreSQL does not
+    // need one.
     if mode(dir).is_ok_and(|mode| mode & 0o022 != 0) {
         tracing::warn!(
             path = %dir.display(),

@@ -206,7 +206,7 @@ pub fn backup_files(dir: &Path) -> Result<Vec<BackupFile>, SecretsError> {
     Ok(files)
 }
 
-/// Where the secrets are, in words for an operator.
+/// Returns where the secrets are, in words for an operator.
 fn location(settings: &Settings) -> String {
     match settings.shape.store() {
         Some(_) => "the database of store.url".to_owned(),
@@ -296,7 +296,7 @@ pub fn keep_admin_key(settings: &Settings, key: &SecretString) -> io::Result<()>
     let temp_path = temporary_path(&path);
     let kept = write(&temp_path, key.expose_secret()).and_then(|()| fs::rename(&temp_path, &path));
     kept.inspect_err(|_| {
-        // The caller already gets the first error.
+        // An error of this removal is ignored: the caller already gets the first error.
         let _ = fs::remove_file(&temp_path);
     })
 }

@@ -43,9 +43,8 @@ pub struct ComparisonReport {
     pub differ: Vec<(u64, String)>,
 }
 
-/// For each of the `seeds` seeds from `first` on: simulates the seed's list of operations, and
-/// repeats it with SQLite and with slots in memory. Compares the results. Several threads share the
-/// work.
+/// Simulates `seeds` lists of operations; the first list has the seed `first`. Repeats each list
+/// with SQLite and with slots in memory, and compares the results. Several threads share the work.
 ///
 /// # Errors
 /// Fails if an async runtime cannot be created.

@@ -58,7 +58,7 @@ struct SlotComparer {
     /// delivery, because a settler has already settled this ticket.
     acknowledged: HashSet<(u64, Token)>,
     /// Whether the reference's slot is stopped. A real slot without a grant cannot be stopped, so
-    /// the stop is repeated after `init`.
+    /// the comparison stops it again after `init`.
     stopped: bool,
 }
 
@@ -128,8 +128,8 @@ impl SlotComparer {
 
     /// Takes tickets from the real queue. One call of `Slots::take` may return only some of the
     /// tickets, so the call is repeated until all expected tickets have arrived. A last call, which
-    /// does not wait, finds unexpected tickets. Each returned ticket has the reference's position,
-    /// so that the caller can compare it.
+    /// does not wait, finds unexpected tickets. The returned tickets have the positions of the
+    /// expected tickets, so that the caller can compare both lists.
     async fn take(
         &mut self,
         at_most: usize,

@@ -194,8 +194,8 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
     Ok(())
 }
 
-/// Applies one transaction to the store. Returns `None` if the store's method does not return a
-/// result that can be compared with the model's.
+/// Applies one transaction to the store. Returns `None` if the result of the store's method cannot
+/// be compared with the model's result.
 async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<TxResult>, StoreError> {
     Ok(Some(match tx {
         Tx::Open(slot, id, units) => TxResult::Opened(store.open_grant(*slot, *id, *units).await?),

@@ -71,13 +71,13 @@ pub struct Checker {
     handed: Vec<(TicketId, u8)>,
     /// The id in each attempt's answer `Queued`, by the number of the attempt.
     handed_by: Map<usize, TicketId>,
-    /// The ticket in each node's answer `Queued` to a request. If a node dies, its entries are
-    /// removed, because the node forgets its tickets.
+    /// For each node and request: the ticket in the node's answer `Queued`. If a node dies, its
+    /// entries are removed, because the node forgets its tickets.
     queued_at: Map<(u8, RequestNumbers), TicketId>,
     /// The orders that each node has named in its answers.
     answered_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
-    /// For each item, the phase that the item gets after the drain of its slots. Also the number of
-    /// the commit that recorded this intended phase.
+    /// For each item, the phase that the item gets after the drain of its slots, and the number of
+    /// the commit that recorded this phase.
     stopping: [Option<(Phase, u64)>; 2],
     /// For each item, the time at which a scheduled sale opens by itself, in monotonic time.
     starts_at: [Option<Millis>; 2],
@@ -88,7 +88,8 @@ pub struct Checker {
     recalls: HashSet<RecallId, foldhash::fast::FixedState>,
     /// Returned tickets that were checked.
     decided: HashSet<TicketId, foldhash::fast::FixedState>,
-    /// The refunds of the store after the previous commit, to find new and changed refunds.
+    /// The store's refunds after the previous commit. With them, the checker finds new and changed
+    /// refunds.
     sent: Map<RefundId, Refund>,
     has_failed_over: bool,
     /// Payments that the store may lack: a failover lost them, and no node remembers them.
@@ -127,7 +128,8 @@ impl Checker {
         self.faulty.extend(grants.into_iter().flatten());
     }
 
-    /// Excuses these grants, because slots and the store may disagree about them after a failover.
+    /// Notes that the server may close these grants for a repair: after a failover, slots and the
+    /// store may disagree about them.
     pub(crate) fn excuse_grants(&mut self, grants: impl IntoIterator<Item = GrantId>) {
         self.faulty.extend(grants);
     }
@@ -185,7 +187,7 @@ impl Checker {
         self.count_case("request");
     }
 
-    /// Only the first broken promise is kept.
+    /// Records a broken promise. Does nothing if an earlier one is recorded.
     pub(crate) fn record_finding(&mut self, what: &'static str, detail: impl FnOnce() -> String) {
         if self.finding.is_none() {
             self.finding = Some(Finding { what, detail: detail() });
@@ -226,8 +228,7 @@ impl Checker {
 }
 
 impl Checker {
-    /// Returns whether the request holds this order, and the order has the item and the units that
-    /// the request asks for.
+    /// Returns whether this order belongs to the request, and has the requested item and units.
     pub(crate) fn holds(&self, purchase: &BuyerRequest, id: TicketId) -> bool {
         let ticket = self.issued.get(&id);
         self.requests.get(&purchase.request()) == Some(&id)

@@ -26,14 +26,15 @@ use crate::world::World;
 pub struct SmallSale {
     /// The items, slots and nodes.
     pub setup: Setup,
-    /// The operations of buyers and operators. Each operation happens at most once, at any moment.
+    /// The operations of buyers and operators. On each path, the search runs an operation at most
+    /// once. Over all paths, it tries the operation at every moment.
     pub arrivals: Vec<Op>,
     /// The largest number of faults: lost or repeated messages, crashes, lost slots, and settlers
     /// that take over.
     pub faults: u8,
     /// The largest number of steps that background loops take during the search: snapshots, feeds,
-    /// retries, and checks for lost slots. When a copy of the sale runs to rest, every loop runs
-    /// until no work is left.
+    /// retries, and checks for lost slots. When the search runs a copy of the sale to rest, this
+    /// limit does not apply: every loop runs until no work is left.
     pub turns: u8,
 }
 
@@ -95,8 +96,8 @@ pub struct Exploration {
     pub broken: Option<(Case, Finding)>,
 }
 
-/// What may still happen after a state: operations, faults and turns. Deliveries of messages are
-/// not limited.
+/// How many operations, faults and turns the search may still try after a state. The number of
+/// message deliveries is not limited.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
     /// One bit for each operation in [`SmallSale::arrivals`] that has not happened yet.
@@ -118,8 +119,8 @@ const PARTS: usize = 64;
 struct Search<'a> {
     sale: &'a SmallSale,
     seen: Vec<Mutex<HashSet<u128, FixedState>>>,
-    /// Unvisited states that any thread may take. A thread that has no state of its own left takes
-    /// one of these.
+    /// Unvisited states that belong to no thread. A thread that has visited all its own states
+    /// takes one of these states.
     open: Mutex<Vec<State>>,
     /// The number of threads that have no state left and wait for further states.
     idle: AtomicUsize,
@@ -175,8 +176,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the search of all threads if one thread panics. Each thread holds a value of this type. A
-/// panic of the thread drops the value.
+/// Ends the search of all threads if one thread panics: each thread owns a value of this type, and
+/// a panic drops this value.
 struct EndIfPanicking<'a>(&'a AtomicBool);
 
 impl Drop for EndIfPanicking<'_> {
@@ -245,9 +246,9 @@ impl Search<'_> {
             }
             let mut path = path.clone();
             path.push(op);
-            // A run to rest begins with the delivery of the oldest message in flight. The search
-            // visits the state after that delivery anyway. So only a state without messages is run
-            // to rest.
+            // Running a state to rest first delivers the oldest message in flight. The search
+            // visits the state after that delivery anyway. So the search runs a state to rest only
+            // if no message is in flight.
             let is_quiet = world.flight.is_empty();
             let finding = finding.or_else(|| is_quiet.then(|| world.clone().run(&[])).flatten());
             if let Some(finding) = finding {

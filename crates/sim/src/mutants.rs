@@ -14,18 +14,19 @@ use crate::shrink::shrink;
 pub struct MutantResult {
     /// The rule.
     pub rule: Rule,
-    /// The number of seeds that were run until the first finding. `None` if no seed has a finding.
+    /// How many seeds were run until the first finding, including the seed with the finding. `None`
+    /// if no seed has a finding.
     pub seeds: Option<u64>,
     /// The first finding.
     pub broken: Option<FailingSeed>,
-    /// The finding of the rule's own list of operations in the directory `directed`. `None` if the
-    /// rule has no list there, or the list has no finding.
+    /// The finding of the rule's directed list: the list of operations in the directory `directed`
+    /// that has the rule's name. `None` if there is no such list, or if it has no finding.
     pub directed: Option<Finding>,
 }
 
 impl MutantResult {
-    /// Returns whether the runs with seeds, or the run of the directed list of the rule, had a
-    /// finding.
+    /// Returns whether the simulator noticed that the rule is missing: with a seed, or with the
+    /// rule's directed list.
     #[must_use]
     pub fn is_noticed(&self) -> bool {
         self.seeds.is_some() || self.directed.is_some()
@@ -33,7 +34,7 @@ impl MutantResult {
 }
 
 /// Removes each of these rules in turn. For each rule, runs the plan's seeds until the first
-/// finding. After that, runs the rule's own list of operations in the directory `directed`.
+/// finding. After that, runs the rule's directed list.
 ///
 /// # Errors
 /// Fails if the directed lists cannot be read.
@@ -58,8 +59,8 @@ pub fn directed_list(rule: Rule, broken: &FailingSeed) -> Reproduction {
     shortest(broken, Some(rule))
 }
 
-/// Returns a short list of operations that breaks the same promise as the seed. If `without` is
-/// given, the list breaks the promise only if this rule is removed.
+/// Returns a short list of operations that breaks the same promise as the operations of the seed.
+/// If `without` is given, the list breaks the promise only if this rule is removed.
 #[must_use]
 pub fn shortest(broken: &FailingSeed, without: Option<Rule>) -> Reproduction {
     let run = |case: &Case| {

@@ -43,7 +43,7 @@ pub enum Op {
     Expire { order: u8 },
     /// A message in flight arrives. The oldest message has the index 0.
     Deliver { message: u8 },
-    /// Messages arrive: this number of them, beginning with the oldest message in flight.
+    /// This many messages arrive, beginning with the oldest message in flight.
     DeliverMany { count: u8 },
     /// A message in flight is lost.
     Lose { message: u8 },
@@ -56,8 +56,8 @@ pub enum Op {
     Repeat { message: u8 },
     /// A settler takes at most this many tickets from a slot's queue.
     Take { slot: u8, at_most: u8 },
-    /// Another settler takes over a slot's queue. All unacknowledged tickets are delivered again,
-    /// to the new settler.
+    /// Another settler takes over a slot's queue. The slot delivers all unacknowledged tickets
+    /// again, to the new settler.
     Redeliver { slot: u8 },
     /// One ticket of a batch in flight cannot be settled, so this ticket is returned. `message` is
     /// an index among the batches in flight.
@@ -135,9 +135,9 @@ pub enum Op {
     Swap { slot: u8 },
     /// A buyer asks for the checkout of an order. `order` is an index among the reserved orders.
     Checkout { order: u8 },
-    /// A buyer pays at a checkout whose URL a buyer received. If `how` is 0 or 1, the payment
-    /// succeeds. If `how` is 2, the payment fails and then succeeds. If `how` is 3, the payment
-    /// fails.
+    /// A buyer pays at a checkout. The server must have sent its URL to a buyer before. If `how` is
+    /// 0 or 1, the payment succeeds. If `how` is 2, the payment fails and then succeeds. If `how`
+    /// is 3, the payment fails.
     PayAt { session: u8, how: u8 },
     /// A provider captures money that was not paid at a checkout, and sends a message about it.
     /// `order` is an index among all orders. The values of `how`:
@@ -149,7 +149,8 @@ pub enum Op {
     /// A provider repeats the message about a payment. If `how` is even and no node has answered
     /// the message yet, the copy has the same message id. Otherwise the copy has another id.
     TellAgain { payment: u8, how: u8 },
-    /// Continues a payment, or a change of a total, that waited for units.
+    /// An action that waits for units stops waiting and continues: a payment, or a change of a
+    /// total.
     EndWait { action: u8 },
     /// The behavior of the provider changes. If `how` is 0, the provider becomes available. If
     /// `how` is 1, the provider becomes unavailable. If `how` is greater, the provider refuses the
@@ -180,8 +181,8 @@ pub enum Op {
     /// - 5: a dispute ends; 6: a refund by a person fails
     /// - 7, or if the payment has no such reversal: the provider repeats its newest report
     Reverse { payment: u8, how: u8 },
-    /// An operator retries a refund that the server gave up. If there is no such refund, the
-    /// operator tries this with any refund.
+    /// An operator retries a refund that the server no longer retries. If there is no such refund,
+    /// the operator tries to retry another refund.
     RetryRefund { refund: u8 },
     /// An operator extends an order's payment window to this many seconds from now. `order` is an
     /// index among all orders.

@@ -35,8 +35,9 @@ pub enum Profile {
     Phases,
     /// Grants are closed and opened frequently, while old messages still arrive.
     Epochs,
-    /// An item has several partitions with sub-domains. Four cases are frequent: switches of the
-    /// active sub-domain, slots that need a refill, refills by two leaders, and second tries.
+    /// An item has several partitions with sub-domains. Four cases are frequent: the active
+    /// sub-domain switches, slots need a refill, two leaders refill, and a request tries a second
+    /// partition.
     Partitions,
     /// The number of partitions changes again and again while buyers buy.
     Respread,
@@ -97,8 +98,8 @@ pub fn case(seed: u64) -> Case {
     let profile = Profile::for_seed(seed);
     let mut rng = SimRng::new(seed);
     let mut setup = setup::setup(profile, &mut rng);
-    // This choice uses the seed itself and no random number, so the random numbers of the later
-    // choices stay the same. A setup with failovers always has several processes, because only a
+    // This choice uses the seed itself. If the choice drew a random number, every later choice of
+    // every seed would change. A setup with failovers always has several processes, because only a
     // shared database can fail over.
     let nth = seed / Profile::ALL.len() as u64;
     setup.alone = nth.is_multiple_of(2) && profile != Profile::Failover && setup.may_be_alone();
@@ -187,8 +188,8 @@ fn buy(profile: Profile, rng: &mut SimRng) -> Op {
 fn replay(_: Profile, rng: &mut SimRng) -> Op {
     let more = if rng.percent(12) { 1 } else { 0 };
     let (node, attempt) = (below_four(rng), any_byte(rng));
-    // This choice uses `attempt` and no random number, so the random numbers of later choices stay
-    // the same.
+    // This choice uses `attempt`. If the choice drew a random number, every later choice of the
+    // seed would change.
     let door = if attempt % 4 == 0 { REFUSED_AT_DOOR } else { 0 };
     Op::Replay { node, attempt, more: more | door }
 }
@@ -213,8 +214,8 @@ fn ending(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Returns a cancellation by an operator if `order` is odd, and by the buyer otherwise. This choice
-/// uses `order` and no random number, so the random numbers of later choices stay the same.
+/// Returns a cancellation by an operator if `order` is odd, and by the buyer otherwise. The
+/// function draws no random number, because that would change every later choice of the seed.
 fn cancel(order: u8) -> Op {
     match order % 2 {
         0 => Op::Cancel { order },
@@ -232,7 +233,7 @@ fn time(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Sometimes returns an operation that opens a sale or moves its start.
+/// Returns an operation that opens a sale or moves its start. At most times, returns `None`.
 fn opening(rng: &mut SimRng) -> Option<Op> {
     let item = below_four(rng);
     match rng.below(16) {

@@ -14,8 +14,8 @@ use crate::run::run_case;
 /// A list with its finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reproduction {
-    /// The rule that must be removed for the finding to occur. `None` if the finding occurs with
-    /// every rule in force.
+    /// The name of the rule that must be removed, so that the list of operations leads to the
+    /// finding. `None` if the list leads to the finding with all rules in force.
     pub rule: Option<String>,
     /// The finding.
     pub found: String,
@@ -26,8 +26,8 @@ pub struct Reproduction {
 }
 
 impl Reproduction {
-    /// Returns a list with its finding. `without` is the rule that must be removed for the finding
-    /// to occur. `None` means that the finding occurs with all rules.
+    /// Returns a list with its finding. `without` is the rule that was removed when the finding
+    /// occurred, or `None` if every rule was in force.
     #[must_use]
     pub fn new(case: Case, finding: &Finding, without: Option<Rule>) -> Self {
         let rule = without.map(|rule| rule.name().to_owned());
@@ -35,7 +35,8 @@ impl Reproduction {
         Self { rule, found: format!("{}: {}", finding.what, finding.detail), setup, ops }
     }
 
-    /// Returns the rule that the list names, if it names one.
+    /// Returns the rule without which the list has its finding, or `None` if it has the finding
+    /// with every rule in force.
     ///
     /// # Errors
     /// Returns the name if no rule has this name.

@@ -64,15 +64,17 @@ pub enum BuyerAnswer {
     SoldOut {
         /// The refusal.
         refusal: SoldOut,
-        /// The number of the commit of the snapshot that the node used.
+        /// The number of the commit that the node had read last. The node refused the request
+        /// because of the store's state after this commit.
         as_of: u64,
         /// Whether the request was parked for the longest time allowed.
         parked: bool,
     },
     /// The buyer would exceed the limit.
     LimitReached {
-        /// Set if the node did not read the buyer's units again, but used a count from the node's
-        /// memory. The value is the number of the commit of the node's snapshot.
+        /// The number of the commit that the node had read last, if the node refused the request
+        /// because of a count in its memory. `None` if the node read the buyer's units again before
+        /// the refusal.
         as_of: Option<u64>,
     },
     /// The buyer used the request key before, for another item or another number of units.
@@ -81,7 +83,8 @@ pub enum BuyerAnswer {
     Phase {
         /// The phase.
         phase: Phase,
-        /// The number of the commit of the snapshot that the node used.
+        /// The node decided by its snapshot of the store. This is the number of the snapshot's
+        /// commit.
         as_of: u64,
     },
     /// The front door refuses the request.

@@ -54,13 +54,14 @@ pub struct Setup {
     /// The number of nodes.
     pub nodes: u8,
     /// The bound of a slot's queue, of a node's parked requests, and of an item's waiting entries.
-    /// This bound is so small that runs reach the bound. The bounds of a slot's requests and
-    /// recalls are computed from this bound. If the value is 0, the server's bounds apply.
+    /// The value is so small that runs reach the bound. The bounds of the requests and the recalls
+    /// that a slot remembers are computed from this value. If the value is 0, the server's bounds
+    /// apply.
     #[serde(default)]
     pub tight: u8,
     /// Whether there is only one process: the only node is also the leader, and no other process
-    /// changes the store. This node publishes each commit at once. Requires one node, with all
-    /// slots in its memory.
+    /// changes the store. This node publishes each commit at once. If this is true, the setup must
+    /// have one node, with all slots in its memory.
     #[serde(default)]
     pub alone: bool,
     /// The sales open after this number of tenths of a second. If the number is 0, the sales are

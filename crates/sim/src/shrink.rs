@@ -85,8 +85,8 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
         }
     }
 
-    /// Replaces one `DeliverMany` by single deliveries. This makes the list longer, but then each
-    /// single delivery can be dropped.
+    /// Replaces one `DeliverMany` by single deliveries. The list gets longer, but the next pass can
+    /// drop each single delivery.
     fn unfold(&mut self, at: usize, count: u8) {
         let mut ops = self.best.ops.clone();
         let singles = (0..count).map(|_| Op::Deliver { message: 0 });
@@ -171,8 +171,9 @@ fn to_json(op: &Op) -> Value {
     serde_json::to_value(op).expect("an operation can be written as JSON")
 }
 
-/// Returns the map of an operation's arguments. In JSON, an operation on a waitlist or a spread has
-/// two names, each with a map. The inner map has the arguments.
+/// Returns the map of an operation's arguments. In JSON, an operation is a map with one name, and
+/// the arguments are under this name. For a waitlist or a spread, there are two names, one inside
+/// the other. The inner name then has the arguments.
 fn numbers(value: &mut Value) -> Option<&mut Map<String, Value>> {
     let map = value.as_object_mut()?;
     match map.values().all(Value::is_object) {

@@ -49,10 +49,10 @@ pub enum Tx {
     Force(TicketId, TicketParts, BuyerId, Millis),
     /// Ends an order ([`doorbuster_core::order::end`]).
     End(TicketId, EndReason, Attribution, Millis),
-    /// Extends an order to this `pay_by` ([`doorbuster_core::order::extend`]).
+    /// Extends an order ([`doorbuster_core::order::extend`]). The first time is the new `pay_by`.
     Extend(TicketId, Millis, Millis),
-    /// Applies a captured payment ([`doorbuster_core::money::capture`]). The flag is true if the
-    /// payment must not wait for units any longer.
+    /// Applies a captured payment ([`doorbuster_core::money::capture`]). The flag is true in the
+    /// last try: the payment is then refunded if the pool has too few units.
     Capture(Capture, bool, Millis),
     /// Records a failed payment ([`doorbuster_core::money::record_failure`]).
     FailPayment(Capture, Millis),
@@ -93,9 +93,9 @@ pub enum Tx {
     /// Records that an item is going to change to this phase. From then on, the item gets no new
     /// grants, and its slots are stopped.
     Intend(ItemId, Phase),
-    /// Shows buyers a new phase. `Some` is for a pause or an end: it has the intended phase, and
-    /// the number of the commit that recorded this phase. `None` opens the sale again after a
-    /// pause.
+    /// Shows buyers a new phase. `None` opens the sale again after a pause. `Some` pauses or ends
+    /// the sale: its values are the intended phase, and the number of the commit that recorded this
+    /// phase.
     Show(ItemId, Option<(Phase, u64)>),
     /// Takes a step of an item's sale whose time has come, such as the opening.
     TakeStep(ItemId, TimedStep),
@@ -298,7 +298,7 @@ impl SimStore {
         self.closed.get(&id).is_some_and(|&at| at <= version)
     }
 
-    /// Returns the order that a request holds.
+    /// Returns the order of the request with this buyer and key.
     #[must_use]
     pub fn order_of(&self, buyer: &BuyerId, key: &RequestKey) -> Option<&doorbuster_core::Order> {
         let id = self.model.requests.get(&(buyer.clone(), key.clone()))?;

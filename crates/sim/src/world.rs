@@ -74,7 +74,7 @@ pub struct World {
     /// Monotonic time, with which nodes measure waiting times.
     pub(crate) mono: Millis,
     pub(crate) checker: Checker,
-    /// Set if the run is recorded: every call to a slot.
+    /// All calls to slots so far; `None` if the run is not recorded.
     pub calls: Option<Vec<RecordedCall>>,
     draws: u64,
     /// The number of transactions that have started.
@@ -99,8 +99,8 @@ impl World {
         world
     }
 
-    /// Returns a sale like [`World::new`] that records every transaction and every call to a slot.
-    /// Also returns the rows before the first transaction.
+    /// Creates a world as [`World::new`] does. This world records every transaction and every call
+    /// to a slot. Also returns the rows before the first transaction.
     #[must_use]
     pub fn recorded(setup: &Setup) -> (Self, Model) {
         let mut world = Self::before_opening(setup);

@@ -195,8 +195,8 @@ pub async fn the_limit_counts_all_requests_of_a_buyer(slots: Slots) {
     assert!(matches!(ask(&slots, "b", "1", 10, 10).await, TicketAnswer::Issued(_)));
 }
 
-/// A credit returns a ticket's units and quota once. Afterwards the slot treats the same request as
-/// a new one.
+/// A credit gives a ticket's units back to the slot, and lowers the slot's count of the buyer's
+/// units, once. Afterwards the slot treats the same request as a new one.
 pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
     open_slot(&slots, 5).await;
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
@@ -213,8 +213,8 @@ pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
     );
 }
 
-/// Even a credit without a request key makes the slot forget the request. The store issues such a
-/// credit if it has only the ticket's id when it decides the ticket.
+/// Even a credit without a request key makes the slot forget the request. The store writes such a
+/// credit if it decides a ticket from the ticket's id alone.
 pub async fn credits_without_keys_forget_their_requests(slots: Slots) {
     open_slot(&slots, 5).await;
     let names = ["a", "b", "c"];
@@ -223,7 +223,8 @@ pub async fn credits_without_keys_forget_their_requests(slots: Slots) {
     }
     let taken = take(&slots, 3).await;
     let row = |i: usize| FeedRow { key: None, ..returned(&taken[i].delivery.ticket, i as u64 + 1) };
-    // The first ticket is still in the queue. The other tickets have left the queue.
+    // The test acknowledges the second and the third ticket. Only the first ticket stays in the
+    // queue.
     let left = [taken[1].delivery_ref(), taken[2].delivery_ref()];
     slots.acknowledge(&left).await.expect("reachable");
     slots.apply(SLOT, EPOCH, &[row(0), row(1), row(2)]).await.expect("reachable");
@@ -320,12 +321,12 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
 /// A slot with two counters follows these rules:
 ///
 /// - The other counter becomes active if the active counter has too few units for a ticket. The
-///   other counter also becomes active if a ticket leaves the active counter below the threshold,
-///   and if the other counter has more units.
+///   other counter also becomes active if it has more units and the ticket leaves the active
+///   counter below the threshold.
 /// - The counters merge if neither counter alone has enough units for a ticket, but both together
-///   have.
-/// - A ticket sets the refill mark if the active counter has too few units for the ticket, or falls
-///   below the threshold. A refill clears the mark.
+///   have enough.
+/// - A ticket sets the refill mark if the active counter has too few units for the ticket, or is
+///   below the threshold after it. A refill clears the mark.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     open_slot(&slots, 0).await;
     let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };
@@ -350,10 +351,10 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     assert_eq!(
         state().await,
         ([3, 1], Counter::A, true),
-        "B must serve the request, and then A must be active, because A has more units"
+        "counter B must serve the request; then A must be active, because A has more units"
     );
     fill(2, Counter::B, 1).await;
-    assert_eq!(state().await, ([3, 2], Counter::A, false), "a refill must clear the mark");
+    assert_eq!(state().await, ([3, 2], Counter::A, false), "a refill must clear the refill mark");
     issue(&slots, "a", "3", 5).await;
     assert_eq!(state().await, ([0, 0], Counter::A, true), "the counters must merge");
     fill(3, Counter::B, 4).await;

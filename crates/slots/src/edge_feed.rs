@@ -17,11 +17,11 @@ const EDGES: &str = include_str!("edge_feed/edges.lua");
 pub const FEED_REQUESTS_MAX: usize = 8_192;
 /// The largest number of entries in one write or read of the feed.
 pub const FEED_ENTRIES_MAX: usize = 64;
-/// The feed expires this many milliseconds after its last write. By then, its counts are too old to
-/// be used by an edge.
+/// The feed expires this many milliseconds after its last write. By then, the feed's counts are so
+/// old that no edge may use them.
 const LIFETIME_MS: u32 = 60_000;
-/// All reports expire this many milliseconds after the newest report. A reader of the reports also
-/// ignores each single report that is too old.
+/// All reports expire together, this many milliseconds after the newest report. So a reader also
+/// checks the age of each report, and ignores reports that are too old.
 const EDGES_LIFETIME_MS: u32 = 30_000;
 /// The largest number of edges whose reports Redis keeps.
 const EDGES_MAX: usize = 1_024;
@@ -52,7 +52,7 @@ pub struct FeedPart {
     pub from: FeedPosition,
     /// The hashes of requests that hold orders.
     pub requests: Vec<u64>,
-    /// Entries, in the order of their changes.
+    /// The entries of this part. The entry whose last change is oldest comes first.
     pub entries: Vec<FeedEntry>,
     /// Whether the feed has further entries after this part.
     pub has_more_entries: bool,
@@ -85,8 +85,8 @@ impl SharedRedis {
         Ok(reply.number() == Some(1))
     }
 
-    /// Writes a change. Returns false, and writes nothing, if the feed is not at `change.before`.
-    /// In this case, Redis lost the feed, or another node writes the feed.
+    /// Writes a change. If the feed is not at `change.before`, writes nothing and returns false.
+    /// The reason may be that Redis lost the feed, or that another node writes the feed.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The change may

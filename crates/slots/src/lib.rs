@@ -93,8 +93,8 @@ pub struct LossEvidence {
     pub changes: u64,
     /// The servers.
     pub servers: Vec<ServerIdentity>,
-    /// The reasons why servers in use can no longer hold slots. A starting node refuses such a
-    /// server.
+    /// For each server in use that can no longer hold slots, the reason. A node that starts refuses
+    /// to use such a server.
     pub refusals: Vec<String>,
 }
 
@@ -103,9 +103,8 @@ pub struct LossEvidence {
 pub enum Slots {
     /// Slots in this node's memory.
     Local(Local),
-    /// Slots in Redis, which all nodes share. The futures of these calls are large, so each future
-    /// is boxed. Without the boxes, a purchase with another backend would also need memory for
-    /// these futures.
+    /// Slots in Redis, which all nodes share. The futures of calls to Redis are large. Each of them
+    /// is boxed, so that a purchase with another backend needs no memory for them.
     Redis(Redis),
 }
 
@@ -131,8 +130,8 @@ impl Slots {
     /// tickets of the slots in its own memory.
     ///
     /// # Errors
-    /// Fails if there are more slots than one node can read. The node then takes only the tickets
-    /// of the first slots.
+    /// Fails if `slots` has more slots than one node can read. The node then takes tickets only of
+    /// the first slots in `slots`.
     pub fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -189,8 +188,8 @@ impl Slots {
     /// the units. Then the slot deducts the units, and remembers and queues the ticket.
     ///
     /// # Errors
-    /// Fails if the slot cannot be reached. The caller may repeat the request under the same key,
-    /// but only if the buyer has not received a ticket's id.
+    /// Fails if the slot cannot be reached. If the buyer has not received a ticket's id, the caller
+    /// may repeat the request under the same key.
     pub async fn ticket(
         &self,
         slot: SlotKey,
@@ -291,8 +290,8 @@ impl Slots {
         }
     }
 
-    /// Stops or resumes a slot. A stopped slot issues no new tickets. But if a request already has
-    /// a ticket, the slot still returns this ticket.
+    /// Stops or resumes a slot. A stopped slot issues no new tickets. But if a request that already
+    /// has a ticket is repeated, the slot still answers with this ticket.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached.

@@ -29,10 +29,10 @@ use crate::{SharedRedis, SlotError};
 /// holder, other nodes wait at most this long.
 const LEASE: Duration = Duration::from_secs(10);
 const RENEWALS_PER_LEASE: u32 = 3;
-/// The clocks of servers and nodes may drift apart during a lease: by the lease divided by this
-/// number, plus `DRIFT_MIN`.
+/// During a lease, two clocks may drift apart by the lease divided by this number, plus
+/// `DRIFT_MIN`. The locks tolerate this drift.
 const DRIFT_DIVISOR: u32 = 100;
-/// The constant part of the drift that is tolerated, see `DRIFT_DIVISOR`.
+/// The constant part of the tolerated drift (see `DRIFT_DIVISOR`).
 const DRIFT_MIN: Duration = Duration::from_millis(2);
 
 /// Locks on one server or on several servers. Clones share the servers.
@@ -49,7 +49,8 @@ struct Inner {
 
 impl Locks {
     /// Returns locks on a majority of these servers. If the number of servers is even, the last
-    /// server is not used. With the last server, the locks could not tolerate more failures.
+    /// server is not used, because an even number of servers tolerates no more failures than the
+    /// odd number below it.
     ///
     /// # Errors
     /// Fails if there is no server.
@@ -100,8 +101,9 @@ impl Locks {
         let taken = taken.await;
         let fences: Vec<u64> = taken.iter().filter_map(|answer| *answer.as_ref().ok()?).collect();
         let fence = fences.iter().copied().max().unwrap_or(0);
-        // The holder uses the greatest number that a server returned. Before that, a majority of
-        // the servers must store this number, so that every later holder gets a greater one.
+        // The lock's fencing number is the greatest number that a server returned. First, a
+        // majority of the servers must store this number, so that every later holder gets a greater
+        // number.
         let is_known = self.is_majority(fences.len())
             && (self.0.servers.len() == 1
                 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
@@ -109,8 +111,8 @@ impl Locks {
         if is_known && Instant::now() < until {
             return Ok(Some(LockGuard::new(self.clone(), name, owner, fence, until)));
         }
-        // A server whose answer was lost may have stored the lock, so the lock must be released
-        // there.
+        // A server whose answer was lost may have stored the lock. So the lock is also released on
+        // such a server.
         if taken.iter().any(|answer| !matches!(answer, Ok(None))) {
             self.release(name, &owner).await;
         }
@@ -197,7 +199,8 @@ impl Locks {
         servers > self.0.servers.len() / 2
     }
 
-    /// How long a holder may rely on its lock, counted from the start of the request or renewal.
+    /// Returns how long a holder may rely on its lock. The time starts when the holder sends its
+    /// request for the lock, or its last renewal.
     fn valid_for(&self) -> Duration {
         self.0.lease.saturating_sub(self.0.lease / DRIFT_DIVISOR + DRIFT_MIN)
     }

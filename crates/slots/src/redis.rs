@@ -152,9 +152,8 @@ impl Redis {
         }
     }
 
-    /// Calls `once` again if the last call had no effect, because the server does not have the slot
-    /// or is not available. Before each repetition, asks the cluster which servers have which
-    /// slots.
+    /// Calls `once`. If the call had no effect because the server does not have the slot or is not
+    /// available, asks the cluster which servers have which slots, and calls `once` again.
     async fn repeat<T, F>(&self, once: impl Fn() -> F) -> Result<T, RedisFailure>
     where
         F: Future<Output = Result<T, RedisFailure>>,
@@ -219,9 +218,9 @@ impl Redis {
         }
     }
 
-    /// Applies rows of one grant in one call. The script may need the request of a ticket that is
-    /// no longer in the queue. In this case, this function searches the slot's memory for all
-    /// missing requests, and calls the script again.
+    /// Applies rows of one grant in one call. If the script needs the request of a ticket that is
+    /// no longer in the queue, the script changes nothing. This function then searches the slot's
+    /// memory for all missing requests, and calls the script again.
     async fn apply_some(
         &self,
         slot: SlotKey,

@@ -48,11 +48,11 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// If the first server was unreachable and another one is in use, the first is tried again after
 /// this time.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
-/// The largest number of redirects that one call follows in a cluster. At the bound, the call fails
-/// without an effect.
+/// The largest number of redirects that one call follows in a cluster. After one more redirect, the
+/// call fails without an effect.
 const REDIRECTS_MAX: usize = 3;
-/// The largest number of scripts whose digests are remembered. If there are more scripts, each call
-/// of a further script sends the script's source.
+/// The largest number of scripts whose digests are remembered. Each call of a script without a
+/// remembered digest sends the script's source.
 const SCRIPTS_MAX: usize = 32;
 
 /// A handle of the shared server. Clones share its connection.
@@ -73,7 +73,7 @@ struct CurrentServer {
     server: Option<ConnectedServer>,
     /// When to try the first server again, if it was unreachable and another server is in use.
     retry_first_at: Option<Instant>,
-    /// The time until which calls fail at once.
+    /// Until this time, all calls fail at once, because an earlier call reached no server.
     down_until: Option<Instant>,
 }
 
@@ -104,7 +104,8 @@ impl SharedRedis {
         // Installs the TLS implementation for `rediss://` servers, if the program has none yet.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // All nodes should use the same server, so the sequence must be the same on every node.
+        // Each node tries the servers in this sequence. Sorted, the sequence is the same on every
+        // node, so all nodes use the same server.
         urls.sort();
         urls.dedup();
         let refused = |e: RedisError| SlotError {
@@ -178,8 +179,8 @@ impl SharedRedis {
             None => Err(RedisFailure::NoScript),
         };
         match reply {
-            // Either the server forgot the script, or the table of digests is full and no call was
-            // sent. A call with the source also loads the script.
+            // Either the server does not know the script, or the table of digests is full and
+            // `EVALSHA` was not sent. `EVAL` sends the source, and so also loads the script.
             Err(RedisFailure::NoScript) => Ok(self.ask(&call("EVAL", script)).await?),
             reply => Ok(reply?),
         }
@@ -230,8 +231,8 @@ impl SharedRedis {
         Ok(Some(digest))
     }
 
-    /// Sends a command, and follows a cluster's redirects. A command that was redirected had no
-    /// effect.
+    /// Sends a command, and follows a cluster's redirects. A server that redirects a command does
+    /// not run it.
     async fn ask(&self, call: &Cmd) -> Result<ScriptReply, RedisFailure> {
         let mut server = self.server().await?;
         for _ in 0..REDIRECTS_MAX {
@@ -298,7 +299,8 @@ impl SharedRedis {
         Err(last)
     }
 
-    /// Connects to the server to which the server with the address `asked` redirected a call.
+    /// Follows a redirect: the server `asked` redirected a call to `host` and `port`. Connects to
+    /// that server.
     async fn follow_redirect(
         &self,
         asked: &str,

@@ -14,25 +14,26 @@ use doorbuster_core::rules::{Rule, enforces};
 /// adds a new payment. During an outage of the database, the node adds no payment, so the node
 /// forgets no payment.
 pub const KEPT_MS: i64 = 300_000;
-/// The largest number of remembered payments of each kind: payments that pay for orders, and
-/// payments that the server refunds. At the bound, the node forgets the oldest payment.
+/// The largest number of remembered payments of each of two kinds: payments that pay for orders,
+/// and payments that the server refunds. If one more payment must be remembered, the node forgets
+/// the oldest payment of the same kind.
 pub const KEPT_MAX: usize = 100_000;
 
 /// The payments that a node remembers. All times are monotonic.
 #[derive(Clone, Debug, Default)]
 pub struct AppliedPayments {
-    /// The payment of each order, with the time at which it was added.
+    /// The payment of each order, with the time at which the payment was added to this map.
     by_order: BTreeMap<Arc<str>, (Millis, Capture)>,
-    /// The orders that were added to `by_order`, each with the time of its payment, oldest first.
-    /// Some of these orders may no longer be in `by_order`.
+    /// The orders that were added to `by_order`, each with the time of the addition, oldest first.
+    /// `by_order` may no longer contain some of these orders.
     orders: VecDeque<(Millis, Arc<str>)>,
     /// Oldest first.
     refunding: VecDeque<(Millis, Capture)>,
 }
 
 impl AppliedPayments {
-    /// Remembers a payment that pays for its order. If the order already has another payment, the
-    /// new payment counts as one that the server refunds.
+    /// Remembers a payment that pays for its order. If the node already remembers another payment
+    /// of this order, it remembers the new payment as one that the server refunds.
     pub fn add(&mut self, capture: Capture, now: Millis) {
         let order = Arc::<str>::from(&*capture.order);
         if let Some((_, known)) = self.by_order.get(&order) {
@@ -51,7 +52,8 @@ impl AppliedPayments {
         }
     }
 
-    /// Remembers a payment that the server refunds.
+    /// Remembers a payment that the server refunds, so that it can refund the payment again after a
+    /// failover.
     pub fn add_refunding(&mut self, capture: Capture, now: Millis) {
         if enforces(Rule::RememberRefunding) {
             self.refunding.push_back((now, capture));
@@ -59,9 +61,9 @@ impl AppliedPayments {
         }
     }
 
-    /// Records that the shop refunds an order. Its payment now counts as one that the server
-    /// refunds. After a failover, the database may lack this refund, so the server must then refund
-    /// the payment.
+    /// Records that the shop refunds an order. From then on, the node remembers the order's payment
+    /// as one that the server refunds. After a failover, the database may lack the refund, so the
+    /// server must then refund the payment again.
     pub fn begin_refund(&mut self, order: &str, now: Millis) {
         if let Some((_, capture)) = self.by_order.remove(order) {
             self.add_refunding(capture, now);

@@ -15,8 +15,8 @@ pub enum Effect {
     Record,
     /// The step has ended without closing the checkout. A later step asks the provider again.
     AskLater {
-        /// Whether the query counts as failed. The query also counts as failed if a payment is
-        /// still undecided. The first failed query after the order's `pay_by` starts the order's
+        /// Whether the query to the provider counts as failed. This is also the case if a payment
+        /// is still undecided. The first failed query after the order's `pay_by` starts the order's
         /// grace period. After this period, the order's units return to the pool.
         starts_grace: bool,
     },

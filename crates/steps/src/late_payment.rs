@@ -63,10 +63,11 @@ impl LatePayment {
         match input {
             Input::Captured(Some(units)) => Effect::Recall(units),
             Input::Captured(None) => Effect::Finish,
-            // If a slot does not answer, the payment does not wait for this slot.
+            // Either the store did not answer, or a slot did not answer and the others moved no
+            // unit. The payment does not wait for the missing answer.
             Input::Recalled(None) => Effect::Capture { is_last: true },
-            // Tickets in flight may return the missing units, or another node may move recalled
-            // units to the pool.
+            // The payment waits, because tickets in flight may return the missing units, or another
+            // node may move recalled units to the pool.
             Input::Recalled(Some(0)) if now < self.until => {
                 Effect::Wait(now.0.abs_diff(self.until.0))
             }

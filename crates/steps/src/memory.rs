@@ -79,10 +79,10 @@ pub enum DoorAnswer {
 
 /// Refuses a request from memory. Returns `None` if the request must go on to a slot.
 ///
-/// `door` returns the front door's answer. `door` is not called if the request may hold an order,
-/// or if the sale's phase refuses the request. The argument of `door` says when the front door
-/// counts the request in a shared limit. If the request is refused as sold out, the request is
-/// counted after the answer. Any other request is counted before the answer.
+/// `door` returns the front door's answer. This function does not call `door` if the request may
+/// hold an order, or if the sale's phase refuses the request. The argument of `door` tells the
+/// front door when to count the request in a shared limit: after the answer if too few units are
+/// left for the request, otherwise before the answer.
 ///
 /// The counts are read before the memory of requests. So for each order in the counts, the memory
 /// has the order's request. A repeated request that has an order is therefore never answered "sold

@@ -12,8 +12,8 @@ use doorbuster_core::{Grant, GrantId, Recall, RecallId, RecallTarget, SlotKey};
 pub enum Effect {
     /// Read the item's grants. The result is [`Input::Grants`].
     ReadGrants,
-    /// Send each grant's slot its missing feed rows, which may return units. After that, count the
-    /// units that the slot can sell. The result is [`Input::Units`].
+    /// For each grant, send its slot the missing feed rows, because these rows may return units.
+    /// Then count the units that the slot can sell. The result is [`Input::Units`].
     CountUnits(Vec<Grant>),
     /// Read the pending recalls. The result is [`Input::Recalls`].
     ReadRecalls,
@@ -64,7 +64,7 @@ pub enum Input {
 #[derive(Clone, Debug)]
 struct Source {
     grant: Grant,
-    /// Whether this node reaches the slot.
+    /// Whether this node can reach the slot.
     is_here: bool,
     units: u64,
 }
@@ -88,7 +88,8 @@ pub struct PoolRecall {
 
 impl PoolRecall {
     /// Begins to move at most `units` to the pool. `reached` are the slots that this node reaches.
-    /// For any other slot, this node only begins a recall, and the slot's own node moves the units.
+    /// For every other slot, this node only begins a recall, and a node that reaches the slot moves
+    /// the units.
     #[must_use]
     pub fn begin(reached: Vec<SlotKey>, units: u64) -> (Self, Effect) {
         (Self { reached, lacks: units, ..Self::default() }, Effect::ReadGrants)

@@ -1,5 +1,5 @@
-//! One purchase, from the request to the answer. The node's memory has not refused the request
-//! before.
+//! One purchase, from the request to the answer. A purchase begins only if the node did not refuse
+//! the request from its memory.
 //!
 //! The driver performs each [`Effect`] and passes its result to [`Attempt::next`]. The driver may
 //! stop at any time: if a ticket was issued, a settler settles it anyway.
@@ -24,14 +24,16 @@ use crate::memory::{NodeMemory, Queued, Refusal, may_hold};
 
 pub use effect::{Effect, Input, Outcome, Unserved};
 
-/// How long a request waits for the signal that the store has decided, in milliseconds. After that,
-/// the request tries again without the signal. No signal comes if the store decided before the
-/// request arrived.
+/// How long a request waits after a slot refused it because of undecided tickets, in milliseconds.
+/// A signal of a decision ends the wait early. No signal comes if the store decided before the
+/// request arrived, so the request tries again after this time.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
-/// The pauses in the first waits of a parked request, in milliseconds. Later waits have the last
-/// pause. A commit wakes the request only after the pause, because a popular item has many commits.
+/// The pauses at the start of the first four waits of a parked request, in milliseconds. Every
+/// later wait has the last of these pauses. A commit wakes the request only after the pause,
+/// because a popular item has many commits.
 pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
-/// The longest wait for the answer of each slot, in milliseconds, when a request asks all slots.
+/// When a request asks all slots, the node waits at most this many milliseconds for each slot's
+/// answer.
 pub const SLOT_QUERY_MAX_MS: u64 = 250;
 /// The longest wait for all slots together, in milliseconds. After this time, the remaining slots
 /// are skipped. If a skipped slot may have a ticket of the request, the request gets no final
@@ -55,13 +57,13 @@ pub trait NodeView: NodeMemory {
     fn queued(&self) -> Option<Queued>;
     /// Returns the store's time, according to this node's clock.
     fn store_now(&self) -> Millis;
-    /// Returns the buyer's units if the node knows, from a valid count of the store, that the
-    /// request would exceed the limit. Otherwise returns `None`.
+    /// Returns the number of units that the buyer already has, if the request would exceed the
+    /// limit according to a valid count of the store. `None` if the node knows no such count.
     fn used_at_limit(&self) -> Option<u32>;
     /// Returns the number of the item's ended orders that the node knows of.
     fn ended_orders(&self) -> u64;
-    /// Returns whether the slot may still count the units of an order that is among the first
-    /// `ended_orders` ended orders.
+    /// Returns whether the slot may lack feed rows about the item's first `ended_orders` ended
+    /// orders. Such a slot may still count the units of these orders.
     fn is_behind(&self, slot: SlotKey, ended_orders: u64) -> bool;
     /// Returns whether the item has slots, other than the request's own slot, that may have units
     /// or tickets.
@@ -92,10 +94,10 @@ pub fn may_park(parked: usize, bound: usize) -> bool {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     LookUp(AfterLookUp),
-    /// An earlier copy of the request was queued. The request waits for the verdict of its ticket.
+    /// An earlier copy of the request was queued. The request waits for that copy's verdict.
     QueuedBefore(Queued),
-    /// An earlier copy of the request was queued. The node reads the verdict of its ticket from the
-    /// store.
+    /// An earlier copy of the request was queued. The node reads the verdict of that copy's ticket
+    /// from the store.
     StoredBefore(Queued),
     FirstSlot(SlotKey),
     SecondSlot {
@@ -135,8 +137,8 @@ enum Round {
     Own,
     /// Every slot: the last try before the request is refused.
     Last(std::vec::IntoIter<SlotKey>),
-    /// Every slot, to find a ticket of an earlier try. If no slot has one, the refusal is the
-    /// answer.
+    /// Every slot, to find a ticket of an earlier try. If no slot has such a ticket, the request
+    /// gets the refusal.
     Find(std::vec::IntoIter<SlotKey>, Option<Refusal>),
 }
 
@@ -151,9 +153,9 @@ pub struct Attempt {
     round: Round,
     /// The monotonic time of the present input.
     now: Millis,
-    /// The request may be parked until then.
+    /// The latest time until which the request may be parked.
     parked_until: Millis,
-    /// The time that was spent on asking every slot, in milliseconds.
+    /// How long the requests to all slots have taken so far, in milliseconds.
     spent_ms: u64,
     /// The number of ended orders that the node knew of when the request arrived.
     ended_orders: u64,
@@ -358,9 +360,9 @@ impl Attempt {
         view: &mut impl NodeView,
     ) -> Effect {
         self.is_uncertain |= answer == TicketAnswer::NoEpoch;
-        // If the second slot could not serve the request, the first slot's answer counts.
-        // Exception: if the second slot has too few units, the second slot's answer counts, because
-        // the server may gather units for the request.
+        // If neither slot could serve the request, the first slot's answer counts. Exception: if
+        // the second slot has too few units, the second slot's answer counts, because the server
+        // may gather units for the request.
         match is_served(&answer) || matches!(answer, TicketAnswer::Short { .. }) {
             true => self.slot_answered(slot, answer, view),
             false => self.slot_answered(first.0, first.1, view),
@@ -368,14 +370,14 @@ impl Attempt {
     }
 }
 
-/// Returns the slot's answer. If there is no answer, the slot could not be reached. Such a slot
+/// Returns the slot's answer. If the slot could not be reached, there is no answer, and the slot
 /// counts as a slot without an epoch.
 fn slot_answer(input: Input) -> TicketAnswer {
     if let Input::Slot(answer) = input { answer } else { TicketAnswer::NoEpoch }
 }
 
-/// Returns whether the slot decided about the request. If the slot did not decide, another slot or
-/// a later try may serve the request.
+/// Returns whether the slot decided the request. Without a decision, the node can still try another
+/// slot, or the same slot later.
 #[must_use]
 pub fn is_served(answer: &TicketAnswer) -> bool {
     matches!(

@@ -36,7 +36,7 @@ pub enum Input {
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// There is no evidence against the slot.
+    /// Nothing shows that the slot lost its memory.
     Healthy,
     /// The slot lost its memory. The driver must close the slot's grant with this cause.
     Lost(CloseCause),
@@ -52,8 +52,8 @@ pub struct SlotCheck {
     slot: Option<SlotView>,
     recalls: Option<bool>,
     after: Option<Arc<Grant>>,
-    /// True only while the simulator has removed [`Rule::EvidenceOrder`]. In this case, the grant
-    /// is read once more after the slot. The grant from this read replaces `before`.
+    /// True only if the simulator has removed [`Rule::EvidenceOrder`]: the check then reads the
+    /// grant again after the slot, and this grant replaces `before`.
     is_before_late: bool,
 }
 

@@ -84,7 +84,8 @@ impl SlotDrain {
         (Self { is_overdue, ..Self::default() }, Effect::ReadSlot)
     }
 
-    /// Returns the latest decision, or `None` if no decision was made since the slot was last read.
+    /// Returns the decision that the drain made after it last read the slot. `None` if it has not
+    /// decided since then.
     #[must_use]
     pub fn decision(&self) -> Option<&Decision> {
         self.decision.as_ref()

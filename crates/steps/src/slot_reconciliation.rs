@@ -63,8 +63,8 @@ pub struct Round {
     carried: Option<Recall>,
     /// Whether units have moved since the last `Feed`.
     moved: bool,
-    /// Whether units went from a slot of this node to the pool, or to a slot of another node. The
-    /// slots of a node are the slots that the node reaches.
+    /// Whether this round moved units out of the slots that this node reaches: to the pool, or to a
+    /// slot that only another node reaches.
     gave_away: bool,
     /// Whether a slot outside the spread is still not drained.
     drain_waits: bool,
@@ -88,7 +88,7 @@ impl Round {
         (round, Effect::ReadGrants)
     }
 
-    /// Returns the slots that this node reaches and that have their open grants.
+    /// Returns the slots that this node reaches and that have an open grant.
     #[must_use]
     pub fn slots(&self) -> &[OpenSlot] {
         &self.slots
@@ -163,8 +163,8 @@ impl Round {
         }
     }
 
-    /// For the rest of the round, ignores a slot that did not answer, as if this node did not reach
-    /// the slot. The slot's pending recalls stay pending.
+    /// Ignores the slot of this grant for the rest of the round, because the slot did not answer.
+    /// The slot's pending recalls stay pending.
     fn leave_out(&mut self, grant: GrantId) {
         self.slots.retain(|slot| slot.grant.id != grant);
         let is_for =
@@ -207,9 +207,9 @@ impl Round {
         }
     }
 
-    /// Starts the slots. While the slots must not issue tickets, opens no new grant. There are two
-    /// such cases: a node that drains the sale waits until all grants are closed, and a stopping
-    /// node gives its units back.
+    /// Starts the slots. Opens no new grant while the slots must not issue tickets
+    /// ([`ItemView::halts`]): a node that drains the sale waits until all grants are closed, and a
+    /// stopping node gives its units back.
     fn start_slots(&mut self, view: &impl ItemView) {
         let to_start = |slot| {
             let open = self.grants.iter().find(|grant| grant.slot == slot).cloned();
@@ -307,8 +307,8 @@ impl Round {
         }
     }
 
-    /// Gathers the units that the oldest waiting request lacks. If only another node reaches a slot
-    /// that should give units, this node only begins the recall, and the other node moves the
+    /// Gathers the units that the oldest waiting request lacks. If this node does not reach a slot
+    /// that should give units, it begins the recall, and a node that reaches the slot moves the
     /// units.
     fn gather(&mut self, view: &impl ItemView) {
         let Some((home, units)) = view.first_demand() else { return };
@@ -346,9 +346,10 @@ impl Round {
         here.chain(grants.filter(|grant| self.slot_of(grant.id).is_none()))
     }
 
-    /// Returns how many units each slot has. For a slot that only another node reaches, units of
-    /// tickets in flight count as the slot's units. If every node reaches all slots, a slot without
-    /// an answer is left out, because no node can take its units.
+    /// Returns how many units each slot has. If only another node reaches a slot, this node cannot
+    /// read the slot, so units of tickets in flight count as the slot's units. If every node
+    /// reaches all slots, leaves out a slot that did not answer, because no node can take its
+    /// units.
     fn holdings(&self, reaches_all: bool) -> Vec<SlotHolding> {
         let answers = |grant: GrantId| !reaches_all || self.slot_of(grant).is_some();
         let holding = |grant: &Grant| {

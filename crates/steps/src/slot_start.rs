@@ -44,12 +44,12 @@ pub enum StartOutcome {
     /// The slot has accepted the grant now.
     Accepted(Grant),
     /// The slot accepted the grant earlier but no longer has it, so the driver must check whether
-    /// the slot lost its memory. The slot must not get the same grant a second time, because the
-    /// feed does not show how many units the slot has already given to tickets.
+    /// the slot lost its memory. The slot must not get the same grant again, because the feed does
+    /// not show how many units the slot has already given to tickets.
     Lost,
-    /// The slot refused the grant, because the slot's own epoch is not lower. The store was
-    /// restored from a backup, so the store is behind the slot. The driver must close the grant, so
-    /// that the next grant has a higher epoch.
+    /// The slot refused the grant, because the slot's own epoch is not lower. This happens if the
+    /// store was restored from a backup that is older than the slot's epoch. The driver must close
+    /// the grant, so that the next grant has a higher epoch.
     Ahead(GrantId),
 }
 

@@ -42,8 +42,8 @@ impl Takeover {
     /// Begins a takeover by this leader.
     ///
     /// The grants are read before the leases. A node has its lease before it opens its first grant.
-    /// So if the first read finds a grant of a node that has just started, the second read also
-    /// finds the node's lease.
+    /// So if the read of the grants finds a grant of a node that has just started, the read of the
+    /// leases finds this node's lease.
     #[must_use]
     pub fn begin(leader: NodeId) -> (Self, Effect) {
         (Self { leader, grants: Vec::new(), lapsed: VecDeque::new() }, Effect::ReadGrants)

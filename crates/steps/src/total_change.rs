@@ -52,7 +52,7 @@ pub enum Input {
 /// A change of an item's total.
 #[derive(Clone, Debug)]
 pub struct TotalChange {
-    /// The units that a lower total takes.
+    /// The number of units by which the total falls.
     units: u64,
     /// The units in the pool when the store last refused the change because of too few units.
     pool: u64,
@@ -83,14 +83,15 @@ impl TotalChange {
                 self.pool = pool;
                 Effect::ReadFree
             }
-            // More units may be free by now. But the store has just refused the change, so the
-            // reported number must be smaller than the number that the change takes.
+            // Units may have become free since the store refused the change. The reported number
+            // explains the refusal, so it must be smaller than the number that the change takes.
             Input::Free(free) if self.is_last => {
                 Effect::Refuse(free.min(self.units.saturating_sub(1)))
             }
             Input::Free(free) if self.units > free => Effect::Refuse(free),
             Input::Free(_) => Effect::Recall(self.units.saturating_sub(self.pool)),
-            // The missing units are in tickets in flight, which may return them.
+            // The missing units are in unsettled tickets. If these tickets are returned, the units
+            // become free.
             Input::Recalled(0) if now < self.until => Effect::Wait(now.0.abs_diff(self.until.0)),
             Input::Recalled(_) | Input::Waited => {
                 self.is_last = now >= self.until;

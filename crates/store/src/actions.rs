@@ -17,8 +17,8 @@ use crate::contract::{
 };
 
 task_local! {
-    /// The operator's action that the current call of a store's method belongs to. [`recorded`]
-    /// sets this value.
+    /// The action of the operator who made the current call of a store's method. [`recorded`] sets
+    /// this value.
     static CURRENT: Arc<NewAction>;
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn changed_stock(item: &str, from: Option<Stock>, to: Option<Stock>) 
     FieldChange { path: format!("/items/{item}/stock"), from: view(from), to: view(to) }
 }
 
-/// Returns `None` if the transaction did not change the order.
+/// Returns the changed fields of an order, or `None` if the transaction did not change the order.
 pub(crate) fn changed_order(
     before: Option<&Order>,
     changed: &ChangeOutcome,
@@ -93,8 +93,9 @@ pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
     vec![FieldChange::set("/orders", rows.orders), FieldChange::set("/other", rows.other)]
 }
 
-/// Leaves out the blocked value, because this value may be a buyer's id. An erasure must remove a
-/// buyer's id from the store, but an erasure does not change the rows of actions.
+/// Returns the changed fields of a block. Leaves out the blocked value, because this value may be a
+/// buyer's id. An erasure must remove a buyer's id from the store, but an erasure does not change
+/// the rows of actions.
 pub(crate) fn changed_block(before: Option<&Block>, after: Option<&Block>) -> Vec<FieldChange> {
     differences(before, after, |block| {
         json!({
@@ -105,12 +106,14 @@ pub(crate) fn changed_block(before: Option<&Block>, after: Option<&Block>) -> Ve
     })
 }
 
-/// The key itself is a secret, so it is not recorded.
+/// Returns the changed fields of an operator's key. The key itself is a secret, so it is not
+/// recorded.
 pub(crate) fn changed_key(before: Option<&AdminKey>, after: Option<&AdminKey>) -> Vec<FieldChange> {
     differences(before, after, |key| json!({"name": key.name, "role": key.role.as_str()}))
 }
 
-/// An address may contain a secret, so only its host and port are recorded.
+/// Returns the changed fields of an endpoint. An address may contain a secret, so only its host and
+/// port are recorded.
 pub(crate) fn changed_endpoint(
     before: Option<&Endpoint>,
     after: Option<&Endpoint>,
@@ -132,7 +135,7 @@ fn host(url: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-/// The view of a missing row is `null`.
+/// Returns the differences between the views of two rows. The view of a missing row is `null`.
 fn differences<T>(
     before: Option<&T>,
     after: Option<&T>,
@@ -179,9 +182,9 @@ fn sale_view(sale: &SaleRow) -> Value {
 }
 
 /// Adds the fields of the JSON document `page` to the view of a sale or of an item. A field of the
-/// document may have one text for each language. Such a field replaces the text in the view, which
-/// comes from a column. Exception: if no language has the column's text, this text stays. In this
-/// case, an older program changed the column but not the document.
+/// document may have one text for each language. Such a field replaces the column's text in the
+/// view. Exception: if the field has the column's text in no language, an older program changed
+/// only the column, so the column's text stays.
 fn with_page(mut view: Value, page: &str) -> Value {
     let page: Map<String, Value> = serde_json::from_str(page).unwrap_or_default();
     for (name, value) in page {
@@ -195,9 +198,8 @@ fn with_page(mut view: Value, page: &str) -> Value {
     view
 }
 
-/// Returns the stored front-door settings. For each limit that is switched off, the store has
-/// `null`, and the result has the text `none`. The reason: in the list of an action's changes,
-/// `null` means that a field is absent.
+/// Returns the stored front-door settings. If a limit is switched off, its `null` becomes the text
+/// `none`, because `null` in an action's changes means that a field is absent.
 fn door_view(stored: &str) -> Value {
     let mut door: Value = serde_json::from_str(stored).unwrap_or_default();
     if let Some(limits) = door.get_mut("limits").and_then(Value::as_object_mut) {

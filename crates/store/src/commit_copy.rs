@@ -117,15 +117,15 @@ impl CommitBuffer {
         self.0.newest.load(Ordering::Acquire)
     }
 
-    /// The writer passes true when it begins a commit, and false after it has added the commit's
-    /// pages.
+    /// Records whether a commit is under way. The writer passes true when it begins a commit, and
+    /// false after it has added the commit's pages.
     pub(crate) fn set_committing(&self, is_committing: bool) {
         self.0.is_committing.store(is_committing, Ordering::SeqCst);
     }
 
     /// Returns the number of the newest commit that a reader of the store can see now. Readers can
-    /// see a commit shortly before the writer has added its pages and increased the number. So
-    /// during a commit, the call waits until the writer has done both.
+    /// see a commit shortly before the writer has added its pages and increased the number. So this
+    /// function waits until the current commit's pages are added and counted.
     #[must_use]
     pub fn newest_visible(&self) -> u64 {
         let before = self.newest();
@@ -135,9 +135,9 @@ impl CommitBuffer {
         self.newest()
     }
 
-    /// Takes the gathered pages out of the buffer. [`CommitBuffer::progress`] then shows that the
-    /// backup lacks these pages, until the caller has stored these pages and has reported this with
-    /// [`CommitBuffer::set_progress`].
+    /// Takes the gathered pages out of the buffer. The caller stores these pages in the backup, and
+    /// then calls [`CommitBuffer::set_progress`]. Until then, [`CommitBuffer::progress`] shows that
+    /// the backup lacks these pages.
     #[must_use]
     pub fn take(&self) -> TakenPages {
         let mut gathered = self.gathered();
@@ -167,7 +167,8 @@ impl CommitBuffer {
         *self.gathered() = Gathered::default();
     }
 
-    /// Returns the time of the oldest commit whose pages were not taken yet.
+    /// Returns the time of the oldest commit whose pages the backup has not taken yet. Returns
+    /// `None` if the backup has taken all pages.
     #[must_use]
     pub fn oldest_at(&self) -> Option<Millis> {
         self.gathered().oldest.map(|(_, at)| at)
@@ -176,9 +177,9 @@ impl CommitBuffer {
     /// Returns the progress of the backup.
     #[must_use]
     pub fn progress(&self) -> CopyProgress {
-        // Reads the buffer first, and the progress second. In between, `take` may move the time
-        // from the buffer to the progress. If this code read the progress first, it could find the
-        // time in neither of the two.
+        // `take` moves the time of the oldest commit from the buffer to the progress. So the buffer
+        // is read before the progress. In the opposite sequence, `take` could run between the two
+        // reads and move the time, and then both reads would miss the time.
         let oldest_at = self.oldest_at();
         let mut progress = *self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.waiting_since = progress.waiting_since.or(oldest_at);

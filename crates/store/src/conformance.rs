@@ -199,7 +199,7 @@ impl Fixture {
         self.store.grants(item).await.expect("reads").len() as u64
     }
 
-    /// Returns the grant in its current state.
+    /// Reads the grant's row again, and returns it.
     pub async fn grant(&self, grant: &Grant) -> Grant {
         self.store.grant(grant.id).await.expect("reads").expect("a grant")
     }

@@ -124,9 +124,9 @@ pub struct SaleRow {
     pub opened_at: Option<Millis>,
     /// When the sale closed.
     pub closed_at: Option<Millis>,
-    /// Set while the sale is being drained before a pause or its closing
-    /// ([`crate::Store::drain_sale`]). Until this time at the latest, the pause or the closing
-    /// waits for requests that nodes still process.
+    /// The latest time at which a drain of the sale stops waiting for requests that nodes still
+    /// process. `None` if the sale is not being drained before a pause or its closing
+    /// ([`crate::Store::drain_sale`]).
     pub draining_until: Option<Millis>,
     /// The sale's items.
     pub items: Vec<ItemRow>,
@@ -280,7 +280,7 @@ pub enum AdjustOutcome {
     /// An earlier call with the same key and units changed the total. The value is the current
     /// counts.
     Repeated(ItemCounts),
-    /// The key was used with other units.
+    /// The key was used before, with another number of units.
     KeyReused,
     /// The call would remove more units than the pool has. The value is the number of units in the
     /// pool.
@@ -318,7 +318,7 @@ pub struct ItemCounts {
 }
 
 /// What one or more commits changed. A store publishes this value through its [`CommitSink`]. A
-/// call returns only after the orders of its commit are published.
+/// call that makes a commit returns only after the orders of this commit are published.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
     /// The counts after the commit, for every item that the commit touched. With PostgreSQL, counts
@@ -326,8 +326,8 @@ pub struct Committed {
     /// orders.
     pub counts: Vec<ItemCounts>,
     /// The newest state of each order that was created or changed, oldest commit first. An order
-    /// may be published twice. Every order whose units are in `counts` is in `orders` or `digests`,
-    /// or was published before.
+    /// may be published twice. If an order's units are in `counts`, the order is in `orders` or
+    /// `digests`, or was published before.
     pub orders: Vec<Order>,
     /// Digests of orders that other nodes created or changed, and that this node does not need in
     /// full. Empty in an embedded store.
@@ -343,9 +343,10 @@ pub struct Committed {
     pub events: bool,
 }
 
-/// A function that the store calls after each commit, in commit order. A method that makes a commit
-/// returns only after this call. The store calls the function from its own thread, and also for
-/// commits of other nodes. The function must be quick and must not call the store.
+/// A function that the store calls after each commit, in commit order. A store's method that makes
+/// a commit returns only after the function has returned. The store calls the function on a thread
+/// of its own, and also for commits of other nodes. The function must be quick and must not call
+/// the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
 /// A function that returns whether this node must read the orders of a buyer in full. The argument

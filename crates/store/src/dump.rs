@@ -29,7 +29,7 @@ fn add_reversal(model: &mut Model, row: Row<'_>) -> Done<()> {
     Ok(())
 }
 
-/// Both databases run the same queries.
+/// SQLite and PostgreSQL run the same queries.
 pub(crate) const TABLES: &[Table] = &[
     table(concat!("SELECT ", rows::item_columns!(), " FROM item"), |model, row| {
         let item = rows::item(row)?;

@@ -33,8 +33,8 @@ macro_rules! of_grant {
 }
 
 /// The condition for an event about a refused ticket of this buyer ($1). The condition searches the
-/// JSON text for the buyer's id, without parsing the text. This is correct, because buyer ids
-/// contain no character that JSON escapes.
+/// JSON text for the buyer's id and does not parse the text. This is correct, because a buyer's id
+/// has no character that JSON escapes.
 macro_rules! of_refused {
     () => {
         "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || \
@@ -43,8 +43,8 @@ macro_rules! of_refused {
 }
 
 /// The condition for a quota row of a buyer who has no order of the item. PostgreSQL can have such
-/// rows: a settle batch that runs again first inserts all missing quota rows. If a ticket of the
-/// batch is then returned, the ticket's quota row stays.
+/// rows. If a settle batch runs again, it first inserts all missing quota rows. If a ticket of the
+/// batch is then returned, the quota row of the ticket's buyer stays.
 macro_rules! of_no_order {
     () => {
         "q.buyer = $1 AND q.used = 0
@@ -52,8 +52,9 @@ macro_rules! of_no_order {
     };
 }
 
-/// Counts the rows that name a buyer ($1). The rows are grouped by sale, by a word, and by whether
-/// they are orders. The word is `erasable`, or the reason why the rows must stay.
+/// Counts the rows that name a buyer ($1). Each result row has the count for one sale, for one
+/// `word`, and either for orders or for other rows. The word is `erasable`, or the reason why the
+/// counted rows must stay.
 pub(crate) const TRACES: Statement = statement(concat!(
     "SELECT sale, word, is_order = 1, count(*) FROM (
      SELECT i.sale_id AS sale, 1 AS is_order, CASE WHEN ",
@@ -130,8 +131,8 @@ pub(crate) const FIND_EVENTS: Statement = statement(concat!(
     of_refused!(),
     " AND s.phase = 'closed' LIMIT $2"
 ));
-/// Selects waiting room positions, with the seed and the item's name, from which a buyer's lot in
-/// the draw is computed.
+/// Selects a buyer's waiting room positions. The seed and the item's name are needed to compute the
+/// buyer's lot in the draw.
 pub(crate) const FIND_VISITORS: Statement = statement(
     "SELECT p.sale_id, p.item_id, r.seed, i.name
      FROM sale s JOIN waiting_room_visitor p ON p.sale_id = s.id AND p.buyer = $1
@@ -143,7 +144,8 @@ pub(crate) const FIND_CODES: Statement = statement(
      AND u.buyer = $1
      WHERE s.phase = 'closed' LIMIT $2",
 );
-/// Selects the items of a buyer's quota rows that have no order, in the sequence of their locks.
+/// Selects the items for which a buyer has a quota row but no order. The items are sorted in the
+/// sequence in which transactions lock quota rows.
 pub(crate) const FIND_QUOTAS: Statement = statement(concat!(
     "SELECT q.item_id FROM quota q",
     of_item!("q.item_id"),
@@ -164,15 +166,15 @@ pub(crate) const INCREASE_QUOTA: Statement = statement(
     "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
      ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used",
 );
-/// Deletes a quota row of a buyer who has no order of the item. While the buyer has an order, even
-/// an ended order, the row must stay. A missing row means that the buyer never had an order of the
-/// item. So SQLite's ledger does not search for orders of a buyer without quota rows.
+/// Deletes a quota row of a buyer who has no order of the item. The row must stay as long as the
+/// buyer has an order, even an ended order. The reason: SQLite's ledger takes a missing row as
+/// proof that the buyer never had an order of the item, and then does not search for orders.
 pub(crate) const DELETE_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",
 );
-/// A ticket may have become an order since the row was found. So the row is deleted only if the row
-/// counts no units.
+/// A ticket of the buyer may have become an order since [`FIND_QUOTAS`] found the row. So the row
+/// is deleted only if it counts no units.
 pub(crate) const DELETE_UNUSED_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2 AND used = 0
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",
@@ -196,7 +198,8 @@ pub(crate) const RENAME_DRAWN: Statement = statement(
     "UPDATE waiting_room_visitor SET buyer = $1, lot = $2
      WHERE sale_id = $3 AND item_id = $4 AND buyer = $5 AND lot IS NOT NULL",
 );
-/// The lot of the last admitted buyer would also reveal the old id.
+/// The room also stores the lot of the buyer who was admitted last. This lot would reveal the old
+/// id.
 pub(crate) const RENAME_CALLED_LOT: Statement = statement(
     "UPDATE waiting_room SET called_lot = $1
      WHERE sale_id = $2 AND item_id = $3 AND called_lot = $4",
@@ -225,9 +228,9 @@ impl ErasedNames {
         Self { old: buyer.clone(), new: key.erased_buyer(buyer), key: key.clone() }
     }
 
-    /// Returns the key that replaces the order's request key. The new key also depends on the
-    /// order, because a buyer may use the same request key again after an erasure, and be erased
-    /// again. In this case, the keys of both orders must differ.
+    /// Returns the key that replaces the order's request key. After an erasure, the buyer may place
+    /// an order with the same request key, and be erased again. The keys that replace the request
+    /// keys of both orders must differ, so the new key also depends on the order.
     pub(crate) fn order_key(&self, order: &ErasableOrder) -> RequestKey {
         self.key(&format!("{}\0{}\0{}", order.key, order.grant, order.n))
     }
@@ -265,7 +268,7 @@ pub(crate) struct ErasableRows {
     pub(crate) events: Vec<i64>,
     pub(crate) visitors: Vec<ErasableVisitor>,
     pub(crate) codes: Vec<(String, Vec<u8>)>,
-    /// The items of quota rows without an order.
+    /// The items for which the buyer has a quota row but no order.
     pub(crate) quotas: Vec<i64>,
 }
 

@@ -94,9 +94,9 @@ impl Failure {
         self.kind() == FailureKind::Damaged
     }
 
-    /// Converts a failure of a read. A large sort writes a temporary file, whose directory may be
-    /// full or missing, and the process may have no free file handle. Such a failure says nothing
-    /// about the store's own file.
+    /// Converts a failure of a read that concerns only a temporary file to `NoTemporaryFile`,
+    /// because the store's own file is intact then. For example, a large sort writes a temporary
+    /// file, and the directory for such files may be full or missing.
     pub(crate) fn of_read(self) -> Self {
         const TEMPORARY: [c_int; 4] =
             [SQLITE_FULL, SQLITE_CANTOPEN, SQLITE_IOERR_WRITE, SQLITE_IOERR_GETTEMPPATH];
@@ -121,9 +121,9 @@ impl Failure {
         }
     }
 
-    /// Converts a failure that happened after COMMIT was sent into the failure for the caller. If
-    /// the database answered that it refused the commit, the outcome is known. In all other cases,
-    /// the outcome is unknown.
+    /// Returns the failure for the caller, if this failure happened after COMMIT was sent. If the
+    /// database answered that it refused the commit, the outcome is known. In all other cases, the
+    /// outcome is unknown.
     pub(crate) fn after_commit(self) -> Self {
         match self.kind() {
             FailureKind::Unreachable
@@ -169,12 +169,13 @@ fn is_refused(code: &SqlState) -> bool {
 fn postgres_kind(code: &SqlState) -> FailureKind {
     let text = code.code();
     match &text[..2.min(text.len())] {
-        // A serialisation failure, a deadlock, or a key that another transaction just inserted.
+        // Class 40 stands for a serialisation failure or a deadlock. `UNIQUE_VIOLATION` means that
+        // another transaction just inserted the same key.
         "40" => FailureKind::Conflict,
         "23" if *code == SqlState::UNIQUE_VIOLATION => FailureKind::Conflict,
-        // A failed connection, a shutdown, a passed time limit, or a missing resource. The two
-        // codes of class 25 stand for a server that is read-only during a failover, and for a
-        // session that was idle too long.
+        // These classes stand for a failed connection, a shutdown, a passed time limit, or a
+        // missing resource. The two codes of class 25 below stand for a server that is read-only
+        // during a failover, and for a session that was idle too long.
         "08" | "57" | "53" | "55" | "58" => FailureKind::Unreachable,
         "25" if text == "25006" || text == "25P03" => FailureKind::Unreachable,
         "XX" if text == "XX001" || text == "XX002" => FailureKind::Damaged,
@@ -241,7 +242,8 @@ impl StoreState {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Only the first failure is reported to the program. From then on, every call is refused.
+    /// Records that the store failed permanently. Only the first failure is reported to the
+    /// program. From then on, every call is refused.
     pub(crate) fn fail(&self, reason: &str) {
         if self.failed.set(reason.to_owned()).is_ok() {
             tracing::error!(

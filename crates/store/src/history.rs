@@ -1,4 +1,5 @@
-//! The store's key and its history, the same for every backend.
+//! Checks the store's key, and converts the paused sales of a history row to and from JSON. Every
+//! backend uses these functions.
 use doorbuster_core::Phase;
 use serde_json::{Value, json};
 

@@ -62,7 +62,8 @@ impl KnownHistories {
         memory
     }
 
-    /// Sets the function that asks Redis and other nodes. Only the first call has an effect.
+    /// Sets the function that asks Redis and other nodes for the newest history that they know.
+    /// Only the first call has an effect.
     pub fn set_ask_peers(&self, ask: AskPeersForHistory) {
         let _ = self.0.ask_peers.set(ask);
     }
@@ -107,9 +108,9 @@ impl KnownHistories {
         tokio::task::spawn_blocking(move || memory.store_positions());
     }
 
-    /// Stores the newest history of this process's deployment. Continues until no newer history is
-    /// known. Only one thread at a time stores a history. So a disk that does not answer blocks at
-    /// most one thread.
+    /// Stores the newest history of this process's deployment, and repeats this until no newer
+    /// history is known. Only one thread runs this function at a time. So a disk that does not
+    /// answer blocks at most one thread.
     fn store_positions(&self) {
         let mut stored = None;
         loop {
@@ -142,9 +143,9 @@ impl KnownHistories {
         self.state().deployment = Some(deployment.to_owned());
     }
 
-    /// Returns the newest known history of this process's deployment. `deployment` is the
-    /// deployment that a database names. While this process does not know its own deployment,
-    /// returns the newest known history of `deployment`.
+    /// Returns the newest known history of this process's deployment. If this process does not know
+    /// its deployment yet, returns the newest known history of `deployment`, which is the
+    /// deployment that a database names.
     #[must_use]
     pub fn known_history(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
         let state = self.state();
@@ -152,7 +153,8 @@ impl KnownHistories {
         state.known_to(deployment).cloned()
     }
 
-    /// Learns the history of a database before the database is used.
+    /// Remembers the history of a database, unless it already remembers this history or a newer
+    /// one. The caller does this before it uses the database.
     pub(crate) fn learn(&self, deployment: &str, history: &DatabaseHistory) {
         let is_known = |state: &State| {
             state.known.get(deployment).is_some_and(|known| known.fence >= history.fence)
@@ -160,7 +162,7 @@ impl KnownHistories {
         if is_known(&self.state()) {
             return;
         }
-        // The state is not locked here, because the disk may not answer.
+        // This call may wait for the disk, so the state is not locked during the call.
         if let Some(remember) = self.0.remember.get() {
             remember(deployment, history);
         }

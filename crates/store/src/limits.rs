@@ -2,33 +2,34 @@
 use std::time::Duration;
 
 /// The largest number of jobs that wait for the writer of SQLite, or that wait or run in
-/// PostgreSQL. At the bound, a job is refused at once ([`crate::StoreError::Unavailable`]) and has
-/// no effect. Renewals of the leases of nodes and of the leader do not count in PostgreSQL.
+/// PostgreSQL. If so many jobs wait, the store refuses a further job at once
+/// ([`crate::StoreError::Unavailable`]), without an effect. Renewals of the leases of nodes and of
+/// the leader do not count in PostgreSQL.
 pub const WRITE_QUEUE_MAX: usize = 8_192;
-/// The largest number of jobs that wait for a reader. At the bound, a job is refused at once.
+/// The largest number of jobs that wait for a reader. If so many jobs wait, the store refuses a
+/// further job at once.
 pub const READ_QUEUE_MAX: usize = 4_096;
 /// The number of reader threads.
 pub const READERS: usize = 2;
 /// The largest number of jobs in one commit. Further jobs wait for the next commit.
 pub const GROUP_JOBS_MAX: usize = 1_000;
 /// When the jobs of one commit have this many tickets or visitors in total, the commit accepts no
-/// further job. A job without tickets and visitors counts as one. The last job may raise the total
+/// further job. A job that has neither counts as one. The last accepted job may raise the total
 /// above this number.
 pub const GROUP_WEIGHT_MAX: usize = 2_000;
 /// When the write-ahead log has at least this many pages, the checkpoint thread copies these pages
 /// to the store's file.
 pub const CHECKPOINT_PAGES: i64 = 2_000;
 /// When a checkpoint has at most this many pages left to copy, the writer itself copies these
-/// pages. The log can then restart from its beginning. Callers wait a few milliseconds for this
-/// copy.
+/// pages, so that the log can restart from its beginning. Callers wait a few milliseconds for this.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
 /// For a long log, the writer uses a higher bound than [`CHECKPOINT_LAST_PAGES`]: the number of the
-/// log's pages divided by this number. Under full load, the remaining pages of a long log might
-/// never fall to the lower bound.
+/// log's pages divided by this number. Otherwise, under full load, the number of pages left to copy
+/// might never fall to the bound.
 pub const CHECKPOINT_LAST_PART: i64 = 100;
-/// If at least this many pages remain to be copied, the writer pauses after each commit while a
-/// checkpoint runs. The pauses let the disk keep up with the log. While a reader has an old
-/// snapshot, no page can be copied, and the log grows.
+/// If a running checkpoint has at least this many pages left to copy, the writer pauses after each
+/// commit, so that the disk keeps up with the log. While a reader has an old snapshot, no page can
+/// be copied, and the log grows.
 pub const LOG_PAGES_MAX: i64 = 256_000;
 /// The length of each pause of the writer during a checkpoint.
 pub const LOG_PAUSE: Duration = Duration::from_millis(5);
@@ -38,13 +39,13 @@ pub const CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
 /// The interval at which an idle writer checks that its files are still in place. A busy writer
 /// checks after each commit.
 pub const FILES_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The largest size, in bytes, of the changed pages that wait for a continuous backup. At the
-/// bound, the pages are dropped, and the backup needs a new copy of the whole store.
+/// The largest size, in bytes, of the changed pages that wait for a continuous backup. If the pages
+/// would become larger, they are dropped, and the backup needs a new copy of the whole store.
 pub const COPY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a connection waits for another process that has locked the file. After that time, the
 /// job is refused.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// The largest number of unused prepared statements that a connection keeps. At the bound, the
+/// The largest number of unused prepared statements that a connection keeps. If there are more, the
 /// statement that was not used for the longest time is dropped. The writer and the readers keep
 /// their statements in use until the connection closes. The number of these statements is bounded
 /// by the number of constant SQL texts in this crate.
@@ -62,14 +63,15 @@ pub const CODES_MAX: u64 = 1_000_000;
 /// Each answer to a challenge deletes at most this many ended challenges. Each answer also deletes
 /// at most this many expired counts of wrong answers.
 pub const DELETE_ROWS_MAX: i64 = 16;
-/// How long the rows of ended challenges are kept, in milliseconds. From such a row, a node whose
-/// clock is slightly behind sees that the challenge was answered before.
+/// How long the rows of ended challenges are kept, in milliseconds. A node whose clock is slightly
+/// behind may still accept an answer, and then sees from the row that the challenge was answered
+/// before.
 pub const SPENT_KEPT_MS: i64 = 60_000;
 /// The number of rows that a check reads before each pause.
 pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;
-/// How long a check pauses after each group of [`CHECK_ROWS_BETWEEN_PAUSES`] rows. This is one to
-/// two times as long as reading the group takes. The check keeps its snapshot during the pauses, so
-/// longer pauses let the write-ahead log grow more.
+/// How long a check pauses after each group of [`CHECK_ROWS_BETWEEN_PAUSES`] rows. The pause is one
+/// to two times as long as the time in which the check reads the group. The check keeps its
+/// snapshot during the pauses, so longer pauses would let the write-ahead log grow more.
 pub const CHECK_PAUSE: Duration = Duration::from_micros(500);
 /// The largest number of rows of each table that one transaction of an erasure replaces. Further
 /// transactions replace the remaining rows.
@@ -83,8 +85,8 @@ pub const UNSEQUENCED_COUNTED_MAX: usize = 10_000;
 /// The largest number of contradictions between rows that one check reports. Further contradictions
 /// are left out.
 pub const FINDINGS_MAX: usize = 100;
-/// The largest number of notices about mistaken payments that one check reports, newest first. The
-/// lists of payments contain all notices.
+/// A check reports at most this many notices about mistaken payments: the newest ones. The lists of
+/// payments contain all notices.
 pub const NOTICES_MAX: usize = 100;
 /// The largest number of differences of one kind in one report of a reconciliation. If there are
 /// more, the report gives the position after which the next differences begin.
@@ -99,9 +101,9 @@ const _: () = assert!(
 
 /// The interval at which the log repeats that the database is still unavailable.
 pub const OUTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// A lease that ends more than this many milliseconds from now is void. Such a lease was taken
-/// before the database's clock was set back. The limit is longer than any lease, so that small
-/// differences between clocks make no lease void.
+/// A lease that ends more than this many milliseconds from now is void, because it was taken before
+/// the database's clock was set back. This number is greater than the length of every lease, so
+/// that small differences between clocks make no lease void.
 pub const LEASE_END_MAX_MS: i64 = 6_000;
 /// A commit check ([`crate::Store::commit_check`]) writes one small row. This is the largest number
 /// of these rows. Two nodes share a row if their node numbers are equal modulo this constant.
@@ -109,15 +111,14 @@ pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
 /// How long a node remembers the orders that it confirmed. After a failover, the node compares
 /// these orders with the database.
 pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
-/// The largest number of orders that a node remembers for the comparison after a failover. At the
-/// bound, the oldest orders are forgotten.
+/// The largest number of orders that a node remembers for the comparison after a failover. If there
+/// are more, the node forgets the oldest orders.
 pub const ACKNOWLEDGED_MAX: usize = 100_000;
 /// The largest number of orders that one query compares. Further queries compare the remaining
 /// orders.
 pub const COMPARED_AT_ONCE: usize = 2_000;
-/// How long a report of lost orders stays visible, in milliseconds. The time starts when a sale
-/// that the failover paused is closed. If the failover paused no sale, the time starts at the
-/// failover.
+/// How long a report of lost orders stays visible, in milliseconds. If the failover paused sales,
+/// the time starts when such a sale is closed. Otherwise, the time starts at the failover.
 pub const LOSS_SHOWN_MS: i64 = 86_400_000;
 /// The largest number of ids of lost orders that a node records. The recorded count includes all
 /// lost orders.
@@ -130,11 +131,13 @@ pub const PG_WRITERS: usize = 6;
 /// The largest number of sessions in which one node reads from PostgreSQL. If all sessions are
 /// busy, callers wait.
 pub const PG_READERS: usize = 4;
-/// The largest number of calls that wait for a session. At the bound, a call is refused at once.
+/// The largest number of calls that wait for a session. If so many calls wait, the store refuses a
+/// further call at once.
 pub const PG_WAITING_MAX: usize = 1_024;
 /// The largest number of transactions that have a thread at the same time. This number is higher
-/// than [`PG_WRITERS`], so that no session waits for a transaction. At the bound, an attempt of a
-/// transaction waits for up to [`PG_POOL_WAIT`]. A renewal of a lease does not wait.
+/// than [`PG_WRITERS`], so that some transactions already have a thread when a session becomes
+/// free. If all threads are busy, an attempt of a transaction waits for a thread for up to
+/// [`PG_POOL_WAIT`]. A renewal of a lease does not wait.
 pub const PG_JOB_THREADS_MAX: usize = 12;
 /// How long a call waits for a session. After that time, the call is refused.
 pub const PG_POOL_WAIT: Duration = Duration::from_secs(3);
@@ -167,8 +170,8 @@ pub const PG_RETRY_WITHIN: Duration = Duration::from_secs(4);
 pub const PG_RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause between two retries.
 pub const PG_RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// The largest number of retries of a transaction that conflicts with another transaction. At the
-/// bound, the caller gets an error.
+/// The largest number of retries of a transaction that conflicts with another transaction. After so
+/// many retries, the caller gets an error.
 pub const PG_CONFLICTS_MAX: u32 = 12;
 /// The interval at which a node polls for the commits of other nodes, even without notifications.
 pub const PG_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -184,11 +187,11 @@ pub const PG_POLL_DIGESTS: usize = 64;
 /// How long commit digests are kept, in milliseconds. Nodes read digests only during the first half
 /// of this time, because digests may be deleted while a node polls.
 pub const DIGESTS_KEPT_MS: i64 = 2 * doorbuster_core::limits::DIGESTS_READ_WITHIN_MS;
-/// The largest number of this node's commits in the queue of the publisher. At the bound, the
-/// callers of further commits wait until the queue has room.
+/// The largest number of this node's commits in the queue of the publisher. While the queue is
+/// full, the callers of further commits wait.
 pub const PG_COMMITS_MAX: usize = 1_024;
 /// The longest permitted round trip of a sample of the database's clock. A sample with a longer
-/// round trip is too imprecise, and is discarded. Only the first sample is always kept.
+/// round trip is too imprecise, and is discarded. The first sample is kept in any case.
 pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);
 /// The largest permitted difference between the database's clock and the monotonic clock. If the
 /// difference is larger, the node raises an alarm.

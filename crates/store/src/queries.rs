@@ -110,7 +110,8 @@ pub(crate) const REFUND: Statement = locking!(
     concat!("SELECT ", refund_columns!(), " FROM refund r WHERE r.id = $1"),
     "FOR NO KEY UPDATE"
 );
-/// A transaction that writes a reversal has already locked the reversal's payment.
+/// This query takes no lock, because a transaction that writes a reversal has already locked the
+/// reversal's payment.
 pub(crate) const RETURNED: Statement = statement(concat!(
     "SELECT ",
     returned_columns!(),

@@ -26,8 +26,7 @@ pub(crate) const ITEMS: &str = "
     WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1
     ORDER BY i.id";
 
-/// Two columns: the sums of an amount's high and low parts, split at [`SUM_BASE`], because the
-/// whole sum may be too large for one column.
+/// Selects the sum of an amount in two columns (see [`sum`]), because one column may be too small.
 macro_rules! sum_of {
     ($amount:literal) => {
         concat!(
@@ -41,7 +40,7 @@ macro_rules! sum_of {
 }
 const SUM_BASE: i128 = 1_000_000_000;
 
-/// Computes the whole sum from the two columns of `sum_of`.
+/// Computes the whole sum from the two columns of `sum_of`: the high parts and the low parts.
 pub(crate) fn sum(above: i64, below: i64) -> i128 {
     i128::from(above) * SUM_BASE + i128::from(below)
 }
@@ -123,8 +122,9 @@ macro_rules! of_sale {
     };
 }
 
-/// The queries for differences, each with the kind of its differences. Each returns at most `$3`
-/// rows after position `$2`. The columns are item, order, payment, detail and position.
+/// Each kind of difference, with the query that finds the differences of this kind. Each query
+/// returns at most `$3` rows after position `$2`. The columns are item, order, payment, detail and
+/// position.
 const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     (
         DifferenceKind::CapturedWithoutPaidOrder,
@@ -237,8 +237,9 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         ),
     ),
     (
-        // If a disputed payment has a settled refund, the buyer got the money twice, which is
-        // wrong. Without a settled refund, the buyer got the money once, which is correct.
+        // If a disputed payment also has a settled refund, the buyer got the money back twice,
+        // which is a difference. Without a settled refund, the buyer got it back once, which is
+        // correct.
         DifferenceKind::Reversed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
@@ -314,7 +315,8 @@ pub(crate) struct ItemRow {
 }
 
 /// Returns the kinds of differences to read, each with its query and the position after which the
-/// query starts. `after` lists the kinds that have further pages, and `None` means all kinds.
+/// query starts. `after` lists the kinds that have further pages. If `after` is `None`, returns all
+/// kinds from their beginning.
 pub(crate) fn kinds_to_read(
     after: Option<&[(DifferenceKind, i64)]>,
 ) -> Vec<(DifferenceKind, &'static str, i64)> {
@@ -326,12 +328,12 @@ pub(crate) fn kinds_to_read(
 }
 
 /// Cuts the differences of one kind to one page. The query reads one row more than a page has. If
-/// that row exists, also returns the position after which the next page begins.
+/// the query found this additional row, also returns the position after which the next page begins.
 pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Option<i64>) {
     let mut after = None;
     if let Some(&(beyond, _)) = rows.get(DIFFERENCES_MAX) {
-        // Rows of one payment have the same position, and stay on one page. One payment always has
-        // fewer rows than a page can hold.
+        // All rows of one payment have the same position and must be on the same page. A payment
+        // always has fewer rows than fit on a page.
         let whole = rows.partition_point(|(place, _)| *place < beyond);
         rows.truncate(if whole > 0 { whole } else { DIFFERENCES_MAX });
         after = rows.last().map(|(place, _)| *place);
@@ -339,7 +341,8 @@ pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Op
     (rows.into_iter().map(|(_, difference)| difference).collect(), after)
 }
 
-/// If a report has several pages, only the first page lists the units that do not add up.
+/// Assembles one page of a report. If a report has several pages, only the first page lists the
+/// units that do not add up.
 pub(crate) fn assemble(
     rows: Vec<ItemRow>,
     money: Vec<(Option<ItemId>, MoneyTotals)>,

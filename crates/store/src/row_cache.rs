@@ -82,7 +82,7 @@ impl<R: Keyed> Rows<R> {
         }
     }
 
-    /// Marks an unchanged row, so that it is written again.
+    /// Marks a row that has not changed, so that the transaction writes the row anyway.
     pub(crate) fn rewrite(&mut self, key: &R::Key) {
         if let Some(cached) = self.0.get_mut(key) {
             cached.read = None;
@@ -93,7 +93,7 @@ impl<R: Keyed> Rows<R> {
         self.0.values().filter(|cached| cached.is_dirty())
     }
 
-    /// Notes that the table has the current version of each row.
+    /// Notes that all changed rows were written to the table.
     pub(crate) fn mark_written(&mut self) {
         for cached in self.0.values_mut().filter(|cached| cached.is_dirty()) {
             cached.read = Some(cached.row.clone());

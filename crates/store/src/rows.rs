@@ -63,7 +63,7 @@ pub(crate) fn ticket(row: Row<'_>, at: usize) -> Done<TicketId> {
     row.parse(at, "ticket id", TicketId::parse)
 }
 
-/// NULL means unlimited.
+/// Returns the value of a stock's column. `None` is stored as NULL, which means unlimited.
 pub(crate) fn total(stock: Stock) -> Option<i64> {
     match stock {
         Stock::Counted(units) => Some(to_i64(units)),
@@ -150,9 +150,8 @@ pub(crate) fn recall(row: Row<'_>) -> Done<Recall> {
     })
 }
 
-/// Returns the word for a returned ticket's verdict, and the order that the verdict names. A
-/// consumed ticket has no such columns, because the ticket became an order, and this order is the
-/// ticket's record.
+/// Returns two columns of a returned ticket's record: the verdict's word, and the order that the
+/// verdict names. A consumed ticket has no such record, because the ticket became an order.
 pub(crate) fn verdict_columns(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     match verdict {
         Verdict::Order(id) => ("order", Some(*id)),

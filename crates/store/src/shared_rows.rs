@@ -1,4 +1,4 @@
-//! The rows that both ledgers read or write in the same way.
+//! The rows that the ledgers of SQLite and PostgreSQL read or write in the same way.
 
 /// Defines, for both ledgers, the methods of `Ledger` that run their statements immediately. `$sql`
 /// runs the statements. A file that uses this macro must import the types that the macro names.

@@ -102,7 +102,7 @@ impl ToPostgres for Value<'_> {
         }
     }
 
-    /// The type is checked when the value is sent.
+    /// Accepts every type, because the type is checked when the value is sent.
     fn accepts(_: &Type) -> bool {
         true
     }
@@ -114,8 +114,8 @@ pub(crate) fn postgres_params<'v>(values: &'v [Value<'_>]) -> Vec<&'v (dyn ToPos
     values.iter().map(|value| value as _).collect()
 }
 
-/// Every valid number is below 2^63. A larger number comes from damaged data, and is converted
-/// without a change of its bits.
+/// Converts a number to the type of a column. Every valid number is below 2^63. A larger number
+/// comes from damaged data, and is converted without a change of its bits.
 pub(crate) fn to_i64(number: u64) -> i64 {
     number.cast_signed()
 }
@@ -223,7 +223,7 @@ impl<'r> Row<'r> {
         bytes.map(|bytes| bytes.try_into().map_err(|_| bad_row(what))).transpose()
     }
 
-    /// Only PostgreSQL has arrays.
+    /// Reads an array of texts. Only PostgreSQL has arrays.
     pub(crate) fn texts(self, at: usize) -> Done<Vec<String>> {
         match self {
             Self::Sqlite(_) => Err(bad_row("array")),

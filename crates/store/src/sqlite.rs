@@ -66,7 +66,7 @@ struct Handle {
     /// A channel that disconnects when all readers have ended.
     readers_end: watch::Receiver<()>,
     copy: Option<CommitBuffer>,
-    /// A channel that disconnects when the writer has ended and the directory's lock is free.
+    /// A channel that disconnects when the writer has ended and has released the directory's lock.
     writer_ends: watch::Receiver<()>,
 }
 
@@ -78,7 +78,7 @@ impl Sqlite {
         Self::open_bounded(options, LOG_PAGES_MAX, copy)
     }
 
-    /// `log_pages_max` is [`LOG_PAGES_MAX`], or a smaller value in tests.
+    /// Opens a store. `log_pages_max` is [`LOG_PAGES_MAX`], or a smaller value in tests.
     fn open_bounded(
         options: SqliteOptions,
         log_pages_max: i64,
@@ -188,8 +188,8 @@ impl Sqlite {
         let Handle { shared, writes, reads, readers_end, writer_ends, .. } = &*self.0;
         shared.state.stop_accepting();
         let (writes, reads) = (writes.clone(), reads.clone());
-        // Sending a message waits if a queue is full, and the runtime must not block. If a message
-        // cannot be sent, the receiving thread has already ended.
+        // `send` blocks while a queue is full, and the runtime must not block, so another thread
+        // sends the messages. A send fails only if the receiving thread has already ended.
         let stopped = tokio::task::spawn_blocking(move || {
             (0..READERS).for_each(|_| drop(reads.send(read::ReadJob::Stop)));
             drop(writes.send(writer::WriteJob::Stop));
@@ -262,8 +262,8 @@ impl Sqlite {
     }
 }
 
-/// Checkpoints the write-ahead log whenever the writer reports that the log has many pages, until
-/// the writer ends.
+/// Waits for the writer's reports that the write-ahead log has many pages, and then checkpoints the
+/// log. Ends when the writer ends.
 ///
 /// SQLite syncs the store's file only after SQLite has copied the last page of the log into this
 /// file. The writer copies this page while its callers wait. This thread copies and syncs the other
@@ -289,7 +289,7 @@ fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: 
     }
 }
 
-/// A panic of the thread fails the store.
+/// Starts a thread of the store. A panic of the thread fails the store.
 fn spawn(
     name: &str,
     shared: &Arc<Shared>,

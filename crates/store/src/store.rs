@@ -110,7 +110,7 @@ impl Store {
         }
     }
 
-    /// Returns whether a database's clock was set while this process ran, and the monotonic time
+    /// Returns true if a database's clock was set while this process ran, and the monotonic time
     /// still differs from that clock. Always false for an embedded store, because the caller
     /// provides the store's clock.
     #[must_use]
@@ -131,8 +131,8 @@ impl Store {
         }
     }
 
-    /// Returns an instant with this property: the published state includes each commit that a read
-    /// of this process saw before the instant.
+    /// Returns an instant for which this holds: if a read of this process saw a commit before the
+    /// instant, the published state includes the commit.
     #[must_use]
     pub fn published_as_of(&self) -> Instant {
         match self {
@@ -161,8 +161,9 @@ impl Store {
         }
     }
 
-    /// Records the fingerprint of the file `pass_key`, if the store has no such fingerprint yet, or
-    /// if the file is new. Does nothing for a store in PostgreSQL, which contains the key itself.
+    /// Records the fingerprint of the file `pass_key`. If the store already has such a fingerprint,
+    /// replaces it only if the file is new (`is_new`). Does nothing for a store in PostgreSQL,
+    /// which contains the key itself.
     ///
     /// # Errors
     ///
@@ -212,7 +213,8 @@ impl Store {
         }
     }
 
-    /// Returns whether commits wait for standbys of the database, or `None` for an embedded store.
+    /// Returns the database's standbys and whether commits wait for them. `None` for an embedded
+    /// store.
     pub async fn replication(&self) -> StoreResult<Option<Replication>> {
         match self {
             Self::Sqlite(_) => Ok(None),

@@ -10,8 +10,8 @@ use crate::postgres::PostgresLedger;
 use crate::sql::{Row, Statement, Value, postgres_params, statement, values};
 use crate::sqlite::SqliteLedger;
 
-/// Whether a transaction of PostgreSQL with an unknown outcome may run again. A transaction of
-/// SQLite always has a known outcome.
+/// Whether the store may run a transaction of PostgreSQL again if it does not know the outcome of
+/// the first run. For SQLite, the store always knows the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryUnknown {
     /// The transaction may run again. A second run finds the effect of the first run, and returns

@@ -1,7 +1,7 @@
 //! The SQL that finds inconsistent waitlist entries.
 
-/// Each entry has a rule, and the query that finds violations of this rule. The query's columns are
-/// the item, and a text that describes the violation. Both backends run the queries.
+/// Pairs of a rule and the query that finds violations of this rule. The query's columns are the
+/// item, and a text that describes the violation. Both backends run the queries.
 pub(crate) const CHECKS: &[(&str, &str)] = &[
     (
         "I2",

@@ -68,7 +68,8 @@ answers! {
         PassInvalid = Code::PassInvalid,
         /// The pass has expired.
         PassExpired = Code::PassExpired,
-        /// The buyer must enter the waiting room. The room opened after the server issued the pass.
+        /// The buyer must enter the waiting room first, because it opened after the server issued
+        /// the pass.
         WaitingRoom = Code::WaitingRoom,
         /// Too many requests.
         RateLimited = Code::RateLimited,

@@ -24,7 +24,7 @@ pub struct Gauge(Arc<AtomicU64>);
 pub struct GaugeGuard(Arc<AtomicU64>);
 
 impl Gauge {
-    /// Adds one until the returned guard is dropped.
+    /// Adds one to the value. The drop of the returned guard subtracts it again.
     #[must_use]
     pub fn hold(&self) -> GaugeGuard {
         self.0.fetch_add(1, Ordering::Relaxed);

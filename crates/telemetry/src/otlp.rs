@@ -63,14 +63,15 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Returns whether the environment turns off traces, metrics or logs. `exporter` is the variable
-/// that turns off one of the three, such as `OTEL_LOGS_EXPORTER`.
+/// Returns whether the environment turns off one signal (traces, metrics or logs) or all three.
+/// `exporter` is the variable for this signal, such as `OTEL_LOGS_EXPORTER`.
 pub fn is_off(exporter: &str) -> bool {
     let is = |name, off: &str| variable(name).is_some_and(|value| value.eq_ignore_ascii_case(off));
     is("OTEL_SDK_DISABLED", "true") || is(exporter, "none")
 }
 
-/// Returns the names and values in a variable. Logs a warning about invalid entries.
+/// Parses an environment variable whose value is a list `name=value,…`. Logs a warning about
+/// invalid entries.
 fn entries(name: &'static str) -> Vec<(String, String)> {
     let (entries, invalid) = pairs::parse(&variable(name).unwrap_or_default());
     if invalid > 0 {
@@ -79,7 +80,8 @@ fn entries(name: &'static str) -> Vec<(String, String)> {
     entries
 }
 
-/// The log does not contain the variable's value, which may be a secret.
+/// Logs a warning with the variable's name. The variable's value may be a secret, so the log does
+/// not contain it.
 fn warn_of_invalid(variable: &'static str) {
     tracing::warn!(
         variable,
@@ -147,7 +149,8 @@ pub(crate) fn instance_id() -> String {
     choose_instance_id(given_attributes())
 }
 
-/// Prefers an id in `given` (the attributes of `OTEL_RESOURCE_ATTRIBUTES`) to the random id.
+/// Returns the instance id in `given` (the attributes of `OTEL_RESOURCE_ATTRIBUTES`), or a random
+/// id if there is none.
 fn choose_instance_id(given: Vec<(String, String)>) -> String {
     value_of(SERVICE_INSTANCE_ID, given).unwrap_or_else(|| RANDOM_INSTANCE_ID.clone())
 }
@@ -259,9 +262,9 @@ impl Collector<'_> {
         }
     }
 
-    /// A failed request is not repeated, because the next request has newer data. Of several
-    /// failures in a row, only the first is logged, because each log line is itself sent to this
-    /// collector.
+    /// Sends one request. Does not repeat a failed request, because the next request has newer
+    /// data. Logs only the first of several failures in a row, because each log line is itself sent
+    /// to this collector.
     async fn send(&self, sink: &Sink, body: &Value) {
         let sent = self.try_send(sink, body).await;
         let was_failing = sink.is_failing.swap(sent.is_err(), Ordering::AcqRel);

@@ -92,7 +92,8 @@ impl BucketService {
         self.bucket.lock().expect("no panic").holds_parts = true;
     }
 
-    /// Returns the number of parts that the service has received and does not answer.
+    /// Returns how many parts the service has received since [`Self::hold_parts`] and leaves
+    /// without an answer.
     ///
     /// # Panics
     ///
@@ -112,7 +113,7 @@ impl BucketService {
         self.bucket.lock().expect("no panic").aborted
     }
 
-    /// Returns how many names of objects the service has listed.
+    /// Returns how many object names the service has returned in answers to list requests.
     ///
     /// # Panics
     ///
@@ -136,8 +137,8 @@ const DATE: &str = "Tue, 24 Nov 2026 20:00:00 GMT";
 async fn answer(service: Shared, root: String, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     assert!(head.headers.contains_key("authorization"), "a request is not signed");
-    // The body is incomplete only if the client has closed the connection. So no client
-    // reads this answer.
+    // The read of the body fails only if the client has closed the connection. So no client reads
+    // this answer.
     let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
         return StatusCode::BAD_REQUEST.into_response();
     };

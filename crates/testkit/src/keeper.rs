@@ -110,7 +110,7 @@ pub fn directory(what: &str) -> PathBuf {
     dir
 }
 
-/// Returns a connection to a port of this machine.
+/// Returns a connection to a port of this machine, or `None` if no server accepts it.
 pub fn dial(port: u16) -> Option<TcpStream> {
     let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;

@@ -12,8 +12,8 @@ use crate::keeper::{TestBroker, dial, directory};
 use crate::ports::free_ports;
 use crate::tool::program;
 
-/// The default window of a stream. The stream drops a message whose id is the same as the id of an
-/// earlier message within this time.
+/// The default window of a stream. If an earlier message within this time has the same id, the
+/// stream drops the new message.
 const WINDOW: Duration = Duration::from_secs(120);
 /// The longest wait until the streams are available after the start of a server.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);

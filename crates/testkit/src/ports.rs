@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rand::RngExt;
 
-/// The distance from a server's port to the port that servers of a cluster use among themselves.
+/// Each server of a Redis cluster has a second port for the other servers. Its number is the first
+/// port's number plus this number.
 const BUS_PORT_OFFSET: u16 = 10_000;
 
 /// The reservations of this process.
@@ -50,10 +51,10 @@ fn take(range: std::ops::Range<u16>, offsets: &[u16]) -> u16 {
     port
 }
 
-/// Reserves a port for this process. While a server is stopped or does not listen yet, the system
-/// does not know that the server's port is in use. So the reservation is a socket whose abstract
-/// name contains the port. `doorbuster_harness::cluster` uses the same names. The kernel removes
-/// the socket when this process ends.
+/// Reserves a port for this process, or returns `None` if the port is not free. While a server is
+/// stopped or does not listen yet, the system does not know that the server's port is in use. So
+/// the reservation is a socket whose abstract name contains the port. `doorbuster_harness::cluster`
+/// uses the same names. The kernel removes the socket when this process ends.
 fn reserve(port: u16) -> Option<UnixListener> {
     let name = SocketAddr::from_abstract_name(format!("doorbuster-port-{port}")).ok()?;
     let reservation = UnixListener::bind_addr(&name).ok()?;

@@ -151,7 +151,7 @@ impl Cluster {
     }
 
     /// Returns the connection string of a database that exists on this server and on `other`. The
-    /// client connects to that one of the two servers which is the primary.
+    /// client connects to the server that is the primary.
     pub fn url_of_either(&self, other: &Self, database: &str) -> String {
         let (here, there) = (self.dir.display(), other.dir.display());
         format!("host={here},{there} user={USER} dbname={database} target_session_attrs=read-write")

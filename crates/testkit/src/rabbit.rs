@@ -61,8 +61,8 @@ impl Rabbit {
         std::fs::write(dir.join("plugins"), "[].").expect("a writable directory");
         let environment = [
             ("HOME", at("")),
-            // RabbitMQ needs a registry of Erlang nodes. The keeper starts a private registry as
-            // its helper. A registry that the broker starts would outlive the broker.
+            // RabbitMQ needs a registry of Erlang nodes. If the broker started the registry, it
+            // would outlive the broker. So `keeper` starts a private registry beside the broker.
             ("ERL_EPMD_PORT", names.to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("RABBITMQ_NODENAME", format!("doorbuster{port}@localhost")),

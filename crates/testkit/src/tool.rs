@@ -29,7 +29,8 @@ pub fn not_checked(what: &str) {
     let _ = std::io::stderr().write_all(format!("\nnot checked by {test}: {what}\n").as_bytes());
 }
 
-/// `PATH` does not contain PostgreSQL's directories, and only root's `PATH` contains `/usr/sbin`.
+/// Returns the directories to search: PostgreSQL's directories, the directories of `PATH`, and
+/// `/usr/sbin`, which only root's `PATH` contains.
 fn directories() -> Vec<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut postgresql: Vec<PathBuf> = versions.map(|entry| entry.path().join("bin")).collect();

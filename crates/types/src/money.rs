@@ -30,8 +30,8 @@ words! {
 words! {
     /// The reason why a payment is refunded.
     RefundCause {
-        /// The payment was late: the order had ended, and could not become paid. Too few units were
-        /// free, or the buyer's limit did not allow the units.
+        /// The payment was late: the order had ended. The order could not become paid, because too
+        /// few units were free or the buyer's limit did not allow the units.
         Late = "late",
         /// The amount or the currency differs from the order's price.
         Mismatch = "mismatch",

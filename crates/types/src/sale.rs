@@ -114,11 +114,11 @@ words! {
     CloseCause {
         /// The sale closed.
         Ended = "ended",
-        /// The slot's memory was full, the slot's settings changed, or the sale was paused. The
-        /// slot was drained, then moved to a new epoch.
+        /// The slot was drained and moved to a new epoch, because its memory was full, its settings
+        /// changed, or the sale was paused.
         Rolled = "rolled",
-        /// The slot was in the memory of a node. The node stopped, its lease lapsed, or its program
-        /// started again.
+        /// The node that had the slot in its memory stopped, lost its lease, or started its program
+        /// again.
         LeaseLapsed = "lease_lapsed",
         /// The slot lost its epoch.
         EpochMissing = "epoch_missing",

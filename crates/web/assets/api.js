@@ -64,7 +64,7 @@ export const getSales = (search = '', cursor = null) =>
       (search ? `&q=${seg(search)}` : '') +
       (cursor ? `&cursor=${seg(cursor)}` : ''),
   );
-/** With a `version`, no cache answers. */
+/** With a `version`, caches keep no answer, so the answer always comes from the server. */
 export const getSale = (sale, version = '') =>
   call('GET', `/v1/sales/${seg(sale)}` + (version && `?v=${seg(version)}`));
 /** Returns the sale that the server wrote into the page, or null. */

@@ -43,7 +43,7 @@ const draw = () => {
   }
 };
 const scene = () => sceneOf(m);
-/* Both are null until the end of this script creates them. */
+/* The front door and the waitlist are null until the end of this script creates them. */
 let door = null,
   waitlist = null;
 const mine = ownOrders(m, draw, signedOut);
@@ -141,8 +141,8 @@ async function watch() {
         document.addEventListener('visibilitychange', seen, { once: true }),
       );
     const retry_secs = await refresh();
-    /* If the session could not be read, begin() applies it later and continues an unfinished
-       press. */
+    /* If the session could not be read, begin() applies the session later, and continues an
+       unfinished press. */
     if (!m.token && site.guest && !failedSession()) be(await identify());
     /* The server asked for this pause, so no event ends it early. */
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));

@@ -67,7 +67,8 @@ impl Listener {
     /// current requests, and closes idle connections.
     pub async fn serve(self, app: &Arc<App>, stop: &CancellationToken) {
         let open = TaskTracker::new();
-        // Cancelled when the time for the shutdown is over, to close the remaining connections.
+        // This token is cancelled when the time for the shutdown is over. Then the remaining
+        // connections are closed.
         let cut = CancellationToken::new();
         // These tasks own the idle WebSockets. When this function ends, the tasks are dropped, and
         // the WebSockets are closed with them.
@@ -121,8 +122,8 @@ impl Listener {
         }
     }
 
-    /// Returns the next connection. An error of one connection is ignored. After an error of the
-    /// whole process, such as too many open files, this function waits and tries again.
+    /// Returns the next connection. Ignores an error that affects only one connection. After an
+    /// error that affects the whole process, such as too many open files, waits and tries again.
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.0.accept().await {

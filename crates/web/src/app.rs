@@ -54,10 +54,10 @@ pub struct App {
     pub(crate) buyers: BuyerTokenVerifier,
     pub(crate) operators: OperatorKeyVerifier,
     pub(crate) live: ArcSwap<LiveSettings>,
-    /// The last rendered list of sales, and the time of the rendering. The list is rendered at most
-    /// once a second.
+    /// The last rendered list of sales, and the time of the rendering. `None` before the first
+    /// rendering. The list is rendered at most once a second.
     pub(crate) index: std::sync::Mutex<Option<(Instant, Arc<AssetFile>)>>,
-    /// Set if the origin of the pages differs from this server's origin.
+    /// The origin of the pages, if it differs from this server's origin.
     pub(crate) page_origin: PageOrigin,
     pub(crate) views: SaleViews,
     pub(crate) refusals: Refusals,
@@ -95,7 +95,7 @@ pub struct App {
     pub(crate) ping_policy: PingPolicy,
     /// After this time without activity, a WebSocket becomes idle.
     pub(crate) idle_after: Duration,
-    /// If a client does not read, a write to this client cannot finish. After this time, the server
+    /// How long a write may wait for a client that does not read. After this time, the server
     /// closes the connection.
     pub(crate) write_stall: Duration,
 }

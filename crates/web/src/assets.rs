@@ -106,8 +106,8 @@ pub fn brand_preview(settings: &Settings) -> String {
 }
 
 impl Assets {
-    /// `api` is the address of the API if the pages are on another origin than the API. If both
-    /// have the same origin, `api` is `None`.
+    /// Prepares all files of the pages. `api` is the API's address, or `None` if the pages and the
+    /// API have the same origin.
     pub(crate) fn prepare(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) -> Self {
         let mut sources = embedded();
         if let Some(first) = sources.get_mut("first.js") {
@@ -157,7 +157,7 @@ impl Assets {
     }
 
     /// Keeps the assets of the previous pages after a reload of the settings, because browsers may
-    /// still show these pages. A reload that changes no asset adds no earlier version.
+    /// still show these pages. If the reload changed no asset, no further version is kept.
     pub(crate) fn keep_files_of(&mut self, before: &Self) {
         self.previous.clone_from(&before.previous);
         let is_unchanged = self.assets.len() == before.assets.len()
@@ -212,7 +212,8 @@ fn embedded() -> HashMap<String, AssetSource> {
     files
 }
 
-/// Adds the files of a directory, without its licences and notes, which are not served.
+/// Adds the files of a directory. Leaves out its licences and notes, because the server does not
+/// serve them.
 fn collect_files<F: RustEmbed>(files: &mut HashMap<String, AssetSource>, names_others: bool) {
     for name in F::iter().filter(|name| media_type_of(name).is_some()) {
         if let Some(file) = F::get(&name) {
@@ -234,7 +235,7 @@ fn bytes(data: Cow<'static, [u8]>) -> Bytes {
 /// The address of the icon in the source of the buyers' pages.
 const ICON: &str = "/assets/mark.svg";
 
-/// An icon inside the page saves a request.
+/// Puts the icon into the source of each page, so that a browser needs no request for the icon.
 fn embed_icon(sources: &mut HashMap<String, AssetSource>) {
     let Some(icon) = sources.get("mark.svg") else { return };
     let url = format!("data:image/svg+xml;base64,{}", STANDARD.encode(&icon.data));
@@ -263,8 +264,8 @@ fn site_script(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) ->
     format!("window.doorbuster = {page_settings};\n")
 }
 
-/// Returns the text for buyers after a payment: one string, or an object with a text for each
-/// language.
+/// Returns the text that a page shows after a payment: one string, or an object with a text for
+/// each language.
 fn next_steps(texts: &NextSteps) -> serde_json::Value {
     match &texts.zh {
         None => serde_json::json!(texts.text),

@@ -29,7 +29,7 @@ pub(crate) async fn keep(
 ) -> HandlerResult {
     let headers = request.headers().clone();
     request_body::no_body(request, BODY_BYTES_MAX).await?;
-    // Without a token in `Authorization`, there is no new token to keep, so the cookie does not
+    // If `Authorization` has no token, the client sends no new token, so the cookie does not
     // change.
     let values = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let Ok(token) = bearer(values) else { return Ok(empty(StatusCode::NO_CONTENT)) };

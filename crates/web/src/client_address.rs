@@ -25,7 +25,8 @@ const ENTRIES_MAX: usize = 32;
 pub(crate) struct ClientAddress {
     /// The address to which the limits per address apply.
     pub address: IpAddr,
-    /// The addresses from the two headers, if they differ. The client may have forged one of them.
+    /// The addresses in `X-Forwarded-For` and in `Forwarded`, if they differ. The client may have
+    /// forged one of the headers.
     pub disagreeing: Option<[IpAddr; 2]>,
 }
 

@@ -19,8 +19,8 @@ pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
     pub purchase: RouteIndex,
-    /// Weak, because the idle WebSockets have references to this `Service`. Two strong references
-    /// would keep the service and the WebSockets in memory forever.
+    /// Weak, because the idle WebSockets have references to this `Service`. Strong references in
+    /// both directions would keep the service and the WebSockets in memory forever.
     pub idle_slots: Weak<IdleTasks>,
 }
 
@@ -71,7 +71,7 @@ impl StreamDeadline {
 pub(crate) struct StreamGuard(Arc<Connection>);
 
 impl StreamGuard {
-    /// If this guard still exists when `overdue` completes, ends the connection.
+    /// Creates a guard. If the guard still exists when `overdue` completes, the connection ends.
     pub(crate) fn new(
         connection: Arc<Connection>,
         overdue: impl Future<Output = ()> + Send + 'static,

@@ -33,7 +33,8 @@ const CONSOLE_HEADER: &str = "x-doorbuster-console";
 const SESSION_SECS: i64 = 8 * 3_600;
 const ENDED: AuthenticationError = AuthenticationError::Bad("the session has ended; sign in again");
 const COOKIE_BYTES: usize = 32;
-/// No buyer can have this name, so the proof of a cookie differs from the hash of every request.
+/// [`proof`] hashes this text in place of a buyer's name. No buyer can have this name, so the proof
+/// of a cookie differs from the hash of every request.
 const PURPOSE: &str = "console session 1";
 
 /// `POST /v1/admin/session`
@@ -106,7 +107,7 @@ fn has_proof(key: &IdKey, cookie: &str) -> bool {
     proof(key, random).as_bytes().ct_eq(presented.as_bytes()).into()
 }
 
-/// [`PURPOSE`] takes the place of a buyer's name in the hash.
+/// Returns the keyed hash of [`PURPOSE`] and the cookie's random text.
 fn proof(key: &IdKey, random: &str) -> String {
     format!("{:032x}", key.request_hash(PURPOSE, random).0)
 }
@@ -170,7 +171,8 @@ fn session_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> Hea
     HeaderValue::from_str(&cookie).expect("base64 and plain words")
 }
 
-/// With the attribute `Secure`, browsers send the cookie only by HTTPS.
+/// Returns the cookie's attribute `Secure` if the pages use HTTPS. With this attribute, browsers
+/// send the cookie only by HTTPS.
 pub(super) fn secure(app: &App, headers: &HeaderMap) -> &'static str {
     let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     if app.is_https || by_proxy { "; Secure" } else { "" }
@@ -226,8 +228,9 @@ impl App {
         Ok(operator)
     }
 
-    /// Reads the session from the store. This happens at every request, so that a session ends on
-    /// every node as soon as its key is deleted.
+    /// Returns the owner and the end of the cookie's session, or `None` if the session is not
+    /// valid. Reads the store at every request, so that a session ends on every node as soon as its
+    /// key is deleted.
     async fn session(&self, cookie: &str) -> StoreResult<Option<(SessionOwner, Millis)>> {
         if !has_proof(self.node.id_key(), cookie) {
             return Ok(None);

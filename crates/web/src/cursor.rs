@@ -56,7 +56,10 @@ pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// Returns the position in a cursor, or `None` if there is no cursor.
+///
 /// # Errors
+///
 /// `422` if the text is not a cursor for `list`.
 pub(crate) fn position(list: List, cursor: Option<&str>) -> Result<Option<(i64, String)>, Problem> {
     let Some(cursor) = cursor else { return Ok(None) };

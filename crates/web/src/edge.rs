@@ -45,12 +45,12 @@ const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Who answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ServedBy {
-    /// The edge, because the request is about this process.
+    /// The edge, because the request is about the edge's own process.
     ThisProcess,
-    /// The edge, while its copy of the sales is recent. At all other times, a node.
+    /// The edge answers while its copy of the sales is recent. At all other times, a node answers.
     EdgeWhileFresh,
-    /// For event streams: the edge, while its copy is recent and a node sends buyers' events to the
-    /// edge. At all other times, a node.
+    /// For event streams. The edge answers while its copy is recent and a node sends buyers' events
+    /// to the edge. At all other times, a node answers.
     EdgeWhileRelayed,
     /// A node.
     Node,
@@ -147,8 +147,8 @@ pub(super) fn start_purchase(
     }))
 }
 
-/// Returns whether the edge does not know the token's public key, although it has read the public
-/// keys again. A node may know the key.
+/// Returns whether the token's public key is unknown to the edge even after the edge has read the
+/// public keys again. A node may know the key.
 fn has_unknown_key(app: &App, headers: &PurchaseHeaders<'_>, facts: &LearnedFacts) -> bool {
     let check = |token| app.buyers.check(token, app.token_time_secs());
     matches!(facts.token, Some(Err(_)))
@@ -239,8 +239,8 @@ async fn buy(
     }
 }
 
-/// Sends a request to a node. Removes the hop-by-hop headers, which are about the connection to the
-/// node, from the response.
+/// Sends a request to a node. Removes the hop-by-hop headers from the response, because they are
+/// only about the connection to the node.
 async fn send(
     node: &EdgeNode,
     mut request: Request<Body>,
@@ -275,8 +275,8 @@ pub(super) async fn answer(
             *again.uri_mut() = request.uri().clone();
             *again.headers_mut() = request.headers().clone();
             let reply = service.route(connection, request).await;
-            // The edge may not know a new sale yet, or an asset of another version of the program.
-            // So a node answers.
+            // A node may know a new sale, or an asset of another version of the program, that this
+            // edge does not know. So the edge passes the request on.
             match reply.status() {
                 StatusCode::NOT_FOUND => pass_on(connection, node, again).await,
                 _ => reply,

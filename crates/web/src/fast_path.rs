@@ -52,11 +52,11 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // When the first request in `buffer` began to arrive, or the previous request was answered.
+    // When the idle time began: at the previous answer, or at the first byte of a new request.
     let mut since = Instant::now();
-    // One timer serves many requests. If it fires before the idle time is over, it is set again.
+    // One timer serves many requests. If it fires too early, the server sets it again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
-    // Each connection has its own child token, because users of one token contend for its lock.
+    // Each connection has its own child token. Otherwise, tasks would contend for one token's lock.
     let stop = connection.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
     loop {
@@ -159,7 +159,7 @@ fn body_timeout_reply() -> PurchaseReply {
     PurchaseReply::Rendered(problem(&Problem::malformed_request("the body did not arrive in time")))
 }
 
-/// Frees the memory if no bytes remain.
+/// Removes the first `len` bytes. If no bytes remain, frees the buffer's memory.
 fn drop_front(buffer: &mut Vec<u8>, len: usize) {
     match buffer.len() == len {
         true => *buffer = Vec::new(),

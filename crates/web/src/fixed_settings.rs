@@ -9,12 +9,12 @@ use secrecy::ExposeSecret;
 
 #[derive(Clone, Debug)]
 pub(crate) struct FixedSettings {
-    /// The origin of the pages, for links in their texts.
+    /// The origin of the pages, for links in their texts. `None` if the settings do not name it.
     pub(crate) url: Option<String>,
     pub(crate) is_sandbox: bool,
     /// On an edge, the nodes' `auth.sign_in_url`. The edge's own setting has priority.
     pub(crate) nodes_sign_in_url: Option<String>,
-    /// The shop's public key for push services.
+    /// The shop's public key for push services. `None` if the shop sends no push messages.
     pub(crate) push_key: Option<String>,
     pub(crate) has_issuer: bool,
 }
@@ -36,8 +36,8 @@ impl FixedSettings {
     /// On an edge, adds the settings that the edge got from the nodes.
     pub(crate) fn with_nodes_of(mut self, edge: Option<&Arc<EdgeNode>>) -> Self {
         if let Some(edge) = edge {
-            // If an edge's settings name no payment provider, the edge has the default provider,
-            // which is the sandbox.
+            // An edge's own settings may name no payment provider. The edge then has the default
+            // provider (the sandbox), although the nodes may have another one.
             self.is_sandbox &= edge.nodes.is_sandbox != Some(false);
             self.nodes_sign_in_url.clone_from(&edge.nodes.sign_in_url);
         }

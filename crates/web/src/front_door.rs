@@ -15,7 +15,7 @@ use super::identity::ClientAddress;
 #[derive(Debug, Default)]
 pub(super) struct DoorState {
     pub(super) refusal: Option<DoorRefusal>,
-    /// Set if the limits were checked.
+    /// The state of the caller's limits. `None` if the limits were not checked.
     pub(super) limit_status: Option<RateLimitStatus>,
     /// Set if this node has no share of a limit left. The check then waits for a new share.
     pub(super) pending: Option<Box<PendingLimit>>,
@@ -44,9 +44,10 @@ impl From<RateLimitExceeded> for DoorState {
 }
 
 impl App {
-    /// Refuses a blocked caller, then a buyer who does not meet a requirement of the sale, and then
-    /// a request over a rate limit. If the buyer does not meet a requirement, `against_buyer` is
-    /// the refusal.
+    /// Checks a request in this sequence: whether the caller is blocked, whether the buyer meets
+    /// the sale's requirements, and whether the rate limits allow the request. `against_buyer` is
+    /// the refusal of a buyer who does not meet a requirement, or `None` if the buyer meets all
+    /// requirements.
     pub(super) fn door(
         &self,
         (client, buyer): (ClientAddress, &str),

@@ -3,8 +3,8 @@
 //!
 //! A write fails if the client does not read for some time; the server's other timeouts are only
 //! for reads. If the client has closed its side, the stream reports the end of the input one poll
-//! late. So the server first starts a request that has completely arrived. A purchase that has
-//! started runs to its verdict.
+//! late. So the server starts a request that has completely arrived before it notices the end. A
+//! purchase that has started runs to its verdict.
 
 use std::io;
 use std::pin::Pin;
@@ -24,9 +24,9 @@ pub(crate) struct GuardedStream {
     read: u64,
     /// Whether the peer has closed its side of the stream.
     ended: bool,
-    /// How long a write may make no progress.
+    /// How long a write may make no progress before it fails.
     stall: Duration,
-    /// Runs only while a write waits.
+    /// The timer for `stall`. It exists only while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -43,12 +43,14 @@ impl GuardedStream {
         Self::new(self.stream, before, self.stall)
     }
 
-    /// Returns `None` while `before` has bytes.
+    /// Returns how many bytes this stream has read from the socket since its creation. Returns
+    /// `None` while `before` still has bytes.
     pub(crate) fn bytes_read(&self) -> Option<u64> {
         self.before.is_empty().then_some(self.read)
     }
 
-    /// Returns `None` if `before` has bytes.
+    /// Returns the plain stream, or `None` if `before` has bytes, because these bytes would be
+    /// lost.
     pub(crate) fn into_stream(self) -> Option<TcpStream> {
         self.before.is_empty().then_some(self.stream)
     }

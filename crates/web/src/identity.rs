@@ -169,8 +169,8 @@ impl App {
         let arrived = Instant::now();
         let mut last = self.operator_keys_read.lock().await;
         if let Some(begun) = last.begun {
-            // The result is used only if the read began after this call. An earlier read may lack
-            // this request's key.
+            // A result counts only if its read began after this call. The keys from an earlier read
+            // may lack the key that this request needs.
             if let Some(is_read) = last.result.filter(|_| begun > arrived) {
                 return is_read;
             }
@@ -236,7 +236,7 @@ macro_rules! checked_before {
                 parts: &mut Parts,
                 _: &Arc<App>,
             ) -> Result<Self, Self::Rejection> {
-                // The route's guard, which runs before, has stored the identity in the extensions.
+                // The route's guard has run before, and has stored the identity in the extensions.
                 let found = parts.extensions.get().cloned();
                 found.ok_or_else(|| Problem::unauthenticated("authentication required").into())
             }

@@ -15,7 +15,7 @@ impl App {
             if self.node.edge().is_none() {
                 self.gate.run_jobs(&self.node).await;
             }
-            // This future must not end, because this function must end when `serving` ends.
+            // This future never ends, so that this function ends only when `serving` ends.
             std::future::pending().await
         };
         tokio::select! {

@@ -14,8 +14,8 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) const OVER_CAPACITY_REPLIES_MAX: usize = 256;
 /// How long a client over the limit of connections may take to read its `503`.
 pub(crate) const OVER_CAPACITY_TIMEOUT: Duration = Duration::from_secs(1);
-/// The number of file descriptors that are not for connections within the limit. The server needs
-/// 256 of them for the store, the log, the event loop, the listener and its own requests. The rest
+/// The number of file descriptors that the server needs besides one for each permitted connection.
+/// It needs 256 for the store, the log, the event loop, the listener and its own requests. The rest
 /// is for connections over the limit, while the server answers them.
 pub const HANDLES_SPARE: u64 = 256 + OVER_CAPACITY_REPLIES_MAX as u64;
 
@@ -31,7 +31,7 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The server refuses a body that is too large, but still reads and drops up to this many bytes of
 /// it. Most clients read the response only after they have sent their whole body.
 pub(crate) const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The maximum time for which the server reads such a body.
+/// The maximum time for which the server reads and drops a body that is too large.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// If a client reads nothing for this long while a write waits, the server closes the connection.
 pub(crate) const WRITE_STALL: Duration = Duration::from_secs(30);
@@ -83,7 +83,7 @@ pub(crate) const IDLE_EVENTS_MAX: usize = 16;
 /// If the kernel cannot poll an idle WebSocket, the WebSocket becomes active and stays so for this
 /// long. Also the minimum time between two log lines about this failure.
 pub(crate) const IDLE_RETRY_AFTER: Duration = Duration::from_secs(60);
-/// Pause before a failed task of idle WebSockets is restarted.
+/// The pause before the server restarts a failed task that serves idle WebSockets.
 pub(crate) const IDLE_RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// The size of one read after the server has sent its close frame. A few pongs and the client's
 /// close frame fit into one read.
@@ -97,9 +97,9 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// the client must connect again.
 pub(crate) const STREAM_AGE_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-/// How long a request for metrics waits for the store or for the slots. Prometheus waits ten
-/// seconds for the response. After this time, the response lacks the store's numbers, or its queue
-/// depth is too low.
+/// How long a request for metrics waits for the store or for the slots. If they answer later, the
+/// response lacks the store's numbers, or its queue depth is too low. The limit is short, because
+/// Prometheus waits only ten seconds for the response.
 pub(crate) const METRICS_READ_MAX: Duration = Duration::from_secs(2);
 /// The maximum number of items whose queue lengths one request reads at the same time.
 pub(crate) const QUEUES_READ_MAX: usize = 32;
@@ -117,9 +117,9 @@ pub(crate) use doorbuster_engine::purchase::RETRY_SECS;
 /// The maximum number of running purchases, including those of disconnected clients. One more
 /// purchase gets `503 overloaded`.
 pub(crate) const PURCHASES_MAX: usize = 100_000;
-/// After `503 overloaded`, the server pauses a connection. It resumes this many connections per
-/// second for each worker thread. If all of them are refused again, these refusals take about a
-/// thirtieth of the worker's time.
+/// After `503 overloaded`, the server pauses the connection. For each worker thread, it resumes
+/// this many paused connections per second. If it refuses all of them again, the refusals take
+/// about a thirtieth of the worker's time.
 pub(crate) const OVERLOAD_RESUMES_PER_SEC: u64 = 5_000;
 /// Initial size of a connection's buffer for a purchase, in bytes.
 pub(crate) const FAST_PATH_BUFFER_BYTES: usize = 1024;

@@ -16,7 +16,7 @@ pub(crate) struct LiveSettings {
     /// Proxies whose forwarding headers are trusted.
     pub(crate) proxies: Vec<Cidr>,
     pub(crate) assets: Arc<Assets>,
-    /// The settings that a reload keeps.
+    /// The settings that a reload does not change.
     fixed: FixedSettings,
     shop: String,
     pub(crate) time_zone: Option<String>,

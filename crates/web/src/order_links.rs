@@ -90,8 +90,8 @@ async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Ord
     }
 }
 
-/// The response is the same for a wrong key, an expired link and an unknown order, so that it does
-/// not reveal which orders exist.
+/// Returns one and the same response for a wrong key, an expired link and an unknown order. So the
+/// response does not reveal which orders exist.
 fn no_such_link() -> HandlerError {
     Problem::not_found("the link is wrong, or it no longer works").into()
 }

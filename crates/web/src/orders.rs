@@ -46,7 +46,8 @@ pub(crate) async fn list(
     read.unwrap_or_else(|| Err(Problem::overloaded(RETRY_SECS).into()))
 }
 
-/// Without `buyer`, lists the orders of all buyers. Without `items`, lists the orders of all items.
+/// Returns one page of a list of orders. If `buyer` is `None`, the list has the orders of all
+/// buyers. If `items` is `None`, it has the orders of all items.
 pub(crate) async fn page(
     app: &App,
     query: &OrderQuery,

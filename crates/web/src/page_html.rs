@@ -255,7 +255,7 @@ fn facts(item: &Item) -> String {
     format!("<table>{}</table>", rows.collect::<String>())
 }
 
-/// For readers whose language is not known.
+/// Returns the text in every language that it has, for readers whose language is not known.
 fn each_language(text: &Text) -> String {
     let each = text.in_languages().into_iter().map(|(language, text)| match language {
         None => escaped(text),

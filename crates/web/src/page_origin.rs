@@ -81,7 +81,7 @@ impl PageOrigin {
         Some(reply)
     }
 
-    /// Adds the headers with which pages on the origin in the settings can read the response.
+    /// Adds the headers that let pages of the configured origin read the response.
     pub(crate) fn add_headers(&self, path: &str, head: &mut HeaderMap) {
         if let Some(origin) = self.origin.as_ref().filter(|_| is_buyer_path(path)) {
             head.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());

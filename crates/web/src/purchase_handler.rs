@@ -42,21 +42,21 @@ use super::{App, request_body};
 
 pub(crate) enum PurchaseStep<C = RestOfPurchase> {
     PurchaseReply(PurchaseReply),
-    /// The purchase goes to a slot.
+    /// A slot must decide the purchase. The value is the rest of the work.
     Continues(C),
     /// The node must look up a fact before the purchase can continue. This is rare.
     NeedsFact(MissingFact),
 }
 
-/// The part of a purchase that waits for the verdict. It borrows nothing from the request, whose
-/// bytes can be freed.
+/// The part of a purchase that waits for the verdict. It borrows nothing from the request, so the
+/// request's bytes can be freed during the wait.
 type RestOfPurchase = Pin<Box<dyn Future<Output = PurchaseReply> + Send>>;
 
 /// A fact that a purchase needs and that this node may not have yet.
 pub(crate) enum MissingFact {
     /// The public key that verifies the signature of this token.
     Key(String),
-    /// The sale or the item, which another node may have just created or opened.
+    /// The sale's current state: another node may have just created or opened the sale.
     Sale,
 }
 
@@ -362,7 +362,8 @@ impl App {
     }
 }
 
-/// Buyers do not see a draft.
+/// Finds the sale and the item of a purchase. Treats a draft as unknown, because buyers do not see
+/// drafts.
 fn find_item<'a>(
     catalogue: &'a Catalogue,
     wanted: &Wanted<'_>,

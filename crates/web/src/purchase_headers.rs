@@ -67,8 +67,8 @@ pub(crate) struct PurchaseHeaders<'a> {
 }
 
 impl<'a> PurchaseHeaders<'a> {
-    /// Parses the headers. `values` returns the values of one header in the order of the request.
-    /// `peer` is the address of the connection's peer.
+    /// Parses the headers. `values` returns the values of one header in the sequence in which the
+    /// request has them. `peer` is the address of the connection's peer.
     pub(crate) fn new<I: Iterator<Item = &'a [u8]>>(
         values: impl Fn(PurchaseHeader) -> I,
         peer: IpAddr,

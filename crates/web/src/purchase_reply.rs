@@ -24,7 +24,8 @@ pub(crate) enum PurchaseReply {
     Rendered(Reply),
 }
 
-/// Marks a node's response `overloaded` that an edge passes to the client.
+/// An edge adds this mark to a node's response `overloaded`, so that the edge then pauses the
+/// client's connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NodeOverloaded;
 

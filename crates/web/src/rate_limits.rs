@@ -1,10 +1,10 @@
-//! Rate limits of buyers' requests. The response to such a request, or to a purchase, has headers
+//! Rate limits of buyers' requests. The responses to these requests and to purchases have headers
 //! with the caller's rate-limit status. The status says how many more requests the sale's limits
 //! allow. If the response is about no sale, the status shows the default limits.
 //!
-//! Each handler checks blocks and limits itself, once, for the sale that it has parsed from the
-//! request. A check outside the handler would have to parse the sale's name a second time, and
-//! could get a different result.
+//! Each handler itself checks blocks and limits, for the sale that it has parsed from the request.
+//! A check outside the handler would have to parse the sale's name a second time, and could get a
+//! different result.
 
 use std::sync::LazyLock;
 
@@ -37,8 +37,9 @@ pub(crate) struct LimitedRequest {
 pub(crate) struct ResponseSale(pub String);
 
 impl LimitedRequest {
-    /// Returns what is needed for the rate-limit status of a request, and the request. The first
-    /// value is `None` if the path has no limit. `path` is the path in the endpoint table.
+    /// Reads from the request what its rate-limit status depends on. Returns this data and the
+    /// request. The data is `None` if the path has no limit. `path` is the path in the endpoint
+    /// table.
     pub(crate) async fn from_request(path: &str, request: Request) -> (Option<Self>, Request) {
         let route = match path {
             "/v1/sales/{sale}/challenges" => Route::Challenge,
@@ -81,7 +82,7 @@ impl LimitedRequest {
     }
 }
 
-/// For answers that belong to no sale.
+/// The default limits, for the status in responses that are about no sale.
 static DEFAULT_RULES: LazyLock<[LimitRules; 3]> = LazyLock::new(|| {
     let limits = Limits::default();
     [

@@ -19,7 +19,7 @@ use super::failure::FailureCause;
 /// The body of a response: plain bytes, or a body from the router.
 #[derive(Debug)]
 pub enum ReplyBody {
-    /// The whole body. The first poll returns it and leaves `None`.
+    /// The whole body. The first poll takes the bytes, so only `None` remains.
     Bytes(Option<Bytes>),
     /// A body from the router.
     Routed(axum::body::Body),

@@ -24,7 +24,7 @@ pub(crate) struct JsonBody<const MAX: usize>(pub Bytes);
 #[derive(Debug)]
 pub(crate) struct OptionalJsonBody<const MAX: usize>(pub Bytes);
 
-/// The merge patch of an operator.
+/// The body of an operator's `PATCH` request: a JSON merge patch.
 #[derive(Debug)]
 pub(crate) struct MergePatchBody(pub Bytes);
 
@@ -79,8 +79,8 @@ where
 }
 
 /// Reads the body of a request that needs none. The body must be empty or an empty JSON object.
-/// Fails like [`body`]. A body with bytes has two more rules. If its content type is not JSON,
-/// fails with `415`. If it is not an empty object, fails with `400` or `422`.
+/// Fails like [`body`]. Two more rules apply to a body that is not empty. If its content type is
+/// not JSON, fails with `415`. If it is not an empty object, fails with `400` or `422`.
 pub(crate) async fn no_body<B>(request: Request<B>, bytes_max: usize) -> Result<(), Problem>
 where
     B: Body<Data = Bytes>,

@@ -114,8 +114,8 @@ fn has_request_id(endpoint: &Endpoint) -> bool {
     endpoint.group == EndpointGroup::Operating && endpoint.method != Method::Get
 }
 
-/// Logs an operator's change. Adds the request's id to the response. The log of actions has the
-/// same id.
+/// Logs an operator's change. Adds the request's id to the response, because the log of actions
+/// also names this id.
 fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, response: &mut Response) {
     if response.status().is_success() && response.extensions().get::<NothingChanged>().is_none() {
         // If a request creates a sale, its path does not contain the sale's name. The name is in
@@ -123,7 +123,7 @@ fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, respons
         let location = response.headers().get(LOCATION).and_then(|path| path.to_str().ok());
         let created = location.map(|path| self::subject("/v1/admin/sales/{sale}", path));
         let subject = if subject.is_empty() { created.as_deref().unwrap_or("") } else { subject };
-        // The details of a change may name buyers.
+        // The log line leaves out the details of the change, because they may name buyers.
         tracing::info!(
             by = &*by.id,
             action = endpoint.id,

@@ -32,10 +32,10 @@ struct RenderedSale {
     event: u64,
 }
 
-/// If one of these values changes, the sale's page must be rendered again: the generation of the
-/// settings, and the state that the page shows.
+/// The generation of the settings, and the state that the page shows. If one of the two changes,
+/// the sale's page must be rendered again.
 type PageVersion = (u64, ShownState);
-/// A sale's rendered page, and the sale and the version from which it was rendered.
+/// The state of a sale and the version from which a page was rendered, and this page.
 type RenderedPage = (Arc<SaleState>, PageVersion, Arc<AssetFile>);
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub(crate) struct SaleViews {
 }
 
 impl SaleViews {
-    /// The views show the numbers of `stock`.
+    /// Creates an empty set of views. The views get the numbers of units from `stock`.
     pub(crate) fn new(node: Arc<Node>, stock: Arc<StockControl>) -> Self {
         Self { node, stock, by_sale: ArcSwap::default(), making: Mutex::default() }
     }
@@ -149,8 +149,8 @@ impl SaleViews {
         self.sale_view(sale).status_since(sale, event)
     }
 
-    /// Returns a status that includes the change of event number `event`. Renders the status if
-    /// necessary.
+    /// Returns a status that includes the change that the event with the number `event` reports.
+    /// Renders the status if necessary.
     pub(crate) async fn status_for_event(&self, sale: &Arc<SaleState>, event: u64) -> Rendered {
         let view = self.sale_view(sale);
         if let Some(status) = view.status_since(sale, event) {

@@ -33,8 +33,8 @@ const BEFORE_OPENING_MS: i64 = 3_600_000;
 /// A node continues to record a sale for this long after its close, because the last purchases get
 /// their verdicts in this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
-/// The length of a minute. Readers use a node's last queue length and number of waiting visitors
-/// for at most this time.
+/// The length of a minute. A row has the node's queue length and its number of waiting visitors,
+/// and readers use these numbers for at most this time.
 pub(crate) const MINUTE_MS: i64 = 60_000;
 /// The number of past minutes that the leader adds up each time. Rows can arrive late: if the store
 /// does not respond, a node keeps up to 1024 rows and writes them later. For one recorded sale,
@@ -43,8 +43,8 @@ const MINUTES_SUMMED: i64 = 20;
 /// The length of the period that a new leader adds up first, because there may have been no leader
 /// for some time. The store keeps the rows of seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
-/// The longest period that one query reads. [`App::sum_minutes`] uses the same time as a bound: a
-/// minute that began longer ago than this counts as old.
+/// The longest period that one query reads. [`App::sum_minutes`] also uses this time: a minute that
+/// began longer ago than this counts as old.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
 /// If the present second is earlier than the last recorded second by more than this, a node assumes
 /// that the clock was set back.
@@ -156,7 +156,8 @@ impl App {
         let second = start_of(now.plus(-1_000), PointStep::Second);
         let mut sales = self.progress();
         let progress = sales.entry(sale.row.id.clone()).or_insert_with(|| SaleProgress {
-            // Requests to a scheduled sale before the recording begins are not recorded.
+            // A scheduled sale may have got requests before its recording began. The series does
+            // not include these requests.
             last: match sale.row.phase {
                 Phase::Scheduled => sample.clone(),
                 _ => sample.zero(),
@@ -269,7 +270,7 @@ impl App {
     }
 }
 
-/// `seconds` must be sorted by time.
+/// Adds up rows of seconds into rows of minutes. `seconds` must be sorted by time.
 fn minutes_of(seconds: &[SaleSeriesRow]) -> Vec<SaleSeriesRow> {
     let mut minutes: BTreeMap<(Millis, NodeId), StepCounts> = BTreeMap::new();
     let mut requests: BTreeMap<Millis, BTreeMap<NodeId, u64>> = BTreeMap::new();

@@ -264,7 +264,7 @@ fn websocket(buyer: &str, query: &str) -> String {
     )
 }
 
-/// Reads only the head of the answer.
+/// Sends a request, and returns the head of the answer. Does not read the body.
 async fn answer(stream: &mut TcpStream, request: &[u8]) -> String {
     stream.write_all(request).await.expect("the server reads");
     let reading = async {

@@ -149,8 +149,8 @@ fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
     Ok(key.into())
 }
 
-/// Checks a request to join as the front door checks a purchase, and counts it against the rate
-/// limits.
+/// A buyer asks to join a waitlist. Makes the front door's checks of a purchase for this request,
+/// and counts the request against the rate limits.
 async fn check_front_door(
     app: &App,
     headers: &HeaderMap,
@@ -167,7 +167,8 @@ async fn check_front_door(
         &app.gate.passes,
         sale,
         item,
-        // The guard has already checked that the token has not expired.
+        // The guard has already checked the token's expiry, so the expiry here is the largest
+        // number.
         Some(VerifiedBuyer { name, membership, expires_secs: i64::MAX }),
         pass,
         now,
@@ -195,8 +196,8 @@ fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
         JoinRefusal::KeyReused => Problem::idempotency_key_reused(),
         JoinRefusal::Full => Problem::waitlist_full(),
         JoinRefusal::NotOnSale => {
-            // The sale has changed since this node checked the request, so the refusal is decided
-            // from the sale's new state.
+            // The sale has changed since this node checked the request. So the node chooses the
+            // refusal by the sale's new state.
             let now = app
                 .node
                 .catalogue()

@@ -22,8 +22,9 @@ const ADDRESSES_MAX: usize = 10_000;
 /// further keys only in its own memory.
 const STORED_MAX: u32 = 600;
 const MINUTE_MS: i64 = 60_000;
-/// After the store has refused a key because of its address, this node refuses all keys from this
-/// address for this time, without asking the store. So one address cannot use up [`STORED_MAX`].
+/// If an address has sent too many wrong keys according to the store, this node refuses all keys
+/// from this address for this time, without asking the store. So one address cannot use up
+/// [`STORED_MAX`].
 const REFUSED_MS: i64 = 1_000;
 
 /// Counts a key as wrong before the key is checked. Otherwise concurrent requests could exceed the
@@ -44,8 +45,8 @@ pub(super) async fn count(
         let sent = sent.inspect_err(|_| wrong_keys.remove(&counted))?;
         if sent > u64::from(WRONG_KEYS_MAX) {
             wrong_keys.refuse(&counted, node.now());
-            // The address is over the limit, so this key is not checked, and its count is undone.
-            // Otherwise many right keys at the same time would use up the limit.
+            // The address is over the limit, so this key is not checked. Its count is undone,
+            // because the key may be right, and right keys must not use up the limit.
             counted.take_back(wrong_keys, node).await;
             return Err(limited().into());
         }
@@ -130,8 +131,8 @@ impl WrongKeys {
         }
     }
 
-    /// Makes this node refuse the next keys from the network for a short time, because the store
-    /// refused this key.
+    /// The store refused this key. So this node refuses all keys from the client's network for a
+    /// short time.
     fn refuse(&self, counted: &CountedKey, now: Millis) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.of_network.get_mut(&counted.network)
@@ -143,8 +144,8 @@ impl WrongKeys {
     }
 }
 
-/// Adds 1 to the count of a minute. If the count has reached `most`, adds nothing and returns
-/// `false`.
+/// Adds 1 to the count of this minute. Returns `false` and adds nothing if the count has already
+/// reached `most`.
 fn add_one((counted, number): &mut (i64, u32), minute: i64, most: u32) -> bool {
     if *counted != minute {
         (*counted, *number) = (minute, 0);
@@ -160,7 +161,8 @@ fn secs_left(now: Millis) -> u32 {
     u32::try_from(left_ms.div_euclid(1_000) + 1).unwrap_or(60)
 }
 
-/// An IPv6 client is its whole /64 network.
+/// Returns the network that counts as one client: the /64 network of an IPv6 address, or the IPv4
+/// address itself.
 fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => {
@@ -193,7 +195,7 @@ mod tests {
         assert_eq!(
             wrong.add(one, now).as_ref(),
             Some(&counted),
-            "after one right key, one more key must be counted"
+            "after one key was right, the limit must allow one more key"
         );
         assert!(wrong.add(other, now).is_some());
         assert!(wrong.add(one, now.plus(MINUTE_MS)).is_some());
@@ -217,13 +219,14 @@ mod tests {
             let Some(counted) = wrong.add(one, Millis(at)) else { continue };
             assert!(counted.is_stored, "no key may be checked without the store");
             stored += 1;
-            // Other nodes have counted ten wrong keys of the address, so the store refuses the key.
+            // Other nodes have counted ten wrong keys from the address, so the store refuses the
+            // key.
             wrong.refuse(&counted, Millis(at));
             wrong.remove(&counted);
         }
         assert!((10..=60).contains(&stored), "{stored}");
         assert!(wrong.add(address("192.0.2.2"), Millis(MINUTE_MS - 1)).is_some());
-        assert!(wrong.add(one, Millis(MINUTE_MS)).is_some(), "a new minute must begin at 0");
+        assert!(wrong.add(one, Millis(MINUTE_MS)).is_some(), "a new minute must count from 0");
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn set_directory_modes(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Rounds the size of each file up.
+/// Returns the size of all files below the directory, in KiB. The size of each file is rounded up.
 fn kibibytes(dir: &Path) -> Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(dir)? {

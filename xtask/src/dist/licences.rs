@@ -11,8 +11,8 @@ use super::sbom::Package;
 /// The names of licence files begin with one of these words.
 const NAMES: [&str; 5] = ["license", "licence", "copying", "notice", "unlicense"];
 
-/// Returns a page that contains each different licence text once, below the names of the packages
-/// that use it.
+/// Returns a page with all licence texts. The page contains each different text once, below the
+/// names of the packages that use it.
 pub(super) fn texts(packages: &[Package]) -> Result<String> {
     let mut page = "The program contains these packages. Each text appears once.\n\n".to_owned();
     for package in packages {

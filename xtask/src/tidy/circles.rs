@@ -14,10 +14,10 @@ const CIRCLE_FILES_MAX: usize = 3;
 /// The largest number of re-exports that the check follows to find the definition of a name.
 const REEXPORTS_MAX: usize = 6;
 
-/// A path such as `crate::sale::Sale`, without its separators.
+/// A path such as `crate::sale::Sale`, as the list of its names.
 type Names = Vec<String>;
 
-/// The paths that one file names.
+/// The paths of modules and items that one file names.
 #[derive(Default)]
 struct FilePaths {
     /// The paths, from the root of the crate.

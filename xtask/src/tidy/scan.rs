@@ -22,7 +22,7 @@ pub struct Span<'a> {
     pub text: &'a str,
 }
 
-/// Where a line ends: in code, or inside a string literal.
+/// What the next line continues: code, or a string literal that has not ended.
 #[derive(Clone, Copy)]
 enum Mode {
     Code,

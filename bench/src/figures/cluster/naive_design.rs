@@ -18,7 +18,7 @@ use crate::peer::naive::Naive;
 /// consumer needs many times as long to insert the orders.
 const NAIVE_TIME: Duration = Duration::from_secs(1);
 
-/// Loads the naive peer without a fault. Returns the confirmed orders per second.
+/// Sends load to the naive peer, and injects no fault. Returns the confirmed orders per second.
 pub(super) fn measure_round(naive: &mut Naive, config: &BenchConfig, secret: &[u8]) -> Result<f64> {
     naive.reset()?;
     let buyers = Buyers::new(secret, "n", config.buyers());
@@ -83,7 +83,8 @@ mod tests {
     use super::*;
     use doorbuster_harness::generator::Pace;
 
-    /// The largest number of attempts to empty Redis while an order waits in its list.
+    /// The largest number of attempts to empty Redis at a moment when an order waits in a list
+    /// there.
     const EMPTIED_MAX: u32 = 20;
 
     #[test]

@@ -160,8 +160,8 @@ impl StoreServer {
         Ok(due)
     }
 
-    /// Returns two times in seconds: the time from the end of the first hold to the end of the last
-    /// hold; and the longest time from an order's `pay_by` to its expiry.
+    /// Returns two durations in seconds. The first is from the end of the first hold to the end of
+    /// the last hold. The second is the longest time from an order's `pay_by` to its expiry.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {
             let millis = self.sql(&format!(
@@ -196,8 +196,9 @@ impl StoreServer {
         }
     }
 
-    /// Checks that all `holds` expired, and that each has exactly one event. Then stops the server
-    /// and audits the store, which must contain `others` orders in addition to the holds.
+    /// Checks that all holds expired, and that each has exactly one event. `holds` is the number of
+    /// holds. Then stops the server and audits the store, which must contain `others` orders in
+    /// addition to the holds.
     pub fn close(self, holds: u64, others: u64) -> Result<()> {
         let row = self.stock("held")?;
         ensure!(

@@ -23,8 +23,8 @@ const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":n
 /// bench opens tabs one after another, and leaves them idle.
 pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
-    // Only a few connections send these orders, because each connection that closes leaves free
-    // memory that the tabs could use.
+    // Only a few connections send these orders. The server keeps the memory of closed connections
+    // for later ones. So after many connections, the tabs would need less new memory.
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
     order(&mut sale_server, "warm", &sale_server::buyers("warm", warm), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;
@@ -59,8 +59,8 @@ pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     sale_server.close()?;
     let each = |bytes: u64, less: u64| bytes.saturating_sub(less) as f64 / f64::from(count);
     let note = format!(
-        "{count} tabs, {TABS_PER_SEC} a second, each with an entry ({:.0} B) and a WebSocket \
-         ({:.0} B) that follows the sale",
+        "{count} tabs, opened at {TABS_PER_SEC} a second, each with an entry ({:.0} B) and a \
+         WebSocket ({:.0} B) that follows the sale",
         each(placed, before),
         each(after, placed)
     );

@@ -23,8 +23,8 @@ const AT_THE_OPENING_MS: (f64, f64) = (200.0, 2_000.0);
 /// is in this range, in milliseconds.
 const OPEN_MS: (f64, f64) = (2_000.0, 5_000.0);
 const SEED: u64 = 0x00d0_04b5;
-/// Responses with a status are smaller than this number of bytes. The bench does not search larger
-/// responses for a version.
+/// A response that contains a sale's status is smaller than this number of bytes. The bench
+/// searches only such small responses for a version.
 const STATUS_MAX: usize = 4096;
 
 /// The next request of a page.
@@ -96,7 +96,8 @@ impl PageVisits {
         self.opens = at;
     }
 
-    /// Returns the number of requests that load the pages of all views that have not started yet.
+    /// Returns how many requests are needed to load the pages of all views that have not started
+    /// yet.
     #[must_use]
     pub fn loads(&self) -> u64 {
         self.load.len() as u64 * u64::from(self.left)
@@ -108,14 +109,15 @@ impl PageVisits {
         self.left
     }
 
-    /// Returns the number of requests that no cache can answer: one for each visitor who came
-    /// shortly before the opening.
+    /// Returns the number of clock requests, which no cache can answer. Each visitor who came
+    /// shortly before the opening sent one.
     #[must_use]
     pub fn clocks(&self) -> u64 {
         self.clocks
     }
 
-    /// Returns how often open pages have read the status again. Does not count the clock requests.
+    /// Returns how often open pages have read the status again. Requests for the server's time are
+    /// not counted.
     #[must_use]
     pub fn polls(&self) -> u64 {
         self.polls
@@ -228,7 +230,7 @@ impl RequestScript for PageVisits {
 mod tests {
     use super::*;
 
-    /// Returns the paths of all requests, and the number of clock requests.
+    /// Returns the paths of all requests, and the number of requests for the server's time.
     fn requested_paths(visits: &mut PageVisits) -> (Vec<String>, u64) {
         let (mut paths, mut out) = (Vec::new(), Vec::new());
         while visits.next(&mut out) {

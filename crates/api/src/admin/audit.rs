@@ -25,7 +25,7 @@ pub struct Finding {
 pub struct Notice {
     /// The kind of notice, such as `second` for a second payment of an order, or `store_restored`.
     pub kind: String,
-    /// The order, if the notice is about an order.
+    /// The order's id; `null` if the notice is not about an order.
     #[schema(required = true)]
     pub order: Option<String>,
     /// What happened.

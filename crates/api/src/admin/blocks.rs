@@ -15,7 +15,7 @@ pub use doorbuster_types::BlockKind;
 /// A buyer, an address or a network to block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewBlock {
-    /// Whether `value` is a buyer or an address.
+    /// Whether `value` is a buyer, or an address or network.
     pub kind: BlockKind,
     /// The buyer's id, an address, or a network such as `192.0.2.0/24`.
     pub value: String,
@@ -98,7 +98,7 @@ impl NewBlock {
 pub struct Block {
     /// The block's id. All blocks of the same value have the same id, whenever they were added.
     pub id: String,
-    /// Whether `value` is a buyer or an address.
+    /// Whether `value` is a buyer, or an address or network.
     pub kind: BlockKind,
     /// The buyer's id, or the network in canonical form.
     pub value: String,

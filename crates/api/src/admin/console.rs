@@ -45,9 +45,9 @@ pub struct Action {
     pub subject: String,
     /// The changed fields.
     pub changes: Vec<FieldChange>,
-    /// The client's address, if a request made the change.
+    /// The address of the client that made the change; `null` if no request made it.
     pub address: Option<String>,
-    /// The id of the request, if a request made the change.
+    /// The id of the request that made the change; `null` if no request made it.
     pub request_id: Option<String>,
 }
 

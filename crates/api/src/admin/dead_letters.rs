@@ -64,15 +64,15 @@ pub struct DeadLetterDetail {
     /// if the server cannot read the event.
     #[schema(required = true, value_type = Option<Object>)]
     pub message: Option<serde_json::Value>,
-    /// The refund that a provider did not make.
+    /// The refund that a provider did not make; `null` for an event or a ticket.
     #[schema(required = true)]
     pub refund: Option<Refund>,
-    /// The request that could not be decided.
+    /// The request that the server could not decide; `null` for an event or a refund.
     #[schema(required = true)]
     pub request: Option<UndecidedRequest>,
 }
 
-/// A request that could not be decided.
+/// A purchase request that the server could not decide.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UndecidedRequest {
     /// The sale.
@@ -170,7 +170,8 @@ impl PartialSchema for ManyToDiscard {
 
 impl ToSchema for ManyToDiscard {}
 
-/// `more` adds further members.
+/// Returns the schema of a selection: one endpoint, or all dead letters. `more` adds further
+/// members to both forms.
 fn selection_schema(more: impl Fn(ObjectBuilder) -> ObjectBuilder) -> OneOfBuilder {
     let object = || more(ObjectBuilder::new().schema_type(Type::Object));
     let all =
@@ -207,7 +208,7 @@ impl DeadLetterSelection {
         })
     }
 
-    /// Reads the members that both bodies have.
+    /// Reads the members `endpoint` and `all`, which the bodies of both requests have.
     fn read(body: &mut body::Object<'_, '_>) -> Option<Self> {
         let endpoint = body.optional("endpoint", None, read::not_null(read::name));
         let all = body.optional("all", false, read::boolean);

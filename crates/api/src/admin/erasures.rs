@@ -72,7 +72,7 @@ pub struct HeldBack {
 pub struct Erasure {
     /// The name that replaces the buyer's id. The name is the same in every erasure of this buyer.
     pub erased_as: String,
-    /// Whether the rows were only counted.
+    /// `true` if the server only counted the rows and erased none.
     pub dry_run: bool,
     /// The number of orders in which the server replaced the buyer's id. With `dry_run`, the number
     /// of orders in which it would replace the id.

@@ -101,13 +101,14 @@ pub struct Difference {
     /// `paid_twice`, `refund_missing`, `refund_unfounded`, `refund_amount`, `refunded_twice`,
     /// `refund_failed` or `reversed`.
     pub kind: String,
-    /// The sale, if the difference is about a sale.
+    /// The sale; `null` if the difference is not about a sale.
     #[schema(required = true)]
     pub sale: Option<String>,
-    /// The item, if the difference is about an item.
+    /// The item; `null` if the difference is not about an item.
     #[schema(required = true)]
     pub item: Option<String>,
-    /// The order's id, as the provider wrote the id in the payment.
+    /// The order's id, as the provider wrote it in the payment; `null` if the difference is not
+    /// about an order.
     #[schema(required = true)]
     pub order: Option<String>,
     /// The payment.

@@ -127,14 +127,14 @@ impl FrontDoor {
         body::object(json.as_bytes(), MEMBERS, members).ok()
     }
 
-    /// The stored form of the front door.
+    /// Returns the front door as the JSON text that the store keeps.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("plain data serialises")
     }
 
-    /// Whether a purchase needs a pass. Only a pass proves that the buyer used an access code,
-    /// solved a challenge or was admitted from the waiting room.
+    /// Whether a purchase needs a pass. Access codes, a challenge and a waiting room also need
+    /// passes, because only a pass proves that the buyer met these requirements.
     #[must_use]
     pub const fn needs_pass(&self) -> bool {
         self.pass.is_required()

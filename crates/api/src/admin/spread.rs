@@ -18,8 +18,8 @@ pub use doorbuster_types::PartitionChoice;
 pub enum Partitions {
     /// A fixed number of partitions, 1 to 64.
     Count(u32),
-    /// The server chooses the number, and doubles it if too many tickets of one partition wait to
-    /// be settled.
+    /// The server chooses the number of partitions, and doubles it if too many tickets of one
+    /// partition wait to be settled.
     Auto,
 }
 
@@ -102,7 +102,8 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Reads the body. The caller must check that the numbers do not contradict each other.
+    /// Reads a spread from a request's body. The caller must check that the numbers do not
+    /// contradict each other.
     ///
     /// # Errors
     /// `400` or `422`.

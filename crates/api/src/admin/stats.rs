@@ -58,9 +58,9 @@ pub struct Rates {
 /// Latencies in milliseconds; 0 if nothing was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Latency {
-    /// Half of the responses arrived within this time.
+    /// Half of the responses arrived within this time, in milliseconds.
     pub p50: f64,
-    /// 99 of 100 responses arrived within this time.
+    /// 99 of 100 responses arrived within this time, in milliseconds.
     pub p99: f64,
     /// The slowest response.
     pub max: f64,

@@ -227,7 +227,7 @@ pub struct WebhookEndpoint {
     pub failing: u64,
     /// The number of the endpoint's unresolved dead letters.
     pub dead: u64,
-    /// The time when the oldest undelivered event started to wait.
+    /// When the oldest undelivered event started to wait; `null` if no event waits.
     #[schema(required = true)]
     pub oldest_waiting_at: Option<Time>,
 }
@@ -268,18 +268,18 @@ pub struct Delivery {
     pub state: DeliveryState,
     /// The number of failed attempts.
     pub tries: u32,
-    /// The time of the next attempt.
+    /// The time of the next attempt; `null` if the server will not try again.
     #[schema(required = true)]
     pub next_try_at: Option<Time>,
     /// The last error.
     #[schema(required = true)]
     pub error: Option<String>,
-    /// The reason why an operator discarded the delivery.
+    /// Why an operator discarded the delivery; `null` if no operator discarded it.
     #[schema(required = true)]
     pub reason: Option<String>,
     /// When the delivery entered this state.
     pub since: Time,
-    /// The dead letter of this delivery.
+    /// The id of this delivery's dead letter; `null` if the delivery is not a dead letter.
     #[schema(required = true)]
     pub dead_letter: Option<String>,
 }

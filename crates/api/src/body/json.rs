@@ -61,7 +61,8 @@ pub(super) fn elements(raw: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// `None` if `raw` is not a string, or contains an unpaired surrogate.
+/// The decoded text of a string. `None` if `raw` is not a string, or contains an unpaired
+/// surrogate.
 pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
 }
@@ -88,7 +89,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A text without escapes is borrowed from the body.
+/// The decoded text of a string. Without escapes, the text is borrowed from the body.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {

@@ -123,7 +123,7 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// Reads a member of a merge patch. It can be absent, `null` or a value.
+    /// Reads a member of a merge patch. The member can be absent, `null` or a value.
     pub(crate) fn patched<T>(
         &mut self,
         name: &'static str,

@@ -97,8 +97,8 @@ pub(crate) fn name<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Opti
     faults.refuse(pointer, "must be 1 to 64 characters of A-Z a-z 0-9 _ . : -")
 }
 
-/// The name of a new sale or item. `.` and `..` have another meaning in a path, so no request could
-/// reach an object with such a name.
+/// Reads the name of a new sale or item. `.` and `..` have another meaning in a path, so no request
+/// could name a sale or item `.` or `..`.
 pub(crate) fn new_name<'a>(
     raw: Raw<'a>,
     pointer: &str,
@@ -111,7 +111,7 @@ pub(crate) fn new_name<'a>(
     Some(text)
 }
 
-/// One line of text that is not blank.
+/// Reads one line of text that is not blank.
 pub(crate) fn title(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     let blank = !text.chars().any(|char| char > ' ' && char != '\u{7F}');
@@ -126,7 +126,7 @@ pub(crate) fn title(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
     }
 }
 
-/// A text of several lines, possibly empty.
+/// Reads a text of several lines, possibly empty.
 pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     if text
@@ -142,8 +142,8 @@ pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> O
     }
 }
 
-/// An `https` URL or a reference without a scheme, in visible ASCII. The pages'
-/// `Content-Security-Policy` blocks pictures from plain `http`.
+/// Reads a picture's address: an `https` URL or a reference without a scheme, in visible ASCII. The
+/// pages' `Content-Security-Policy` blocks pictures from plain `http`.
 pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     let absolute = text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
@@ -160,8 +160,8 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 /// Schemes for webhooks and for brokers.
 const ENDPOINT_SCHEMES: [&str; 6] = ["https", "http", "amqp", "amqps", "nats", "tls"];
 
-/// The URL of an endpoint: visible ASCII, with a host. A later check decides whether the settings
-/// allow this URL.
+/// Reads the URL of an endpoint: visible ASCII, with a host. A later check decides whether the
+/// settings allow this URL.
 pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     match address_error(&text) {
@@ -190,7 +190,8 @@ fn address_error(text: &str) -> Option<Cow<'static, str>> {
             .into(),
         });
     }
-    // A URL parser would skip the third slash of `https:///shop/x`, and take `shop` as the host.
+    // A URL without a host is refused here, because a URL parser would accept `https:///shop/x`
+    // with `shop` as the host.
     if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) {
         return Some(
             "must name a host, such as shop.example in https://shop.example/hooks/doorbuster"
@@ -247,7 +248,8 @@ pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
         return Some(Stock::UNLIMITED);
     }
     match text.parse().ok().filter(|units| *units <= STOCK_MAX) {
-        // `parse` would also accept a plus sign, but a number in JSON never has one.
+        // `parse` would also accept a plus sign, but `text` is valid JSON, in which no number has
+        // one.
         Some(units) => Some(Stock::Counted(units)),
         None => faults.refuse(
             pointer,

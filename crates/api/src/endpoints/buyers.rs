@@ -169,7 +169,7 @@ endpoints!(
     },
     open_websocket = Endpoint {
         path: "/v1/ws",
-        summary: "Follow the same events over a WebSocket",
+        summary: "Follow the buyer's orders and the status of sales, over a WebSocket",
         description: "The subprotocol is `doorbuster.v1`. A browser cannot set `Authorization` for \
             a WebSocket, so the page offers its token as a second subprotocol, `bearer.<JWT>`. If \
             the token is invalid, the server refuses the request before the upgrade. If a reader \

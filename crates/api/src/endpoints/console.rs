@@ -18,9 +18,9 @@ endpoints!(
         summary: "Sign in at the console",
         description: "Exchanges an operator's key for a cookie that is valid for 8 hours. With the \
             cookie, every request except `GET` and `HEAD` needs the header \
-            `X-Doorbuster-Console: 1`. If one address sends 10 wrong keys in a minute, every \
-            node refuses sign-ins from that address until the minute ends. The wrong keys at all \
-            nodes count together.",
+            `X-Doorbuster-Console: 1`. Wrong keys at all nodes count together: if one address \
+            sends 10 wrong keys in a minute, every node refuses sign-ins from that address until \
+            the minute ends.",
         body: json_body::<NewSession>(),
         responses: &[no_content("A cookie is set.")],
         codes: &[Code::Unauthenticated, Code::Forbidden, Code::RateLimited],
@@ -36,8 +36,8 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/admin/session",
         summary: "Sign out",
-        description: "Ends the session of the cookie. If an admin deletes the key of a session, \
-            the session also ends.",
+        description: "Ends the session of the request's cookie. A session also ends if an admin \
+            deletes the key with which it began.",
         responses: &[no_content("The session has ended.")],
         ..VIEWER_ENDPOINT
     },
@@ -84,8 +84,8 @@ endpoints!(
     list_waitlist = Endpoint {
         path: "/v1/admin/sales/{sale}/items/{item}/waitlist",
         summary: "List an item's waitlist",
-        description: "Lists the entries that wait for a unit. The server serves the entries in \
-            this order.",
+        description: "Lists the entries that wait for a unit. The first entry gets the next \
+            returned unit.",
         params: &[Param::Cursor, Param::Limit],
         responses: &[ok::<WaitlistList>("A page of entries.")],
         ..VIEWER_ENDPOINT

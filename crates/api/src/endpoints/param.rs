@@ -29,7 +29,7 @@ pub enum ParamLocation {
     Header,
 }
 
-/// The description is also the variant's documentation.
+/// Defines `Param`. The description in a row is also the documentation of the row's variant.
 macro_rules! params {
     ($($variant:ident($at:ident, $name:expr, $about:literal, $example:expr, $schema:expr),)+) => {
         /// One parameter.
@@ -245,7 +245,7 @@ impl Param {
         self.facts().name
     }
 
-    /// The part of the request that has the parameter.
+    /// The part of the request that contains the parameter.
     #[must_use]
     pub fn location(self) -> ParamLocation {
         self.facts().location

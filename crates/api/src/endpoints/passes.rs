@@ -16,10 +16,10 @@ endpoints!(
         description: "The server issues passes from 60 seconds before the opening. The first check \
             that fails decides the response. The server makes the checks in this order: identity, \
             body, sale and item, the sale's phase, blocks, membership and level, rate limits, the \
-            waiting room, whether the body has an access code if the sale requires one, the \
-            challenge, whether the access code is valid. The buyer's first answer uses up the \
-            challenge. When the server issues the pass, it counts one use of the access code. The \
-            same buyer may use the code again.",
+            waiting room, the presence of a required access code, the challenge, the validity of \
+            the access code. The buyer's first answer uses up the challenge. When the server \
+            issues the pass, it counts one use of the access code. The same buyer may use the \
+            code again.",
         body: json_body::<NewPass>(),
         responses: &[created::<Pass>("The pass.")],
         codes: &[

@@ -14,8 +14,8 @@ endpoints!(
         summary: "Erase a buyer",
         description: "In every closed sale, the server replaces the buyer's id and the keys of the \
             buyer's requests with a keyed hash. Rows of sales that are not closed, and rows with \
-            pending money, do not change. The response has the numbers of these rows, by sale \
-            and reason. A repeated request erases the rows that can be erased by then.",
+            pending money, do not change. The response says how many rows did not change, by \
+            sale and reason. A repeated request erases the rows that can be erased by then.",
         body: json_body::<NewErasure>(),
         responses: &[ok::<Erasure>(
             "The numbers of erased rows, and of rows that cannot be erased yet.",

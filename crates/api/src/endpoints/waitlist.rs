@@ -14,9 +14,9 @@ endpoints!(
         description: "An entry is for one unit, and a buyer has at most one entry for an item. \
             When a unit comes back, the first entry becomes an order under the entry's id before \
             other buyers can buy the unit. The buyer must pay the order within 5 minutes, or \
-            within the item's own payment window if it is shorter. A buyer who let such an order \
-            expire, or cancelled it, cannot join that waitlist again. The response is then \
-            `wrong_state`. A waitlist has at most as many entries as there are held and kept \
+            within the item's own payment window if this window is shorter. A buyer who let such \
+            an order expire, or cancelled it, cannot join that waitlist again. The response is \
+            then `wrong_state`. A waitlist has at most as many entries as there are held and kept \
             units. If the waitlist is full, the response is `waitlist_full`. The front door has \
             the same requirements as for a purchase. For the rate limits, the request counts as \
             one purchase. The first check that fails decides the response. The server makes the \
@@ -26,7 +26,7 @@ endpoints!(
         responses: &[
             ok::<AnyOrder>("The buyer's existing entry, or the order with this request key.")
                 .headers(&[ResponseHeader::IdempotentReplayed, ResponseHeader::Location]),
-            created::<AnyOrder>("A new entry; it may already be an order.")
+            created::<AnyOrder>("A new entry, which may already have become an order.")
                 .headers(&[ResponseHeader::Location]),
         ],
         codes: &[

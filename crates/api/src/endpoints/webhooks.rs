@@ -122,8 +122,8 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/dead-letters/{letter}/retry",
         summary: "Retry a dead letter",
-        description: "The server starts again with the first attempt. A ticket cannot be retried, \
-            because its units were returned and its buyer got the refusal.",
+        description: "The server tries again, and counts the attempts from 0. A ticket cannot \
+            be retried, because its units were returned and its buyer got the refusal.",
         responses: &[ok::<DeadLetterResolution>("The server retries the dead letter.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT

@@ -85,7 +85,8 @@ fn kinds() -> utoipa::openapi::Object {
 }
 
 impl ChallengeRequest {
-    /// Reads the request. An absent body requests the sale's kind.
+    /// Reads the request. If the body is absent, the client asks for the kind of challenge that the
+    /// sale sets.
     ///
     /// # Errors
     /// `400` or `422`.

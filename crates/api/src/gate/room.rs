@@ -77,7 +77,7 @@ pub struct WaitingRoomPosition {
     pub position: Option<u64>,
     /// The expected time until the entry is admitted; `null` if the server has no estimate.
     pub estimate_secs: Option<EstimateSecs>,
-    /// The time at which the entry's admission ends.
+    /// The time at which the entry's admission ends; `null` if the entry is not admitted.
     pub admitted_until: Option<Time>,
     /// The item of the waiting room; `null` if the waiting room is for the whole sale.
     pub item: Option<String>,

@@ -32,7 +32,7 @@ pub fn accepts_explicitly<'a>(values: impl IntoIterator<Item = &'a [u8]>, served
 }
 
 /// How specifically `range` matches `served`: 3 for an equal media type, 2 for a range like
-/// `text/*`, 1 for `*/*`.
+/// `text/*`, 1 for `*/*`, and `None` without a match.
 fn precision(range: &[u8], served: &[u8]) -> Option<u8> {
     let (first, second) = split_trimmed(range, b'/');
     let (kind, _) = split_trimmed(served, b'/');

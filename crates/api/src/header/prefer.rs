@@ -24,7 +24,8 @@ impl Prefer {
     pub fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut wait = None;
         for element in elements(values) {
-            // `respond-async` and `wait` have no parameters.
+            // `respond-async` and `wait` have no parameters, so the text after a semicolon is
+            // ignored.
             let (preference, _) = split_trimmed(element, b';');
             let (name, value) = split_trimmed(preference, b'=');
             if name.eq_ignore_ascii_case(b"respond-async") && value.is_empty() {
@@ -39,7 +40,7 @@ impl Prefer {
 }
 
 fn seconds(digits: &[u8]) -> Option<u32> {
-    // `str::parse` would also accept a plus sign.
+    // Only digits are valid, but `str::parse` would also accept a plus sign.
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     let number = plain
         .then_some(digits)

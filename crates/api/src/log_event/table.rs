@@ -45,7 +45,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "config.reload_refused",
-        "The settings are invalid, so SIGHUP changed nothing. Correct the settings.",
+        "The settings or certificates cannot be used, so SIGHUP changed no setting. Correct the faults.",
     ),
     info(
         "config.reloaded",
@@ -149,7 +149,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "node.release_failed",
         "The node could not release its leases while it stopped. The leases lapse by themselves.",
     ),
-    warn("node.takeover_failed", "The leader could not close grants of dead nodes and retries."),
+    warn("node.takeover_failed", "Dead nodes' grants could not be closed. The server retries."),
     info("operator.action", "An operator changed something. The fields say who changed what."),
     warn("order.expiry_failed", "Unpaid orders could not be expired. The server retries."),
     warn(
@@ -396,11 +396,11 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     error("store.failed", "The store failed and cannot be used any more. The server stops."),
     warn(
         "store.holders_failed",
-        "The set of request keys that hold orders could not be refreshed. The server retries.",
+        "The set of request keys that have orders could not be refreshed. The server retries.",
     ),
     warn(
         "store.holders_full",
-        "The set of request keys that hold orders was full. The server removed the keys of sales that ended long ago.",
+        "The set of request keys that have orders was full. The server removed the keys of sales that ended long ago.",
     ),
     info("store.migrated", "The store was migrated to the schema of this program."),
     info(
@@ -434,7 +434,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn("trace.not_built", "A collector is configured, but this build lacks the feature `otel`."),
     warn("trace.unsent", "The last traces could not be sent."),
-    warn("waitlist.failed", "A waitlist could not be served or ended. The server retries."),
+    warn("waitlist.failed", "A waitlist could not get units or could not end. The server retries."),
     warn("webhook.cleanup_failed", "Old events could not be deleted from the store."),
     error("webhook.dead_letter", "An event was not delivered. Retry or discard its dead letter."),
     warn(

@@ -154,7 +154,7 @@ fn example<T: PartialSchema + DeserializeOwned>() -> T {
     serde_json::from_value(example).expect("an example must parse as its own type")
 }
 
-/// The name and the schema of `T`, and of every type in `T`.
+/// Returns the name and the schema of `T`, and of every type in `T`.
 fn members<T: ToSchema>() -> Vec<(String, Value)> {
     let mut schemas = vec![(T::name().into_owned(), T::schema())];
     T::schemas(&mut schemas);
@@ -218,7 +218,8 @@ pub fn document() -> String {
     text
 }
 
-/// An optional member has the description beside `oneOf`, or in an item of `oneOf`.
+/// Returns the description of a member. In the schema of an optional member, the description is
+/// beside `oneOf`, or in an item of `oneOf`.
 fn description(schema: &Value) -> &str {
     let own = schema.get("description").and_then(Value::as_str);
     let any = schema.get("oneOf").and_then(Value::as_array);

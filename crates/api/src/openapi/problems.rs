@@ -26,7 +26,8 @@ fn schema_name(code: Code) -> String {
     format!("Problem.{}", code.as_str())
 }
 
-/// The schema requires all members of the code.
+/// Returns the schema of a problem with this code. The schema requires every member that a problem
+/// with this code has.
 fn schema(code: Code) -> RefOr<Schema> {
     let sample = example(code);
     let only = |kind: Type, value: Value| {
@@ -63,7 +64,7 @@ pub(super) fn responses_for(codes: &[Code]) -> Vec<(String, RefOr<Response>)> {
         .collect()
 }
 
-/// All codes must have the same status.
+/// Returns the response for these codes, which must all have the same status.
 fn response(codes: &[Code]) -> Response {
     let names: Vec<String> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
     let builder = ResponseBuilder::new().description(names.join(", "));
@@ -110,7 +111,7 @@ fn example(code: Code) -> Value {
         .expect("a problem must always serialise without an error")
 }
 
-/// The example has all members of the code.
+/// Returns an example problem, which has every member that a problem with this code can have.
 pub(super) fn sample_problem(code: Code) -> Problem {
     match code {
         Code::MalformedRequest => Problem::malformed_request("the body is not a JSON object"),

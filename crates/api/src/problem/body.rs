@@ -57,8 +57,8 @@ pub struct ProblemBody<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false)]
     pub state: Option<Cow<'a, str>>,
-    /// `wrong_state`, if an adjustment removes too many units: the number of units that can be
-    /// removed.
+    /// With `wrong_state`, after an adjustment that removes too many units: the number of units
+    /// that can be removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub free: Option<u64>,
@@ -93,7 +93,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T
 }
 
 impl Problem {
-    /// The body, borrowed from this problem.
+    /// Returns this problem's JSON body, which borrows its texts from the problem.
     #[must_use]
     pub fn body(&self) -> ProblemBody<'_> {
         let mut body = ProblemBody {

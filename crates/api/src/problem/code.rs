@@ -57,7 +57,7 @@ pub enum Code {
     Ended,
     /// The request is not possible in the present state.
     WrongState,
-    /// An object with this name exists.
+    /// An object with this name already exists.
     AlreadyExists,
     /// The version of the object differs from `If-Match`.
     PreconditionFailed,
@@ -114,7 +114,7 @@ impl Code {
         Self::Unavailable,
     ];
 
-    /// The `type` of RFC 9457, the status, and the title.
+    /// Returns the `type` of RFC 9457, the HTTP status, and the title.
     const fn facts(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::MalformedRequest => ("/docs#malformed_request", 400, "Malformed request"),

@@ -65,9 +65,9 @@ pub fn parse_page(query: &str) -> Result<Page, Problem> {
 /// The query of `GET /v1/admin/sales/{sale}/series`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesQuery {
-    /// The requested start of the time series.
+    /// The requested start of the time series. `None` means one hour before its end.
     pub from: Option<Time>,
-    /// The requested end of the time series.
+    /// The requested end of the time series. `None` means the present time.
     pub to: Option<Time>,
     /// The length of a step, in seconds: one of [`SERIES_STEPS`].
     pub step_secs: u32,

@@ -27,8 +27,8 @@ const ASSIGNED: &str = "\
     XTS YER ZAR ZMW ZWG";
 
 impl Currency {
-    /// Accepts any three capital letters, because a stored price may have a currency that ISO 4217
-    /// has since withdrawn.
+    /// Parses a currency code. Accepts any three capital letters, because a stored price may have a
+    /// currency that ISO 4217 has since withdrawn.
     #[must_use]
     pub const fn parse(text: &str) -> Option<Self> {
         match *text.as_bytes() {

@@ -176,7 +176,7 @@ fn operating(shape: &str, json: &str) {
         "SettingList" => check::<SettingList>(json),
         "RevokedCodes" => check::<RevokedCodes>(json),
         "NewKey" => check_request(NewKey::from_json, json),
-        // `SalePatch` cannot be written as JSON.
+        // `SalePatch` cannot be written as JSON, so this test only reads it.
         "SalePatch" => assert!(SalePatch::from_json(json.as_bytes()).is_ok(), "{json}"),
         other => panic!("no type is called {other}"),
     }

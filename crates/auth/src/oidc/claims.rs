@@ -25,7 +25,8 @@ pub struct SignedIn {
     pub role: Role,
 }
 
-/// The caller must have verified the token's signature.
+/// Checks the claims of an ID token, and returns the person. The caller must have verified the
+/// token's signature.
 pub(super) fn check(
     json: &[u8],
     settings: &OidcSettings,
@@ -101,7 +102,7 @@ fn texts(value: Option<&Value>) -> Vec<&str> {
     }
 }
 
-/// Returns the highest role that the values of a claim give.
+/// Returns the highest role that the values of a claim give, or `None` if they give no role.
 fn role(claim: Option<&Value>, roles: &[(String, Role)]) -> Option<Role> {
     let values = texts(claim);
     let given = roles.iter().filter(|(value, _)| values.contains(&value.as_str()));

@@ -59,8 +59,8 @@ pub(super) fn check_store(bases: &[Base], now: Millis) -> Result<(), ContinuousR
 /// Returns the time of the earliest state that can be restored.
 pub(super) fn earliest(objects: &[Object], bases: &[Base]) -> Option<jiff::Timestamp> {
     let times = bases.iter().map(|(generation, base)| {
-        // The base needs these segments. One of these segments may end after the copy was complete.
-        // The earliest state that can be restored then has this later time.
+        // The base needs these segments. If one of them ends after the copy was complete, the
+        // earliest state that can be restored is the state at the end of that segment.
         let needed = objects.iter().filter_map(|(other, object)| match object {
             ObjectName::Segment(first, at)
                 if other == generation

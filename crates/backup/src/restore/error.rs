@@ -85,7 +85,8 @@ pub enum ContinuousRestoreError {
         /// When the generation of this state began.
         before: jiff::Timestamp,
     },
-    /// Other users can write to the directory, so a server would refuse to start with it.
+    /// Other users can write to the directory, so a server would refuse to start with this
+    /// directory.
     #[error(transparent)]
     Directory(#[from] SecretsError),
     /// The rebuilt store cannot be written.

@@ -21,8 +21,7 @@ async fn put_backup(dir: &TempDir, times: [i64; 3]) -> (BackupTarget, Generation
     (target, generation)
 }
 
-/// Writes a base that has the commits up to `before`. The copy of the store for this base ended at
-/// `at`.
+/// Writes a base that contains every commit up to `before`, and that was complete at the time `at`.
 async fn put_base(
     dir: &TempDir,
     target: &BackupTarget,
@@ -132,8 +131,8 @@ async fn the_newest_state_of_another_store_is_restored_only_with_a_time() {
         let rebuilt = rebuild_until(&dir, &target, until.as_millisecond()).await;
         assert_eq!(rebuilt.expect("a complete backup"), Some(at));
     }
-    // After the restore of the lost store, the newest and the oldest generations belong to this
-    // store.
+    // After the store `lost` was restored, it also writes the newest generation, so the oldest and
+    // the newest generation are from the same store.
     let restored = Generation::after(Some(&new), Millis(10_000));
     put_base(&dir, &target, &restored, (0, 10_000)).await;
     change_base(&target, &restored, |base| base.store = Some("lost".to_owned())).await;

@@ -25,7 +25,7 @@ const PARTS_AT_ONCE: usize = 4;
 /// A request fails if the service sends nothing for this time. This time includes the upload of the
 /// request's body, because the service sends nothing during the upload.
 const READ_WITHIN: Duration = Duration::from_secs(80);
-// The upload of the largest segment must fit into this time.
+// [`READ_WITHIN`] must be longer than the upload of the largest segment may take.
 const _: () = assert!(READ_WITHIN.as_secs() > write_within(COPY_BYTES_MAX).as_secs());
 
 #[derive(Clone)]
@@ -92,7 +92,7 @@ async fn wait_for_fewer(
     Ok(())
 }
 
-/// Makes the service delete the parts that the service already has. Ignores an error, because a
+/// Tells the service to delete the parts that were already uploaded. Ignores an error, because a
 /// rule of the bucket can delete these parts later.
 async fn abort(
     mut parts: Box<dyn MultipartUpload>,
@@ -147,8 +147,8 @@ impl Bucket {
         Ok(self.objects.get(&self.name(name)).await?.bytes().await?)
     }
 
-    /// Blocks the thread while it writes the file. This is acceptable, because only a restore calls
-    /// this function.
+    /// Copies an object to `file`. The write blocks the thread, which is acceptable because only a
+    /// restore calls this function.
     pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
         let mut parts = self.objects.get(&self.name(name)).await?.into_stream();
         let mut to =
@@ -167,8 +167,8 @@ impl Bucket {
         (!self.prefix.as_ref().is_empty()).then_some(&self.prefix)
     }
 
-    /// The service groups the objects by generation, so one request returns up to 1,000
-    /// generations.
+    /// Returns the names of the generations. The service groups the objects by generation, so one
+    /// request returns up to 1,000 generations.
     pub(super) async fn generations(&self) -> Result<Vec<String>, TargetError> {
         let found = self.objects.list_with_delimiter(self.listed()).await?;
         let names = found.common_prefixes.iter().filter_map(|path| path.filename());

@@ -23,12 +23,12 @@ type Turn = Arc<Semaphore>;
 #[derive(Clone)]
 pub(super) struct Directory {
     root: PathBuf,
-    /// The turn for writes of small objects and segments.
+    /// The permit to write a small object or a segment.
     puts: Turn,
-    /// The turn for writes of whole files. These writes take long, so segments must not wait for
-    /// them.
+    /// The permit to write a whole file, which takes long. Segments have another permit, so that
+    /// they need not wait for this write.
     files: Turn,
-    /// The turn for reads, lists and deletions.
+    /// The permit to read, list or delete.
     others: Turn,
 }
 
@@ -71,7 +71,7 @@ impl Directory {
         let (from, to) = (self.root.join(name), file.to_owned());
         blocking(&self.others, move || {
             let mut from = File::open(from)?;
-            // An error here does not mean that the object is missing.
+            // If the new file cannot be created, the error must not say that the object is missing.
             let mut to = new_file(&to).map_err(io::Error::other)?;
             io::copy(&mut from, &mut to).map(drop)
         })
@@ -83,7 +83,8 @@ impl Directory {
         blocking(&self.others, move || remove(&path)).await
     }
 
-    /// Also removes the generation's directory if it is empty. Leaves the files of other programs.
+    /// Deletes a generation's incomplete files, and then the generation's directory if it is empty.
+    /// Keeps the files of other programs.
     pub(super) async fn delete_incomplete(
         &self,
         generation: &Generation,
@@ -104,12 +105,13 @@ impl Directory {
         .await
     }
 
-    /// Reads only the root directory, and not the directories of the generations.
+    /// Returns the names of the generations. Reads only the root directory, and not their
+    /// directories.
     pub(super) async fn generations(&self) -> Result<Vec<String>, TargetError> {
         let root = self.root.clone();
         blocking(&self.others, move || {
             match generation_names(&root) {
-                // The first generation creates the directory.
+                // The directory may be missing, because only the first generation creates it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
                 names => names,
             }
@@ -166,7 +168,7 @@ fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Only the user of this process can read a new directory.
+/// Creates a directory, if it is missing, that only the user of this process can read.
 fn create(path: &Path) -> io::Result<()> {
     if path.exists() {
         return Ok(());
@@ -200,7 +202,8 @@ fn warn_if_writable(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves out the directories of other programs, because this process may be unable to read them.
+/// Returns the names of the generations. Leaves out the directories of other programs, because this
+/// process may be unable to read them.
 fn generation_names(root: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root)? {
@@ -222,8 +225,8 @@ fn file_names(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Includes incomplete files. Returns no names if the directory is missing, because a server may
-/// just have deleted the generation.
+/// Returns the names of a generation's objects and incomplete files. Returns no names if the
+/// directory is missing, because a server may just have deleted the generation.
 fn object_names(directory: &Path, generation: &str) -> io::Result<Vec<String>> {
     let objects = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -237,7 +240,7 @@ fn object_names(directory: &Path, generation: &str) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Only the user of this process can read the file.
+/// Creates a file that only the user of this process can read.
 fn new_file(path: &Path) -> io::Result<File> {
     File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
@@ -340,7 +343,8 @@ mod tests {
         target.create_generation(&generation).await.expect("writable");
         let (segment, bytes) = (format!("{generation}/segment"), Bytes::from_static(b"pages"));
         target.put(&segment, bytes.clone()).await.expect("writable");
-        // The disk is not mounted any more, but the directory in the mount point exists.
+        // The test acts as if the disk were no longer mounted, but the mount point had the
+        // directory `shop`.
         fs::rename(disk.join("shop"), disk.join("away")).expect("it moves");
         fs::create_dir(disk.join("shop")).expect("writable");
         assert!(target.put(&segment, bytes).await.is_err());

@@ -116,8 +116,8 @@ fn threads() -> usize {
 
 #[tokio::test]
 async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread() {
-    /// The number of attempts. `threads` also counts the threads of other tests that run at the
-    /// same time. All those tests together make fewer attempts than this test.
+    /// The number of attempts. If each attempt left a thread, `threads` would return at least this
+    /// number. The threads of other tests also count, but they are fewer than this number.
     const ATTEMPTS: usize = 16;
     let port = silence().await;
     let broker =

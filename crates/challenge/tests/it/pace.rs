@@ -20,7 +20,8 @@ fn spent() -> Duration {
     Duration::from_nanos(nanos.expect("the first word is a number of nanoseconds"))
 }
 
-/// Returns the average cost of one challenge, in the cheapest round.
+/// Measures several rounds. Returns the average processor time of one challenge in the fastest
+/// round.
 fn cost(mut make: impl FnMut()) -> Duration {
     make();
     let round = |_| {

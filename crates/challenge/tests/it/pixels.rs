@@ -60,8 +60,8 @@ impl Grey {
         Self { width: self.width, height: self.height, light, alpha: self.alpha.clone() }
     }
 
-    /// Returns, for each pixel, the difference in brightness between the pixel's two neighbours in
-    /// the direction (`dx`, `dy`).
+    /// Returns, for each pixel, how much brighter its neighbour at (`dx`, `dy`) is than its
+    /// neighbour on the opposite side.
     pub fn slope(&self, dx: usize, dy: usize) -> Self {
         let mut light = vec![0.0; self.light.len()];
         for y in 1..self.height - 1 {

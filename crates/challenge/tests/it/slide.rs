@@ -29,7 +29,7 @@ const TO: usize = PUZZLE_WIDTH as usize - SIDE;
 struct Seen {
     picture: Grey,
     piece: Grey,
-    /// The picture and the piece, in each colour.
+    /// The picture and the piece for each of the three colours.
     colours: [(Grey, Grey); 3],
     /// Pairs of points along the whole rim of the piece. Each pair has a point inside and a point
     /// outside.
@@ -48,7 +48,8 @@ impl Seen {
         cells().filter(|&(x, y)| self.piece.is_solid(x, y)).collect()
     }
 
-    /// Returns the pixels of the piece that are at most `near` pixels away from the outside.
+    /// Returns the pixels inside the piece that are at most `near` pixels away from a pixel outside
+    /// of it.
     fn rim(&self, near: usize) -> Vec<(usize, usize)> {
         let clear = |x: usize, y: usize| x >= SIDE || y >= SIDE || !self.piece.is_solid(x, y);
         let by_it = |&(x, y): &(usize, usize)| {
@@ -128,8 +129,8 @@ fn content(seen: &Seen) -> u16 {
     })
 }
 
-/// The robots, each with the number of puzzles out of a hundred that it must solve. The lower bound
-/// ensures that no robot is weaker than the table in `docs/front-door.md` says.
+/// The robots, each with the fewest and the most puzzles out of a hundred that it may solve. The
+/// lower bound ensures that no robot is weaker than the table in `docs/front-door.md` says.
 const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("guesses", guesses, 1..=10),
     ("looks for the darkest place", darkest, 15..=35),

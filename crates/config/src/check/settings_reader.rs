@@ -61,7 +61,8 @@ impl<'a> SettingsReader<'a> {
         );
     }
 
-    /// Returns `None` if no layer sets the setting, or if the setting's value is not a text.
+    /// Returns the setting's text, or `None` if no layer sets the setting or its value is not a
+    /// text.
     pub(crate) fn text(&mut self, path: &'static str) -> Option<String> {
         debug_assert!(
             SETTINGS.iter().any(|setting| setting.path == path),
@@ -131,7 +132,7 @@ impl<'a> SettingsReader<'a> {
         Some(texts.into_iter().map(SecretString::from).collect())
     }
 
-    /// Reads a secret from a text or from its file.
+    /// Reads a secret: the setting's own text, or the content of the secret's file.
     pub(crate) fn secret(&mut self, path: &'static str) -> Option<SecretString> {
         self.text(path).map(SecretString::from)
     }
@@ -207,7 +208,7 @@ pub(crate) fn is_link(url: &str) -> bool {
 pub(crate) fn non_empty_text(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
     if text.trim().is_empty() {
-        read.fault(path, "is empty; write a value or remove it");
+        read.fault(path, "is empty; write a value or remove the setting");
     }
     Some(text)
 }

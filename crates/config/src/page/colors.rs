@@ -43,7 +43,7 @@ const COLORS: [&str; 4] = [
     "page.theme.accent_wash",
 ];
 
-/// The settings must have all four colours, or none.
+/// Reads the four colours. The settings must have all of them, or none.
 pub(super) fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
     let texts = COLORS.map(|path| read.text(path));
     if texts.iter().all(Option::is_none) {

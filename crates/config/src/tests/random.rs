@@ -54,8 +54,8 @@ fn a_randomly_changed_file_is_read_or_refused_and_shows_no_secret() {
             loaded.as_ref().err().map_or_else(String::new, ToString::to_string)
         );
         assert!(!said.contains(SECRET), "seed {seed}: {said}\nof\n{text}");
-        // A text counts as a password only if no random change has damaged the characters around
-        // the text.
+        // If a random change has damaged the characters around the password, the program cannot
+        // recognize the password, and may show it.
         let is_whole = text.matches(PASSWORD).count() == text.matches(&user_info).count();
         assert!(!is_whole || !said.contains(PASSWORD), "seed {seed}: {said}\nof\n{text}");
         match loaded {

@@ -33,7 +33,8 @@ struct Node {
     settlers: Settlers,
     runs_from: u64,
     next_check: u64,
-    /// The time at which a stopping node ends. A stopping node has already released its lease.
+    /// The time at which this node ends. `None` if the node is not stopping. A stopping node has
+    /// already released its lease.
     ends: Option<u64>,
 }
 
@@ -87,16 +88,16 @@ impl World {
         self.leases.insert(id, self.store_now().plus(LEASE_MS.cast_signed()));
     }
 
-    /// Other nodes may still count the killed node as live until shortly after the end of this
-    /// node's lease.
+    /// Kills a node. Other nodes may still count it as live until shortly after the end of its
+    /// lease.
     fn kill(&mut self, id: u32) {
         self.nodes.remove(&id);
         let left = self.leases.get(&id).map_or(0, |until| until.0 - self.store_now().0);
         self.killed.insert(id, self.now + left.max(0).cast_unsigned() + AFTER_STOP_MS);
     }
 
-    /// After the clock was set back, each lease lasts longer, so killed nodes count as live for
-    /// longer.
+    /// Sets the store's clock forward or back. After a step back, each lease lasts longer, so
+    /// killed nodes count as live for longer.
     fn step_clock(&mut self) {
         let step = self.rng.below(CLOCK_STEP_MAX_MS);
         if self.rng.below(2) == 0 {

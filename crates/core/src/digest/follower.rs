@@ -47,19 +47,21 @@ impl SnapshotPosition {
         Self { snapshot: UNKNOWN.to_owned(), timeline, fence: None, at: Millis(0) }
     }
 
-    /// Returns whether this is the beginning of a timeline.
+    /// Returns whether this position is the beginning of a timeline.
     #[must_use]
     pub fn is_beginning(&self) -> bool {
         self.snapshot == UNKNOWN
     }
 
-    /// Returns a transaction id. The snapshot includes every committed transaction with a lower id.
+    /// Returns the lowest transaction id that the snapshot may lack. The snapshot includes every
+    /// committed transaction with a lower id.
     #[must_use]
     pub fn xmin(&self) -> &str {
         self.snapshot.split(':').next().unwrap_or("0")
     }
 
-    /// Returns whether the snapshot includes this transaction, which has been committed by now.
+    /// Returns whether the snapshot includes this transaction. Call this only for a committed
+    /// transaction.
     #[must_use]
     pub fn includes(&self, transaction: &str) -> bool {
         let mut parts = self.snapshot.split(':').skip(1);
@@ -75,7 +77,7 @@ impl SnapshotPosition {
 pub enum RestartCause {
     /// The timeline of the database has changed since the previous poll.
     FailedOver,
-    /// Some digests since the previous poll may already have been deleted.
+    /// The previous poll was so long ago that some digests after it may already be deleted.
     TooOld,
     /// A digest is damaged, or was written by a newer program.
     UnknownDigest,
@@ -128,15 +130,15 @@ impl DigestFollower {
         Self { earlier: VecDeque::from([(now, since.clone())]), since, backlog: None }
     }
 
-    /// Returns the position at which the next poll begins. If [`SnapshotPosition::is_beginning`] is
-    /// true for this position, the node must read all orders.
+    /// Returns the position from which the node must read next. If
+    /// [`SnapshotPosition::is_beginning`] is true for it, the node must read all orders.
     #[must_use]
     pub fn since(&self) -> &SnapshotPosition {
         &self.since
     }
 
-    /// Returns the orders that the node must still read. `None` if the node is not reading all
-    /// orders again.
+    /// If the node is reading all orders again, returns the orders that it must still read.
+    /// Otherwise returns `None`.
     #[must_use]
     pub fn backlog(&self) -> Option<&Backlog> {
         self.backlog.as_ref()

@@ -46,7 +46,7 @@ struct Server {
     entries: BTreeMap<u64, (u64, u64)>,
 }
 
-/// What the node that writes the feed remembers about the feed.
+/// One node writes the feed. This is what this node remembers about the feed.
 #[derive(Clone, Default)]
 struct Writer {
     node: usize,
@@ -136,7 +136,7 @@ impl World {
     }
 
     /// Writes the memory of the writing node to the feed. Begins a new generation if `begin` is
-    /// true, or if the feed has changed since this node's last write.
+    /// true, or if the feed is no longer as this node last wrote it.
     fn write(&mut self, begin: bool) {
         let (free, requests, node) = self.memory();
         let mut server = self.servers.last().cloned().expect("the feed has at least one server");
@@ -309,12 +309,12 @@ impl World {
         Ok(())
     }
 
-    /// Checks that soon after the last fault, the edge uses the newest commit. This must hold even
-    /// if the store's clock was set back.
+    /// Checks that soon after the last fault, the edge uses the newest commit. The edge must do so
+    /// even if the store's clock was set back.
     fn rest(&mut self) -> Result<(), String> {
         self.nodes = [Node { is_rebuilding: false, ..self.nodes[0] }; 2];
         self.writer.head = None;
-        // If the clock was set back, the edge starts over after this time.
+        // If the store's clock was set back, the edge starts over after this time.
         self.now += FEED_AGE_MAX_MS + 1;
         for _ in 0..20 {
             self.now += 10;
@@ -328,7 +328,9 @@ impl World {
         for item in 0..ITEMS {
             let refused = self.edge.refuses(item, u64::MAX - 1, self.now);
             if refused != (self.free_now(item) == 0) {
-                return Err(format!("item {item}: wrong after the faults: refused is {refused}"));
+                return Err(format!(
+                    "after the faults, item {item} is wrong: refused is {refused}"
+                ));
             }
         }
         Ok(())

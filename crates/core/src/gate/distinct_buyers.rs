@@ -3,7 +3,8 @@
 //! address from the address of a robot.
 //!
 //! The method is HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear
-//! counting for small numbers. For up to 300,000 buyers, the error is about a quarter.
+//! counting for small numbers. For up to 300,000 buyers, the error is about a quarter of the
+//! number.
 
 /// The number of registers. Each register has 4 bits.
 const REGISTERS: u32 = 16;

@@ -5,7 +5,8 @@
 //! 2. After the sale opens, the server publishes the seed.
 //! 3. Each participant's lot is `HMAC-SHA-256(key = seed, message = buyer id)`. If each item has
 //!    its own waiting room, the message is the item's name, a zero byte and the buyer's id.
-//! 4. Participants are ranked by their lots, read as numbers of 256 bits, smallest first.
+//! 4. Participants are ranked by their lots: the smallest lot is first. A lot is compared as a
+//!    number of 256 bits.
 //!
 //! The seed is fixed before the participants are known, and secret until the sale opens. Anyone
 //! with the seed and the list of participants can repeat the draw. So the draw proves that the seed

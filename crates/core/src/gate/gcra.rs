@@ -3,8 +3,8 @@
 //! The method is the generic cell rate algorithm (ITU-T I.371, in the form of virtual scheduling).
 //! The number is called the state. Imagine that the allowed requests are served one after another,
 //! at the limit's rate. The state is the instant at which the last of these requests ends. Each
-//! allowed request moves the state forward by the limit's interval. A request is allowed if the
-//! moved state is then ahead of the present by at most the burst.
+//! allowed request moves the state forward by the limit's interval. A request is allowed if, after
+//! this move, the state is ahead of the present by at most the burst.
 //!
 //! Instants are nanoseconds since any fixed origin. If the state is in the past, the whole burst is
 //! available. So the state of a new key is zero.
@@ -30,7 +30,7 @@ pub enum RateDecision {
     /// The request is not allowed now.
     Wait {
         /// The state to store: the old state, but at most this limit's burst ahead of the present.
-        /// Another limit may have moved the old state further ahead.
+        /// The old state can be further ahead if another limit, with a larger burst, moved it.
         state: u64,
         /// The time until the request would be allowed, in nanoseconds.
         nanos: u64,
@@ -59,7 +59,7 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(if burst == 0 { 1 } else { burst }) }
     }
 
-    /// Returns the cost of a request that counts as 1/`share` of a full request, in nanoseconds.
+    /// Returns the cost, in nanoseconds, of a request that counts as 1/`share` of a full request.
     #[must_use]
     pub const fn cost(self, share: u32) -> u64 {
         let cost = self.interval / (if share == 0 { 1 } else { share as u64 });
@@ -90,13 +90,14 @@ impl RateLimit {
         }
     }
 
-    /// Returns how many more requests are allowed now, each at its full cost.
+    /// Returns how many more requests of full cost are allowed now.
     #[must_use]
     pub const fn remaining(self, state: u64, now: u64) -> u64 {
         (self.burst_nanos - self.used_nanos(state, now)) / self.interval
     }
 
-    /// Returns how many full requests are allowed at one moment after a long time without requests.
+    /// Returns how many requests at full cost are allowed at one moment, after a long time without
+    /// requests.
     #[must_use]
     pub const fn burst(self) -> u64 {
         self.burst_nanos / self.interval
@@ -127,8 +128,10 @@ mod tests {
 
     use super::*;
 
-    /// A token bucket: another implementation of the same limit. Both must make the same decisions.
-    /// One token is 60,000,000,000 units of `level`.
+    /// A token bucket: another implementation of the same limit. If the limit's interval is a whole
+    /// number of nanoseconds, both implementations must make the same decisions. Otherwise the
+    /// interval is rounded up, so the limit may allow one request fewer. One token is
+    /// 60,000,000,000 units of `level`.
     struct Bucket {
         burst: u128,
         per_minute: u128,

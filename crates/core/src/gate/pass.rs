@@ -14,7 +14,7 @@
 //! - tag (16): the first bytes of a keyed hash of the other fields, the sale and the item
 //!
 //! The pass contains neither the sale nor the item, because a request to purchase names both. If
-//! the sale or the item of the request differs from that of the pass, the tag does not match.
+//! the pass was issued for another sale or item, its tag does not match.
 //!
 //! Each period of [`PERIOD_MS`] has its own key, derived from a master key. So each derived key
 //! signs only for some hours. A deployment may have several master keys: the first key signs
@@ -45,7 +45,7 @@ const MESSAGE_BYTES_MAX: usize = HEAD_BYTES + 3 * NAME_MAX + 3;
 
 const _: () = assert!(
     ISSUE_EARLY_MS + TTL_MAX_MS < PERIOD_MS,
-    "a pass must expire before the end of the period that follows its key's period"
+    "a pass must expire at the latest in the period after its key's period"
 );
 
 /// A buyer's membership and level, from the shop's token.
@@ -148,7 +148,7 @@ impl std::fmt::Debug for PassKey {
     }
 }
 
-/// A pass whose MAC is not verified yet.
+/// A pass whose tag is not verified yet.
 #[derive(Clone, Copy, Debug)]
 pub struct UnverifiedPass<'a> {
     signed: &'a [u8],

@@ -18,11 +18,12 @@ use crate::value::Millis;
 
 /// The largest number of visitors of one room. A full room refuses new visitors.
 pub const VISITORS_MAX: u64 = 4_000_000;
-/// The largest number of a sale's open admissions: those that are neither used nor lapsed. At this
-/// number, no visitor is admitted until some of these admissions are used or lapse.
+/// The largest number of a sale's open admissions: those that are neither used nor lapsed. While a
+/// sale has so many open admissions, no visitor is admitted.
 pub const OPEN_ADMISSIONS_MAX: u64 = 5_000;
-/// At first, the room does not know how many units a buyer takes. It expects the buyer's limit, or
-/// the free units divided by this constant, whichever is smaller. The result is at least 1 unit.
+/// At first, the room does not know how many units a buyer takes. It expects a buyer to take the
+/// smaller of two numbers: the buyer's limit, and the free units divided by this constant. The
+/// result is at least 1 unit.
 const FIRST_BUYERS_MIN: u64 = 8;
 /// After this many buyers have used their admissions, the room computes how many units these buyers
 /// hold on average. From then on, the room expects the next buyer to take that average.
@@ -34,15 +35,16 @@ pub const LEFT: Millis = Millis(0);
 /// the admission of a visitor who has gone away ends soon.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
-/// Returns how long an admission lasts at first, in milliseconds. While other visitors wait, this
-/// is `for_ms` or [`IDLE_TURN_MS`], whichever is shorter. Otherwise, this is `for_ms`.
+/// Returns how long an admission lasts at first, in milliseconds. This is `for_ms`, but at most
+/// [`IDLE_TURN_MS`] while other visitors wait.
 #[must_use]
 pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
     if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }
 }
 
-/// Returns the end of the full admission, for a visitor who did something in the short first part.
-/// Returns `None` if the admission has ended, or if it has already been extended.
+/// A visitor gets the full admission by doing something in its short first part. Returns the end of
+/// the full admission. Returns `None` if the admission has ended, or if it has already been
+/// extended.
 #[must_use]
 pub fn extended_end(
     admitted_at: Millis,
@@ -127,12 +129,12 @@ pub struct RoomSupply {
     pub open: u64,
     /// Admissions that were used and have not lapsed.
     pub used: u64,
-    /// Units that the buyers with used admissions hold.
+    /// The units that the buyers of these used admissions hold.
     pub used_units: u64,
 }
 
 impl RoomSupply {
-    /// Returns the number of units that the next buyer is expected to take, at least 1.
+    /// Returns how many units the server expects the next admitted buyer to take, at least 1.
     #[must_use]
     pub fn units_per_buyer(&self) -> u64 {
         let share = match self.used {
@@ -143,8 +145,8 @@ impl RoomSupply {
     }
 
     /// Returns how many ranks to admit in this step, at most `admissions_max`. Each admitted buyer
-    /// is expected to take [`Self::units_per_buyer`] units. The room stops admitting when the units
-    /// that the admitted buyers are expected to take reach the free units.
+    /// is expected to take [`Self::units_per_buyer`] units. The room admits no further buyer when
+    /// the admitted buyers are expected to take all free units.
     #[must_use]
     pub fn admissions(&self, progress: &RoomProgress, admissions_max: u64) -> u64 {
         if progress.participants.is_none() {
@@ -176,8 +178,8 @@ pub struct QueuePosition {
 pub enum ReentryOutcome {
     /// The buyer's position does not change.
     Unchanged,
-    /// The buyer had left the room, which has not yet admitted the buyer's rank. The buyer gets the
-    /// same position as before.
+    /// The buyer had left the room, but the room has not admitted the buyer's rank yet. So the
+    /// buyer gets the same position as before.
     SamePosition,
     /// The admission has lapsed. The buyer gets a new rank, after all other ranks.
     NewRank,
@@ -199,9 +201,9 @@ pub enum VisitorStatus {
 }
 
 impl QueuePosition {
-    /// Returns what to store when the visitor leaves: an admission gets the present time as its
-    /// end, and a waiting visitor gets [`LEFT`]. Returns `None` if there is nothing to change,
-    /// because the visitor's admission has ended or the visitor has already left.
+    /// Returns the position to store when the visitor leaves. An admission then ends at the present
+    /// time. For a waiting visitor, `until` becomes [`LEFT`]. Returns `None` if the visitor has
+    /// already left, or if the visitor's admission has ended.
     #[must_use]
     pub fn leave(&self, now: Millis) -> Option<Self> {
         let until = match self.until {

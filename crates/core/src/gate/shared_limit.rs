@@ -28,11 +28,12 @@ const FREE_PART: u64 = 16;
 const FREE_NODES: u64 = 16;
 
 /// A call to the shared storage for one key. Each amount of a limit is given as the time in which
-/// the limit's rate pays the amount back. The unit is microseconds (`us`) or nanoseconds (`ns`).
+/// the limit recovers by this amount. The name of a field ends with the unit of its time:
+/// microseconds (`us`) or nanoseconds (`ns`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
     /// The cost of the requests that the node has already allowed without a share. The shared
-    /// storage adds this cost to the state, even beyond the burst.
+    /// storage adds this cost to the limit's state, even if the state then exceeds the burst.
     pub used_us: u64,
     /// The share that the node asks for.
     pub wanted_us: u64,
@@ -50,7 +51,7 @@ pub struct LimitCall {
 pub struct LimitAnswer {
     /// How far the shared state is ahead of the storage's present time after the call.
     pub ahead_us: u64,
-    /// The granted share. The share's interval ends at the new state.
+    /// The granted share: the interval of this many microseconds that ends at the new shared state.
     pub granted_us: u64,
 }
 
@@ -59,8 +60,8 @@ impl LimitCall {
     /// state.
     #[must_use]
     pub fn apply(&self, state_us: u64, now_us: u64) -> (u64, LimitAnswer) {
-        // If the storage's clock was set back, the old state is far in the future. The state is
-        // capped at two bursts ahead, so that requests do not wait long.
+        // If the storage's clock was set back, the old state is far in the future. So the new state
+        // is at most two bursts ahead of `now_us`. Otherwise requests would wait long.
         let used =
             (state_us.max(now_us) + self.used_us).min(now_us.saturating_add(2 * self.burst_us));
         let most = match holds(LimitRule::ReserveForOthers) {
@@ -91,9 +92,10 @@ pub enum Counting {
     /// Before the request is answered. The request may get units, a pass or a checkout, so the
     /// limit must be exact.
     BeforeAnswer,
-    /// After the answer, which comes from memory. Near the limit, the request is counted before the
-    /// answer. A node may answer requests before its next call to the shared storage. By these
-    /// requests, all nodes together may exceed the limit.
+    /// After the request is answered, because the answer comes from memory. Only near the limit,
+    /// the request is counted before the answer. A node may answer some requests before it reports
+    /// them to the shared storage. All nodes together may exceed the limit by the number of these
+    /// requests.
     AfterAnswer,
 }
 
@@ -166,7 +168,7 @@ impl SharingTerms {
         limit.burst_nanos().saturating_sub(self.reserved_nanos(limit))
     }
 
-    /// Returns how much of a limit this node may leave unreported, in nanoseconds.
+    /// Returns how much use of a limit this node may leave unreported, in nanoseconds.
     #[must_use]
     pub fn unreported_nanos(&self, limit: RateLimit) -> u64 {
         limit.burst_nanos() / u64::from(self.unreported_part.max(1)) / u64::from(self.nodes.max(1))
@@ -198,8 +200,8 @@ impl NodeShare {
         }
         let spent = self.unreported + cost;
         let is_free = match counting {
-            // The node may use the free part only if the limit had fully recovered before this
-            // node's unreported requests. In this case, the whole state comes from these requests.
+            // The node may use the free part only if the whole state comes from this node's
+            // unreported requests: before these requests, the limit had fully recovered.
             Counting::BeforeAnswer => {
                 let is_unknown = !holds(LimitRule::FreePartOnce) || ahead <= self.unreported;
                 is_unknown && spent <= terms.free_nanos(limit)
@@ -219,16 +221,16 @@ impl NodeShare {
     }
 
     /// Decides whether a request is allowed while the shared storage is unreachable. `part` is this
-    /// node's part of the limit. `taken` is the cost of the request under `part`, and `cost` is its
-    /// cost under the whole limit.
+    /// node's part of the limit. Counted by `part`, the request costs `taken`. Counted by the whole
+    /// limit, it costs `cost`.
     pub fn spend_alone(
         &mut self,
         part: RateLimit,
         (now, taken): (u64, u64),
         cost: u64,
     ) -> ShareDecision {
-        // The limit's rate has paid back a part of the unreported cost. Drop this part, so that the
-        // first report after a long outage is small.
+        // Meanwhile, the limit has recovered by a part of the unreported cost. Drop this part, so
+        // that the first report after a long outage is small.
         self.unreported = self.unreported.min(self.settle(part, now));
         match part.try_take(self.state, now, taken) {
             RateDecision::Allowed(state) => {
@@ -250,8 +252,8 @@ impl NodeShare {
         }
     }
 
-    /// Serves waiting requests from the share, in sequence. `waiting` contains the cost of each
-    /// waiting request. Returns the number of served requests.
+    /// Allows waiting requests, in sequence, as far as the share covers their costs. `waiting`
+    /// contains the cost of each waiting request. Returns the number of allowed requests.
     pub fn serve(&mut self, limit: RateLimit, now: u64, waiting: &[u64]) -> usize {
         self.settle(limit, now);
         let (served, rest) = served(self.share, waiting);
@@ -260,7 +262,7 @@ impl NodeShare {
     }
 
     /// Creates a call that reports the unreported requests. `waiting` is the total cost of the
-    /// waiting requests. If it is above 0, the call also asks for a share that covers these
+    /// waiting requests. If `waiting` is above 0, the call also asks for a share that covers these
     /// requests and some further requests.
     ///
     /// For each key, the node sends one call at a time. If no answer arrives, the next call reports
@@ -287,8 +289,9 @@ impl NodeShare {
         SentCall { call, reported: self.unreported, sent_at: now }
     }
 
-    /// Applies the answer to a call, and then serves waiting requests from the share, in sequence.
-    /// `waiting` contains the cost of each waiting request. Returns the number of served requests.
+    /// Applies the answer to a call. Then allows waiting requests, in sequence, as far as the share
+    /// covers their costs. `waiting` contains the cost of each waiting request. Returns the number
+    /// of allowed requests.
     pub fn receive(
         &mut self,
         (limit, now): (RateLimit, u64),
@@ -300,14 +303,14 @@ impl NodeShare {
         self.unreported = self.unreported.saturating_sub(sent.reported);
         let granted = answer.granted_us * NANOS_PER_MICRO;
         let (served, rest) = served(self.share + granted, waiting);
-        // The shared storage computed `ahead_us` after this node sent the call. So this sum,
-        // counted from the time of sending, is never later than the true state. One microsecond is
-        // subtracted, because the shared storage rounds its time down.
+        // The shared storage computed `ahead_us` after this node sent the call. So `sent_at` plus
+        // `ahead_us` is never later than the true state. One microsecond is subtracted, because
+        // the shared storage rounds its time down.
         let ahead_us = answer.ahead_us.saturating_sub(1);
         let state = sent.sent_at + ahead_us * NANOS_PER_MICRO + self.unreported;
         if granted == 0 && rest > 0 {
-            // No new share was granted, and the node still has a part of its older share. That
-            // share ends at the old state, so the node must not use the new state.
+            // No new share was granted, and the node still has a part of its older share.
+            // `self.state` is the end of the older share, so `state` must not replace it.
             self.state = self.state.saturating_sub(sent.reported);
         } else if granted > 0 {
             self.state = state;
@@ -332,16 +335,17 @@ impl NodeShare {
         (ahead + cost).saturating_sub(terms.most_nanos(limit)).max(1)
     }
 
-    /// Returns the state without the unspent share. The client's rate-limit status comes from it.
+    /// Returns the state without the unspent share. The rate-limit status that the client sees is
+    /// computed from this state.
     #[must_use]
     pub const fn used_state(&self) -> u64 {
         self.state.saturating_sub(self.share)
     }
 
     /// Caps the state at the burst, and returns how many nanoseconds the state is then ahead of the
-    /// present. If the unspent share plus the unreported requests is longer than this time, reduces
-    /// the share to fit. The unreported requests are not reduced, because other nodes may have used
-    /// the limit's full rate.
+    /// present. If the unspent share and the unreported requests together exceed this time, reduces
+    /// the share. The unreported requests still count in full, because other nodes may have used
+    /// everything that the limit has recovered.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;
@@ -357,7 +361,8 @@ impl NodeShare {
     }
 }
 
-/// Returns how many of these costs the share covers, in sequence, and the rest of the share.
+/// Counts the costs in `waiting` that the share covers, in sequence. Returns this count and the
+/// rest of the share.
 fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
     let mut rest = share;
     for (served, cost) in waiting.iter().enumerate() {
@@ -372,12 +377,12 @@ local_rules! {
     LimitRule {
         /// The shared storage grants no more than the unused part of the burst.
         GrantWithinBurst,
-        /// The shared storage does not grant the part that other nodes may spend before they ask
-        /// for shares.
+        /// The shared storage does not grant the part of the burst that other nodes may spend
+        /// before they ask for shares.
         ReserveForOthers,
         /// A share covers only whole requests, so that no node keeps a part that it cannot spend.
         WholeRequests,
-        /// A share ends when its interval of time has passed.
+        /// A node must not use a share after the share's interval of time has passed.
         SharesEnd,
         /// After a node has spent its free part, it gets a free part again only after the limit has
         /// fully recovered.

@@ -7,8 +7,8 @@ use crate::limits::REFUND_TRIES_MAX;
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// The prefix of a refund's error while the money is back in the shop. The prefix stays until the
-/// provider accepts the refund again.
+/// A refund's error begins with this prefix while the money is back in the shop. The prefix stays
+/// until the provider accepts the refund again.
 const CAME_BACK_PREFIX: &str = "came back: ";
 /// The prefix of a refund's error after the money came back and the provider then accepted the
 /// refund again. The prefix shows that there was an earlier attempt, and that a late webhook may be
@@ -79,8 +79,9 @@ pub enum RefundUpdate {
     /// person refunded the rest by hand. Then the server must query the provider to learn the
     /// refund's state.
     Arrived(i64),
-    /// The provider refused the request, or did not answer. If a webhook reports the failure, the
-    /// refund has failed.
+    /// The provider refused the request, or did not answer. If this report comes from a webhook,
+    /// the refund fails at once. Otherwise, the server tries again, until [`REFUND_TRIES_MAX`]
+    /// tries have failed.
     Failed(String),
     /// The provider had accepted the request, but then the money came back or was never sent. The
     /// provider does not try again by itself. This report can come even after a report that the
@@ -127,8 +128,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // A settled refund changes only if a report says that money came back: the money may be that of
-    // this refund. A refund that failed because its money came back waits for an operator.
+    // A refund whose money came back waits for an operator. A settled refund changes only if a
+    // report says that money came back, because this may be the refund's money.
     let undoes = match update {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -139,8 +140,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     }
     match update {
         RefundUpdate::CheckAgain { .. } => {
-            // For a refund in a final state, the server sends no further request, but only queries.
-            // The tries restart at 0, so that one failed query does not make the refund fail.
+            // If the refund was in a final state, the server now only queries the provider. The
+            // tries restart at 0, so that one failed query does not make the refund fail.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -199,7 +200,8 @@ pub fn apply_refund_answer<L: Ledger + ?Sized>(
     }
     let update = match update {
         RefundUpdate::Failed(_) => update,
-        // A message reported the failure after the provider had accepted the request.
+        // The answer is older than the failure: the provider first accepted the request, and then
+        // reported the failure in a message.
         RefundUpdate::Accepted { .. } if has_failed_by_message(&refund) => return Ok(Some(refund)),
         // Both `Accepted` and `Settled` say that the provider accepted the request. But the answer
         // may be outdated, so the server queries the provider about the progress.
@@ -226,7 +228,8 @@ fn has_come_back(refund: &Refund) -> bool {
     error_prefix(refund) == CAME_BACK_PREFIX
 }
 
-/// Returns true if a message made the refund fail, and false if the last of the server's tries did.
+/// Returns whether a message made the refund fail. A refund can also fail because the last of the
+/// server's tries failed.
 fn has_failed_by_message(refund: &Refund) -> bool {
     refund.state == RefundState::Failed && refund.tries < REFUND_TRIES_MAX
 }
@@ -284,7 +287,7 @@ pub fn apply_refund_message<L: Ledger + ?Sized>(
     let question = RefundUpdate::CheckAgain { lost: matches!(update, RefundUpdate::CameBack(_)) };
     let update = if may_be_old(&refund, update) { &question } else { update };
     let after = apply_refund_update(ledger, id, update, now)?;
-    // The provider sends a message about a failure after its last attempt, so a query would not
+    // The provider reports a failure in a message only after its last attempt, so a query would not
     // help.
     if let (RefundUpdate::Failed(_), Some(mut refund)) = (update, after)
         && refund.state == RefundState::Pending
@@ -303,9 +306,9 @@ fn may_be_old(refund: &Refund, update: &RefundUpdate) -> bool {
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_) => {
             refund.state != RefundState::Settled && came_back_before()
         }
-        // A provider can send several webhooks about one failed attempt. In the state `settled`,
-        // the refund has no error, so nothing shows whether there was an earlier failed attempt. So
-        // each such webhook may be about an earlier attempt.
+        // A provider can send several webhooks about one failed attempt. A settled refund has no
+        // error, so it does not show whether an earlier attempt failed. So each of these webhooks
+        // may be about an earlier attempt.
         RefundUpdate::CameBack(_) => match refund.state {
             RefundState::Pending => came_back_before(),
             RefundState::Settled => enforces(Rule::CameBackUndoes),

@@ -16,8 +16,8 @@ pub struct ReversalKey {
     pub payment: PaymentId,
     /// How the money was reversed.
     pub kind: ReversalKind,
-    /// The provider's id of the dispute, unique within the payment. Empty for a refund by hand. All
-    /// disputes of a payment without an id count as one dispute, which has an empty id.
+    /// The provider's id of the dispute, unique within the payment. Empty for a refund by hand. If
+    /// disputes of a payment have no id, they count as one dispute with an empty id.
     pub dispute: String,
 }
 
@@ -31,9 +31,9 @@ pub struct Reversal {
     pub money: Money,
     /// False if the reversal failed or was withdrawn, so that the shop has the money again.
     pub stands: bool,
-    /// When the report that counts was made. A report can count even if it only confirmed the
-    /// stored state. If reports about several refunds by hand count: one millisecond after the
-    /// newest of these reports.
+    /// When the provider made the newest report that this record includes. This report may only
+    /// have confirmed the stored state. If the record combines reports about several refunds by
+    /// hand, this is one millisecond after the newest of these reports.
     pub reported_at: Millis,
     /// For a dispute: when it was first recorded (store time). For a refund by hand: `reported_at`.
     pub at: Millis,
@@ -51,8 +51,8 @@ pub struct ReversalReport {
     pub payment: PaymentId,
     /// How the money was reversed.
     pub kind: ReversalKind,
-    /// The reversed amount: of one dispute, of one refund by hand, or of all refunds by hand.
-    /// `None` means the whole payment.
+    /// The reversed amount: the amount of one dispute, the amount of one refund by hand, or the
+    /// total of all refunds by hand. `None` means the whole payment.
     pub money: Option<Money>,
     /// False if the reversal failed or was withdrawn, so that the shop has the money again.
     pub stands: bool,
@@ -67,11 +67,11 @@ pub struct ReversalReport {
 /// The result of recording a reversal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReversalOutcome {
-    /// The reversal is new, or the report changed the reversal's amount or whether the reversal
-    /// stands.
+    /// The reversal is new, or the report changed it: its amount, or whether it stands.
     Noted,
-    /// The report changed neither the amount nor whether the reversal stands: the store already has
-    /// this report or a newer report, or the reversal is this server's own refund.
+    /// The report changed nothing that matters: neither the amount nor whether the reversal stands.
+    /// For example, the store already has a newer report, or the reversal is this server's own
+    /// refund.
     Known,
     /// The store does not know the payment, or the payment failed. The message was not recorded, so
     /// the provider can send the same message again later.
@@ -108,10 +108,10 @@ impl ReversalReport {
     /// - If a dispute has no id, each report may be about another dispute, so the last report to
     ///   arrive counts.
     /// - A report about another amount may be about another refund by hand, or about the total. So
-    ///   the end of one refund does not end a reversal of another amount. A new refund always
-    ///   counts after the end of another amount. Of two refunds, the larger amount counts. The
-    ///   result is newer than both reports, so a late report about the larger refund's end does not
-    ///   hide the smaller refund.
+    ///   a report that one refund ended does not end a reversal of another amount. If the known
+    ///   reversal has ended, a report about a refund of another amount always counts. If neither
+    ///   has ended, the larger amount counts. The result gets a time after both reports, so that a
+    ///   late report that the larger refund ended does not hide the smaller refund.
     fn next(&self, known: &Reversal, new: Reversal) -> Option<Reversal> {
         let has_other_amount = !self.is_dispute() && known.money.minor != new.money.minor;
         if has_other_amount && enforces(Rule::ReturnsHaveAmounts) {
@@ -146,8 +146,8 @@ impl ReversalReport {
     }
 }
 
-/// Records a provider's report about a reversal. If the provider's refund is this server's own
-/// refund, the report changes nothing.
+/// Records a provider's report about a reversal. If this server itself refunds the payment, a
+/// report that the payment was returned changes nothing.
 pub fn record_reversal<L: Ledger + ?Sized>(
     ledger: &mut L,
     report: &ReversalReport,

@@ -71,7 +71,8 @@ pub struct Refund {
     pub cause: RefundCause,
     /// The state.
     pub state: RefundState,
-    /// Whether the provider accepted the request. If so, the server only queries the progress.
+    /// Whether the provider accepted the refund. If so, the server only queries the refund's
+    /// progress.
     pub accepted: bool,
     /// The number of consecutive failed requests to the provider.
     pub tries: u32,

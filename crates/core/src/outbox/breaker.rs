@@ -12,17 +12,18 @@ use crate::value::Millis;
 /// Whether an endpoint counts as down, and when to try it again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
-    /// The positions of the events that failed since the endpoint last accepted an event. At
-    /// [`BREAKER_FAILURES`] positions, the endpoint counts as down, and no more are added.
+    /// The positions of the events that failed since the endpoint last accepted an event. With
+    /// [`BREAKER_FAILURES`] positions, the endpoint counts as down, and no more positions are
+    /// added.
     failed: BTreeSet<i64>,
     /// The number of failures since the endpoint began to count as down, including the failure that
     /// made it count as down.
     probes: u32,
     probe_at: Option<Millis>,
-    /// The end of a pause that the endpoint asked for.
+    /// The end of the pause that the endpoint asked for. `None` if it asked for none.
     paused_until: Option<Millis>,
-    /// The event of the last try while the endpoint was down, and how many tries in a row sent this
-    /// event.
+    /// The position of the event that the last try sent to the endpoint while it was down, and how
+    /// many tries in a row sent this event.
     same: Option<(i64, u32)>,
     /// The position of the last row that was tried while the endpoint was down.
     last: i64,
@@ -96,10 +97,10 @@ impl Breaker {
         self.last_fresh
     }
 
-    /// Chooses the event for the next try at an endpoint that is down. New events and rows take
-    /// turns. Each event gets up to [`BREAKER_TRIES_PER_EVENT`] tries in a row, because the
-    /// endpoint may need some time to recover. Then another event is chosen, because the endpoint
-    /// may fail only for this event.
+    /// Chooses the event for the next try at an endpoint that is down. New events and events that
+    /// already have a row take turns. Each event gets up to [`BREAKER_TRIES_PER_EVENT`] tries in a
+    /// row, because the endpoint may need some time to recover. Then another event is chosen,
+    /// because the endpoint may fail only for this event.
     pub(super) fn next_probe(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         if let Some((at, times)) = self.same
             && times < BREAKER_TRIES_PER_EVENT

@@ -30,9 +30,10 @@ impl PendingDelivery {
         if self.dead { DeliveryState::Dead } else { DeliveryState::Pending }
     }
 
-    /// This row is the result of an attempt. Returns whether it can replace a stored row with
-    /// `tries` tries. An attempt adds at most one try. If an operator requested a retry during the
-    /// attempt, the stored tries are 0, and this row has too many tries.
+    /// Returns whether this row can replace the stored row. This row is the result of an attempt,
+    /// and the stored row has `tries` tries. An attempt adds at most one try. If an operator
+    /// requested a retry during the attempt, the stored row has 0 tries, so this row may have too
+    /// many tries.
     #[must_use]
     pub fn can_follow(&self, tries: u32) -> bool {
         tries <= self.tries && tries.saturating_add(1) >= self.tries
@@ -62,7 +63,7 @@ pub enum SendOutcome {
     Gone,
     /// The event can never be sent to any endpoint, because its row is invalid.
     Unsendable {
-        /// The invalid part of the row.
+        /// What is invalid in the row.
         error: String,
     },
     /// This server could not send the event: it does not know the event's type or item, or could
@@ -79,7 +80,7 @@ pub enum SendOutcome {
 pub enum RowChange {
     /// The event at this position was delivered. Delete its row.
     Delivered(i64),
-    /// The row of an event that still waits or is now dead. Write it to the store.
+    /// The row of an event that still waits or is now dead. Write this row to the store.
     Pending(PendingDelivery),
 }
 

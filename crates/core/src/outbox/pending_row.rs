@@ -10,7 +10,8 @@ pub(super) struct PendingRow {
     pub(super) parcel: PendingDelivery,
     /// Whether the store has recorded the row.
     pub(super) saved: bool,
-    /// The time of a try before `next_at`, if one is planned. Such an early try does not count.
+    /// The time of a try before `next_at`, or `None` if no such try is planned. Such an early try
+    /// does not count as one of the event's tries.
     pub(super) early_at: Option<Millis>,
     /// When this queue recorded the outcome of the last try.
     tried_at: Option<Millis>,
@@ -25,9 +26,10 @@ impl PendingRow {
         self.early_at.map_or(self.parcel.next_at, |early| early.min(self.parcel.next_at))
     }
 
-    /// Plans an early try a minute after a failure, because the endpoint may then work again. An
-    /// early try may fail although the endpoint has answered another event since the previous try.
-    /// Then the endpoint fails only for this event, and the event waits for its `next_at`.
+    /// Plans an early try a minute after a failure, because the endpoint may then work again. But
+    /// suppose that the endpoint answered another event after the last try, and an early try of
+    /// this event fails again. The endpoint then probably fails only for this event. So no further
+    /// early try is planned, and the event waits for its `next_at`.
     pub(super) fn plan_early_try(
         &mut self,
         outcome: &SendOutcome,

@@ -20,7 +20,7 @@ pub struct DeliveryBounds {
     pub at_once: usize,
     /// The largest number of events that are read ahead of the endpoint's position.
     pub window: usize,
-    /// The largest number of rows that wait.
+    /// The largest number of rows of events that wait for another try.
     pub pending: usize,
 }
 

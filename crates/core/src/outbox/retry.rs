@@ -8,11 +8,13 @@ use crate::limits::{DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS, REFUSED_PAUSE_MAX_MS};
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// How often in a row an event was refused, and when these refusals began.
+/// The number of times that an event was refused in a row, and the time of the first of these
+/// refusals.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RefusedRun {
     times: u32,
-    /// How many of these tries counted.
+    /// How many of these refusals counted as a failed try. The refusal of an early try does not
+    /// count.
     counted: u32,
     since: Millis,
 }
@@ -112,10 +114,11 @@ impl DeliveryQueue {
         }
     }
 
-    /// Decides when an event is retried, and whether it is given up. Returns `None` if the event's
-    /// tries and `next_at` stay the same. They stay the same if the outcome says nothing about the
-    /// event, or if an early try failed. An early refusal does not count as a try, but makes the
-    /// event wait for the short pause of refused events.
+    /// Decides when an event is tried next, and whether the server gives the event up. `counts` is
+    /// false for an early try. Returns `None` after a success, and after an early try that failed
+    /// or that was deferred. In these cases, the event's tries and `next_at` stay the same. If the
+    /// endpoint refuses an early try, the number of tries stays the same, but the event waits for
+    /// the short pause of refused events.
     fn decide_retry(
         &mut self,
         position: i64,
@@ -151,7 +154,8 @@ impl DeliveryQueue {
                         || self.is_final_refusal(refused, now),
                 })
             }
-            // The server did not contact the endpoint. Only many such failures make the event dead.
+            // The server did not contact the endpoint. So the event is dead only after
+            // [`DEFERRALS_MAX`] such failures in a row.
             SendOutcome::Deferred { error } => {
                 let times = self.later.entry(position).or_default();
                 *times = times.saturating_add(1);
@@ -172,9 +176,9 @@ impl DeliveryQueue {
         }
     }
 
-    /// Returns whether the refusal is final: the event was refused often enough and for long
-    /// enough. If the number of refused events is at least half of `pending`, the time since the
-    /// first refusal does not matter.
+    /// Returns whether the refusal is final. It is final after `refusals` refusals, if the first
+    /// one is at least `refused_ms` ago. If at least half of `pending` events are refused, the time
+    /// does not matter.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals

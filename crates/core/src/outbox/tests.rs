@@ -126,7 +126,7 @@ fn an_event_that_is_always_refused_does_not_stop_other_events() {
 
 #[test]
 fn an_endpoint_that_refuses_many_events_is_up_and_gets_the_others() {
-    // At least `pending` / 2 events are refused, so each is dead before `refused_ms` has passed.
+    // The endpoint refuses at least `pending` / 2 events, so they are dead before `refused_ms`.
     let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 100, refused_ms: 100_000, ..bounds() },
         0,
@@ -278,8 +278,8 @@ fn a_fault_of_this_server_does_not_count_as_a_try() {
         pauses.is_sorted() && pauses[0] < 1_000 && pauses[19] <= DEFERRED_PAUSE_MAX_MS,
         "{pauses:?}"
     );
-    // A failure of the endpoint counts as a try. A failure to send an event of a newer version does
-    // not.
+    // A failure of the endpoint counts as a try. An attempt that ends because this program is too
+    // old for the event does not count.
     assert_eq!(sent(&mut queue, now).len(), 8);
     assert!(is_pending(queue.record(1, failed(), now, 0), 1, false));
     now = now.plus(750);

@@ -78,7 +78,7 @@ fn known_sales() -> Vec<AdminSale> {
     list.map(|list| list.sales).unwrap_or_default()
 }
 
-/// Returns `None` if the server does not answer in time, or refuses the request.
+/// Reads a path of the server. Returns `None` if the server does not answer in time or refuses.
 fn read<T: DeserializeOwned>(path: Path<'_>) -> Option<T> {
     let words = words();
     let named = |flag: &str, variable: &str| {

@@ -46,8 +46,8 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "key")]
     pub participants: Option<PathBuf>,
     /// A file with the published sequence of the participants: one buyer's id per line, or the
-    /// server's `draw.csv`, whose ranks are the sequence. The command compares this sequence with
-    /// the drawn order.
+    /// server's `draw.csv` with the rank of each buyer. The command compares this sequence with the
+    /// drawn order.
     #[arg(long, value_name = "FILE")]
     pub order: Option<PathBuf>,
     /// Read the draw of this sale from the server.

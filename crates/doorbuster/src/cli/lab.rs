@@ -102,8 +102,8 @@ pub struct LabRunArgs {
 /// with safer variants.
 ///
 /// Three servers sell 100 bottles under a lock that lasts 60 ms. A call under the lock sometimes
-/// takes 90 ms. Exits with 1 if a safe variant does not hold, or if the unsafe lock does not
-/// oversell.
+/// takes 90 ms. Exits with 1 if the verdict of a safe variant is not `held`, or if the unsafe lock
+/// does not oversell.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab incident

@@ -108,8 +108,8 @@ pub enum SaleCommand {
     Codes(CodesArgs),
 }
 
-/// The sale that a command shows, checks or moves to another phase. If the sale is already in this
-/// phase, the command changes nothing.
+/// The sale that a command shows, checks or moves to another phase. If the sale is already in the
+/// requested phase, the command changes nothing.
 #[derive(Debug, Args)]
 pub struct PhaseArgs {
     /// The sale's id.

@@ -5,8 +5,8 @@ use reqwest::Url;
 
 use crate::exit::Failure;
 
-/// The address of a server, as the user gave it. If clap cannot parse an address, clap prints it,
-/// and the address may contain a password. So this program parses the address itself.
+/// The address of a server, as the user gave it. This program parses the address itself. If clap
+/// parsed it, clap's error would show an invalid address, which may contain a password.
 #[derive(Clone)]
 pub struct AddressArg(String);
 

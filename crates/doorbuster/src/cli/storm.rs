@@ -95,12 +95,12 @@ pub fn connections() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=limits::CONNECTIONS_MAX as u64)
 }
 
-/// Returns the parser of the number of threads that send requests.
+/// Returns the parser for the flag that sets the number of threads that send requests.
 pub fn generators() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=limits::GENERATORS_MAX as u64)
 }
 
-/// Returns the parser of the stock of a demo.
+/// Returns the parser for the number of units that a demo has on sale.
 pub fn stock() -> impl clap::builder::TypedValueParser<Value = u32> {
     value_parser!(u32).range(0..=i64::from(doorbuster_api::limits::STOCK_MAX))
 }

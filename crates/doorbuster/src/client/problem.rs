@@ -90,7 +90,7 @@ impl Problem {
         }
         let hint = match self.code.as_str() {
             "unauthenticated" => "; check --key or DOORBUSTER_ADMIN_KEY",
-            // Adds no hint if the server's text already says to try again.
+            // No hint is needed if the server's text already says to try again.
             _ if self.retryable && !why.contains("again") => "; try again in a moment",
             _ => "",
         };

@@ -53,7 +53,8 @@ pub async fn send_load(
     report?.ok_or_else(|| anyhow!("the load generator failed: {errors}").into())
 }
 
-/// Returns `None` if no report arrives.
+/// Reads the load generator's output, and shows its progress. Returns its report, or `None` if no
+/// report arrives.
 async fn read_relay(
     output: impl tokio::io::AsyncRead + Unpin,
     bar: &LiveProgress,

@@ -119,7 +119,7 @@ impl DemoOutcome {
         let (sold, left) = self.units();
         faults.expect_equal("orders", self.audit.orders_checked, self.expected_orders());
         faults.expect_equal("units sold", sold, self.expected_orders() * u64::from(self.units));
-        faults.expect_equal("sum of the units sold and left", sold + left, self.stock.into());
+        faults.expect_equal("sum of the sold and the unsold units", sold + left, self.stock.into());
         let row = &self.row;
         faults.expect_equal("units sold according to the server", row.held + row.paid, sold);
         faults.expect_equal(

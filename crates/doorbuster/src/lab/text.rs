@@ -66,14 +66,16 @@ fn remarks(report: &RunReport) -> String {
     let unfinished = count(RunResult::is_unfinished);
     if unfinished > 0 {
         text += &format!(
-            "{unfinished} runs ended before all buyers had started, although units were left.\n"
+            "{} ended before all buyers had started, although units were left.\n",
+            table::counted(unfinished as u64, "run")
         );
     }
     let busy = count(RunResult::is_driver_busy);
     if busy > 0 {
         text += &format!(
-            "In {busy} runs the sender of the requests used more than 90 % of its core, so the \
-             strategies may be faster than measured.\n"
+            "In {}, the sender of the requests used more than 90 % of its core, so the \
+             strategies may be faster than measured.\n",
+            table::counted(busy as u64, "run")
         );
     }
     if report.agrees() {

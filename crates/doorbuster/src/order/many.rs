@@ -16,7 +16,7 @@ use crate::confirm::confirm;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
 
-/// A larger file with ids is refused.
+/// The largest file with ids that the command accepts, in bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 pub(super) enum Change {
@@ -46,8 +46,8 @@ impl Change {
 
 /// Changes one order or many orders. Asks for confirmation first, unless the change extends a
 /// single order. Returns `Findings` if at least one of several orders could not be changed. With
-/// `--dry-run`, does not ask for confirmation and changes nothing. Returns `Findings` if at least
-/// one of the named orders does not allow the change.
+/// `--dry-run`, does not ask for confirmation and changes nothing. In this case, returns `Findings`
+/// if at least one of the named orders does not allow the change.
 pub(super) async fn change(
     client: &Client,
     which: &OrderSelection,
@@ -87,9 +87,9 @@ pub(super) async fn change(
     change_each(client, &orders, &change, reason).await
 }
 
-/// If the server refuses to change one order, the command continues with the next order. If the
-/// server cannot be reached, the command stops. If the server may have changed an order, the output
-/// lists the order as unknown.
+/// Changes these orders one after another. Continues if the server refuses to change an order, and
+/// stops if the server cannot be reached. If the server may have changed an order, the output lists
+/// the order as unknown.
 async fn change_each(
     client: &Client,
     orders: &[String],

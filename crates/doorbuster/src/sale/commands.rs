@@ -76,8 +76,8 @@ pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
     let AdmitArgs { visitors, reason, item, .. } = args.clone();
     let body = NewAdmissions { visitors, reason, item };
     client.print_result(client.post_json(Path::admin(&path), &body).await, |done: &Admissions| {
-        let (admitted, waiting) = (table::grouped(done.admitted), table::grouped(done.waiting));
-        format!("{admitted} visitors are admitted; {waiting} still wait.\n")
+        let admitted = table::counted(done.admitted, "visitor");
+        format!("Admitted {admitted}; still waiting: {}.\n", table::grouped(done.waiting))
     })
 }
 
@@ -125,7 +125,7 @@ fn changes_spread(args: &SpreadArgs) -> bool {
         || [initial, threshold, refill].iter().any(|n| n.is_some())
 }
 
-/// Returns `Findings` if the sale is not ready.
+/// Prints whether the sale is ready for its opening. Returns `Findings` if it is not ready.
 pub(super) async fn check(client: &Client, sale: &str) -> Outcome {
     let answer = client.post(Path::admin(&["sales", sale, "check"])).await?;
     let report: CheckReport = answer.read()?;

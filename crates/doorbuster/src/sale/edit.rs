@@ -23,9 +23,8 @@ pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
         Some(file) => super::read(file)?,
         None => to_raw_value(&args.patch()).context("cannot write JSON")?,
     };
-    // The program sends the unchanged text, and uses `patch` only for the checks and the output. If
-    // the text has two members with the same name, a `Value` keeps only the last, so the `Value` is
-    // not sent.
+    // The program sends the unchanged text. It uses `patch` only for the checks and the output,
+    // because a `Value` drops all but the last of several members with the same name.
     let patch: Value = serde_json::from_str(body.get()).unwrap_or_default();
     if patch.as_object().is_some_and(serde_json::Map::is_empty) {
         return Err(Failure::Settings(
@@ -42,18 +41,22 @@ pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
     })
 }
 
+/// Prints how many access codes a sale has, and how many buyers have used one.
+pub async fn print_code_counts(client: &Client, sale: &str) -> Outcome {
+    let path = ["sales", sale, "access-codes"];
+    client.print_result(client.get(Path::admin(&path)).await, |counts: &CodeCounts| {
+        let codes = table::counted(counts.codes, "access code");
+        let [uses, spent] =
+            [counts.uses, counts.spent].map(|buyers| table::counted(buyers, "buyer"));
+        format!("{sale} has {codes} for {uses}; used so far by {spent}.\n")
+    })
+}
+
 /// Runs `sale codes`.
 pub async fn codes(client: &Client, args: &CodesArgs) -> Outcome {
     let parts = ["sales", &args.sale, "access-codes"];
     let Some(count) = args.count else {
-        return client.print_result(client.get(Path::admin(&parts)).await, |counts: &CodeCounts| {
-            let CodeCounts { codes, uses, spent } = *counts;
-            let [codes, uses, spent] = [codes, uses, spent].map(table::grouped);
-            format!(
-                "{} has {codes} access codes for {uses} buyers; {spent} buyers have used a code.\n",
-                args.sale
-            )
-        });
+        return print_code_counts(client, &args.sale).await;
     };
     let result = client.post_json(Path::admin(&parts), &NewCodes { count, uses: args.uses }).await;
     client.print_result(result, |created: &CreatedCodes| {

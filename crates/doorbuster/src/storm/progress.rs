@@ -10,7 +10,7 @@ use crate::table::grouped;
 pub struct LiveProgress(ProgressBar);
 
 impl LiveProgress {
-    /// Creates a bar for this number of buyers.
+    /// Creates a bar for this number of buyers. If `shown` is false, the bar stays hidden.
     pub fn new(buyers: u32, shown: bool) -> Self {
         let target =
             if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };

@@ -111,7 +111,8 @@ fn a_lost_data_directory_costs_less_than_a_second_of_orders() {
             }
             confirmed
         });
-        // Lets the buyer buy without a pause until the store's log has had several checkpoints.
+        // During these five seconds, the buyer buys without a pause, so SQLite checkpoints the
+        // store's log several times.
         std::thread::sleep(Duration::from_secs(5));
         let killed_at = Instant::now();
         drop(test_server);
@@ -179,7 +180,7 @@ fn check_restored_times(passphrase: Option<&str>) {
     let second = buy(&address, &token, 2).expect("an order");
     // A normal stop also copies the last commits to the backup.
     assert_eq!(test_server.terminate().0, Some(0));
-    // A second start begins a new generation.
+    // The second start begins a new generation of the backup.
     let test_server = start();
     let address = address_of(&test_server);
     // The base of this generation is copied before the third order, so the base does not contain
@@ -207,7 +208,8 @@ fn check_restored_times(passphrase: Option<&str>) {
     command.args(&options);
     let stderr = run(command.args(["--until", "2020-01-01T00:00:00Z"])).stderr_of_failure(1);
     assert!(stderr.contains("no continuous backup at or before"), "{stderr}");
-    // The first base was complete before the second order, so the earliest state lacks this order.
+    // The first base was complete before the second order, so the earliest state that can be
+    // restored lacks this order.
     let (_, time) = stderr.trim().split_once("earliest time for --until is ").expect("a time");
     let early = temp_dir.join("early");
     restore(&temp_dir, &target, &early, &[&options[..], &["--until", time]].concat());

@@ -113,7 +113,7 @@ fn the_table_of_a_demo_ends_with_its_verdict() {
 fn a_terminal_shows_the_progress_of_a_demo() {
     let temp_dir = TempDir::new();
     let plain = program(&temp_dir);
-    // The program `script` creates a terminal.
+    // The program `script` gives the demo a terminal.
     let mut command = Command::new("script");
     command.args([
         "-qec",
@@ -199,7 +199,7 @@ fn a_demo_that_does_not_add_up_reports_it_and_exits_with_1() {
     command.args(["demo", "--json", "--buyers", "50000"]);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-    // Opens the store only after the load has started: the sale is then open.
+    // The test opens the store only after the load has started, because the sale is then open.
     let file = until("the load starts", || {
         let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then(|| work.join("data/doorbuster.sqlite3"))

@@ -285,8 +285,8 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     let kept =
         std::fs::read_dir(fixture.temp_dir.join("cdn/cache")).expect("nginx's cache").count();
     assert!((1..=2).contains(&kept), "the cache has {kept} copies");
-    // One exported file is the page of each sale that is created later. Another one is the page of
-    // each order.
+    // One exported file is the page of every sale that is created after the export. Another
+    // exported file is the page of every order.
     for path in ["/sale/later", "/order/ord_1"] {
         assert_eq!(get(&mut connection, path, "").await.status, 200, "{path}");
     }
@@ -300,8 +300,8 @@ async fn announced(fixture: &ServerFixture) -> Cdn {
     Cdn::start(fixture, &export(fixture, &[]))
 }
 
-/// A page sets its clock from the server's answer to a request for the sale's status. After a
-/// period without requests, the cache must not return an answer from before this period.
+/// A page sets its clock from the server's answer to a request for the sale's status. So if no
+/// request arrived for some time, the cache must not return an answer from before this time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     const STATUS: &str = "/v1/sales/spring/status?v=";

@@ -119,8 +119,8 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
             let (before, _) = finding["detail"].as_str()?.split_once(" are missing")?;
             before.rsplit(' ').next()?.parse::<u32>().ok()
         };
-        // The finding counts the ten missing orders. The paid order is in an earlier state, so the
-        // finding counts this order too until a node applies the payment again.
+        // The finding counts the ten missing orders. It also counts the paid order, which is in an
+        // earlier state until a node applies its payment again.
         let lost = lost.filter_map(number).sum::<u32>();
         ((lost == 10 || lost == 11) && audit["ok"] == json!(false)).then_some(())
     });
@@ -199,7 +199,7 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
     let copy = cluster.postgres.back_up("copy").expect("a copy");
     buy(&cluster, 5, 2);
     // During a sale, the node makes a small commit each second, even without requests, and reads
-    // the database's position. After two such checks, the node knows a position that is later than
+    // the database's position. After two such commits, the node knows a position that is later than
     // the position of the copy.
     let checks = "SELECT coalesce(max(at), 0) FROM commit_check";
     let checked = |cluster: &Cluster| cluster.postgres.sql(checks).expect("a time");
@@ -284,15 +284,15 @@ mod windows {
         let mut cluster = start(&temp_dir, Shape::Postgres);
         open_sale(&cluster);
         buy(&cluster, 5, 1);
-        // The first start on an empty database must log no warning about the database, except for
-        // its settings.
+        // The first start on an empty database must log no warning about the database. Only
+        // warnings about the database's settings are allowed.
         for node in &cluster.nodes {
             let log = node.log();
             assert!(log.contains("server.started"), "{log}");
             let is_alarm = |line: &&str| line.contains(" WARN ") || line.contains("ERROR ");
             let alarms: Vec<&str> = log.lines().filter(is_alarm).collect();
-            // The standby did not exist when the nodes started, so a warning about the settings is
-            // correct.
+            // When the nodes started, there was no standby, so the nodes correctly warn about the
+            // settings.
             let is_false =
                 |line: &&str| line.contains("\"database.") && !line.contains("database.setting");
             assert!(!alarms.iter().any(is_false), "{alarms:?}");

@@ -39,12 +39,13 @@ use store_access::StoreAccess;
 /// lower, because with more deployments, a node might not get a connection in time.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
-/// The webhook secret of the sandbox provider. Tests sign messages of the provider with it.
+/// The webhook secret of the sandbox provider. With this secret, tests sign messages in place of
+/// the provider.
 const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// The largest number of sales for one failpoint. If no server is killed, the test starts another
-/// sale. With PostgreSQL, perhaps only the second node passes the point, and this node has no
-/// failpoint. On a busy machine, perhaps the sale does not need the step. For example, enough units
-/// for a late payment are free already.
+/// sale. There are two possible causes. With PostgreSQL, perhaps only the second node, which has no
+/// failpoint, passes the point. On a busy machine, perhaps the sale does not need the step. For
+/// example, enough units for a late payment are free already.
 const SALES: u32 = 6;
 /// Longest time for a sale whose server is killed and started again, even on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(480);
@@ -52,10 +53,10 @@ const TIMEOUT: Duration = Duration::from_secs(480);
 /// If a sale takes longer than this, the test prints what the sale waits for.
 const LATE: Duration = Duration::from_secs(40);
 
-/// The environment variable that makes every point run on PostgreSQL as well.
+/// If this environment variable is set, the test runs every failpoint on PostgreSQL as well.
 const EVERY_SHARED: &str = "DOORBUSTER_FAILPOINTS_SHARED";
-/// The points that also run on PostgreSQL: they involve another node, or a store in another
-/// process. Each point takes 25 seconds if five sales run at the same time.
+/// The test also runs these points on PostgreSQL, because they involve another node, or a store in
+/// another process. If five sales run at the same time, each point takes 25 seconds.
 const SHARED: [Failpoint; 14] = [
     Failpoint::Committed,
     Failpoint::SettleCommitted,
@@ -147,8 +148,8 @@ fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) 
                                 begun.elapsed()
                             )
                         }
-                        // The panic has printed the failure and the name of its thread, which
-                        // contains the point.
+                        // The panic has already printed the failure, and the thread's name, which
+                        // contains the failpoint's name.
                         Err(_) => wrong
                             .lock()
                             .expect("no thread panics with the lock")

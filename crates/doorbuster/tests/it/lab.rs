@@ -181,7 +181,7 @@ fn an_interrupted_run_reports_the_results_of_whole_runs() {
     let temp_dir = TempDir::new();
     let out = TempDir::new();
     let dir = out.join("report");
-    // There are so many short runs that the test interrupts one of them.
+    // The command makes so many short runs that it has not finished when the test interrupts it.
     let ways = ["lab", "run", "--strategies", "unit-rows", "--levels", "4", "--seeds", "1000"];
     let mut child = program(&temp_dir)
         .args(ways)
@@ -278,7 +278,7 @@ fn uses_database(id: &str) -> bool {
 fn every_strategy_keeps_its_claim_with_each_fault() {
     let groups = ["safe", "safe_without_faults,unsafe"]
         .map(|claims| claims.split(',').flat_map(claiming).collect::<Vec<_>>());
-    // Runs all faults at the same time, because the runs mostly wait.
+    // The runs for all faults take place at the same time, because they mostly wait.
     std::thread::scope(|scope| {
         for fault in ["crash", "slow", "restart"] {
             for group in &groups {

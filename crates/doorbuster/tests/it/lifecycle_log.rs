@@ -132,7 +132,7 @@ fn failed_sign_ins_do_not_fill_the_log() {
     for _ in 0..500 {
         assert!(get("/console/sign-in").contains("sign-in=unavailable"));
     }
-    // The server may write 50 such lines in each second.
+    // The server may log 50 failed requests in each second.
     let most = usize::try_from(50 * (begun.elapsed().as_secs() + 2)).expect("a small number");
     assert_eq!(server.terminate().0, Some(0));
     let mut failures = lines(&log);

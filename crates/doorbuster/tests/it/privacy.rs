@@ -42,8 +42,8 @@ fn the_log_under_load_names_no_buyer() {
     }
 }
 
-/// The largest number of log lines. The test sends 100 or more requests of each kind, so the server
-/// does not write one line for each request.
+/// The largest number of log lines. The test sends at least 100 requests of each kind, so the log
+/// would have more lines if the server wrote one line for each request of a kind.
 const LINES_MAX: usize = 60;
 
 #[test]
@@ -240,7 +240,7 @@ async fn dead_letters(shop: &mut Shop) {
     shop.operate(&format!("/v1/admin/dead-letters/{}/discard", id(1)), &why, "200").await;
 }
 
-/// Falsifies a stored quota until the audit has found this fault and written it to the log.
+/// Falsifies a stored quota, waits until the audit has logged this fault, and corrects the quota.
 async fn a_fault(shop: &mut Shop) {
     shell(&shop.fixture)
         .execute("UPDATE quota SET used = used + 1 WHERE buyer = ?1", [format!("{NAME}.2")])
@@ -376,7 +376,7 @@ fn a_buyer_is_erased_from_a_shell() {
     let csv = test_server.ask(&temp_dir, &["csv", "orders"]).stdout_of_success();
     assert!(csv.contains(name) && !csv.contains(&format!(",{buyer},")), "{csv}");
     test_server.ask(&temp_dir, &["reconcile"]).stdout_of_success();
-    // The buyer is erased, so the audit finds the order of each answer by the order's id.
+    // The buyer is erased, so the audit finds each answer's order by its id, without the buyer.
     let audit = |more: &[&str]| {
         let mut command = program(&temp_dir);
         command

@@ -8,7 +8,7 @@ use crate::test_server::{TempDir, TestServer, program, until};
 /// The page, with its examples in `<pre data-example="…"><code>`.
 const PAGE: &str = include_str!("../../../web/assets-docs/page/docs.html");
 
-/// Returns the example after `mark`, up to the end of its HTML element.
+/// Returns the example that follows the text `mark` on the page, with HTML entities decoded.
 fn example(mark: &str) -> String {
     let (_, rest) =
         PAGE.split_once(mark).unwrap_or_else(|| panic!("the page does not have {mark}"));

@@ -84,8 +84,8 @@ impl Installation {
         command.args(["-e", "-c", script]).current_dir("/");
         command.env("PATH", path).env("PGPORT", self.port.to_string());
         command.env("PGHOST", &self.dir).env("PGUSER", "postgres").env("PGDATABASE", "doorbuster");
-        // A script can start a server, which later writes its log to the script's output. So the
-        // output is a file, and each script has its own file.
+        // A script can start a server that writes its log to the script's output after the script
+        // has ended. So each script writes its output to its own file.
         static SCRIPTS: AtomicUsize = AtomicUsize::new(0);
         let number = SCRIPTS.fetch_add(1, Ordering::Relaxed);
         let log = self.dir.join(format!("shell-{number}.log"));

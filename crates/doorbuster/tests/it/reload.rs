@@ -28,7 +28,8 @@ impl Reloadable {
         Self { server: TestServer::start(command, data_dir), settings, log }
     }
 
-    /// Returns the log line about the reload.
+    /// Writes `text` to the settings file, and makes the server reload the file. Returns the log
+    /// line about the reload.
     fn reload(&self, text: &str) -> Value {
         std::fs::write(&self.settings, text).expect("the file is written");
         let before = lines(&self.log).len();
@@ -47,7 +48,7 @@ impl Reloadable {
         names.map(|name| self.server.exchange("", "GET", name, "", "").1).collect()
     }
 
-    /// Returns the script with the settings of the pages.
+    /// Returns the script that contains the pages' settings.
     fn script(&self) -> String {
         let index = self.index();
         let name = index.split('"').find(|word| word.starts_with("/assets/first."));

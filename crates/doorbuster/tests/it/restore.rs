@@ -173,8 +173,8 @@ fn a_secret_that_is_missing_beside_a_store_is_created_with_a_warning() {
     assert!(log.contains("secret.created_again") && log.contains("earlier passes"), "{log}");
     // The store has accepted the new key, so another start must succeed.
     let test_server = TestServer::open(&temp_dir);
-    // A second server cannot start, because the store is locked. The second server must not leave a
-    // new key behind.
+    // A second server cannot start, because the first server has locked the store. The failed start
+    // must not leave a new key file.
     let data_dir = test_server.data_dir().to_owned();
     let kept = fs::read(data_dir.join("pass_key")).expect("a key");
     fs::remove_file(data_dir.join("pass_key")).expect("the file is removed");

@@ -351,7 +351,7 @@ fn load_without_a_sale_fails() {
     }
 }
 
-/// Starts a proxy that drops the answer to each request with this word. Returns the proxy's URL.
+/// Starts a proxy that drops the answer to each request that contains `word`. Returns its URL.
 pub fn lossy_proxy(url: &str, word: &'static str) -> String {
     let upstream = url.strip_prefix("http://").expect("an address").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

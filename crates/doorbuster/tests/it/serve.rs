@@ -363,7 +363,7 @@ fn a_failed_request_is_found_in_the_log_by_its_request_id() {
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["request_id"] == id).collect::<Vec<_>>()
     };
-    // The answer has the request's id if this id is valid. Otherwise, the answer has a random id.
+    // The response repeats the client's request id if this id is valid, or has a random id.
     for (brings, expected) in [
         ("X-Request-Id: from-the-shop-1\r\n", Some("from-the-shop-1")),
         ("", None),
@@ -391,8 +391,8 @@ fn a_failed_request_is_found_in_the_log_by_its_request_id() {
             "{line}"
         );
     }
-    // For an error that only the client can correct, the server writes no log line and returns no
-    // request id.
+    // The client must correct this error, so the server writes no log line and returns no request
+    // id.
     let (head, _) = test_server.exchange(
         &token,
         "GET",

@@ -85,8 +85,8 @@ fn the_store_is_maintained(temp_dir: &TempDir, found: &Value) {
     );
     let stderr = ask(&["backup", "copy"]).stderr_of_failure(2);
     assert!(stderr.contains("pg_dump"), "{stderr}");
-    // The nodes of the installation have a configured secret. So the database has no generated
-    // secret, and the command fails.
+    // The secret of buyers' tokens is in the nodes' settings, not in the database. The command
+    // looks only in the database, so it fails.
     let stderr = ask(&["token", "buyer", "alice"]).stderr_of_failure(2);
     assert!(stderr.contains("no buyer_secret in the database of store.url"), "{stderr}");
     assert!(!temp_dir.join("nobodys").exists() && !temp_dir.join("copy").exists());

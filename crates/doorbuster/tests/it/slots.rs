@@ -19,8 +19,8 @@ fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32
     test_server.ask(temp_dir, &["sale", "open", sale]).stdout_of_success();
 }
 
-/// Returns the cells that `sale show --slots` prints for the sale's single slot, beginning with the
-/// epoch. The second value tells how many units of the sale are in the pool and in slots.
+/// Returns the cells that `sale show --slots` prints for the sale's single slot, from the epoch on.
+/// Also returns two numbers of the item's units: those in the pool, and those in slots.
 fn slot_and_units(
     test_server: &TestServer,
     temp_dir: &TempDir,
@@ -57,8 +57,8 @@ fn slot_and_units(
 }
 
 /// Waits until the slot and the stock have these values. `slot` lists the epoch, the granted units,
-/// the settled units, the units in each of both sub-domains, the refills and the recalls. `places`
-/// lists the units in the pool and the units in slots.
+/// the settled units, the units in each sub-domain, the refills and the recalls. `places` lists the
+/// units in the pool and the units in slots.
 fn wait_for(
     test_server: &TestServer,
     temp_dir: &TempDir,

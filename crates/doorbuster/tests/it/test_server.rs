@@ -221,7 +221,7 @@ impl TestServer {
         std::fs::read_dir(files).expect("the process runs").count()
     }
 
-    /// Sends the signal of this name.
+    /// Sends the server a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         signal(&self.child, name);
     }
@@ -311,7 +311,7 @@ pub fn wait(child: &mut Child) -> Option<i32> {
     until("the program has ended", || child.try_wait().expect("a child process")).code()
 }
 
-/// Polls until there is a result.
+/// Calls `ask` until it returns a value, and returns this value. Panics after [`TIMEOUT`].
 pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {

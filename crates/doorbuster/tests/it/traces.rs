@@ -136,8 +136,8 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).expect("a body");
-            // The collector stores a request before it answers the request. So the test has every
-            // answered request.
+            // The collector stores each request before it answers. So the test finds every answered
+            // request in the channel.
             if keep.send((path, body)).is_err() {
                 return;
             }

@@ -1,6 +1,6 @@
-//! Tests upgrades from version 0.1.0, and from a build before 0.1.0. The stores of both are in
-//! `tests/stores`. The present version and every later version must migrate these stores and
-//! continue their sale.
+//! Tests upgrades from version 0.1.0, and from a build before 0.1.0. `tests/stores` has stores of
+//! version 0.1.0 and of this build. The present version and every later version must migrate these
+//! stores and continue their sale.
 //!
 //! The test `a_store_of_this_version` made these stores. To keep the stores of another version, run
 //! that test by hand with `--ignored`.
@@ -56,7 +56,8 @@ fn buy(server: &TestServer, temp_dir: &TempDir, buyer: &str) -> (u16, Value) {
     server.send(&token(temp_dir, buyer), "POST", "/v1/orders", lines, body)
 }
 
-/// Returns the ids of the orders by buyer.
+/// Writes sales, orders, a payment and an endpoint into the server's store. Returns an object with
+/// each buyer's order id.
 fn fill(server: &TestServer, temp_dir: &TempDir) -> Value {
     let operate = |arguments: &[&str]| server.ask(temp_dir, arguments).stdout_of_success();
     operate(&["sale", "create", "spring", "--title", "Spring", "--item", ITEM]);
@@ -94,7 +95,8 @@ fn check(server: &TestServer, temp_dir: &TempDir, store: &str, orders: &Value) {
         assert_eq!(status, 200, "{order}");
         order["state"].clone()
     };
-    // The store is older than this order's payment window, so the order expires.
+    // The kept store was made longer ago than an order may wait for its payment. So alice's unpaid
+    // order expires.
     until("alice's order expires", || (show("alice") == "expired").then_some(()));
     assert_eq!([show("bob"), show("carl")], ["cancelled", "paid"]);
     let (status, again) = buy(server, temp_dir, "alice");
@@ -164,7 +166,7 @@ fn postgresql_store_sells_on(kept: &str) {
     fs::write(&file, dump).expect("writable");
     postgres.load(&file).expect("the dump is valid");
     let server = start(&temp_dir, &temp_dir.join("data"), Some(&postgres));
-    // The database cluster is not the one from which the dump was made. So the node has paused the
+    // The node detects that the dump comes from another database cluster, so it has paused the
     // sale.
     let phase = || server.send(KEY, "GET", "/v1/admin/sales/spring", "", "").1["phase"].clone();
     until("the sale is paused", || (phase() == "paused").then_some(()));

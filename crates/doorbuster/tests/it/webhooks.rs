@@ -28,14 +28,14 @@ use crate::test_server::{KEY, TempDir, program, run};
 
 use listener::Listener;
 
-/// After the last start of the server, the longest wait until all events are delivered. The wait is
+/// The longest time from the last start of the server until all events are delivered. The time is
 /// long because some attempts fail.
 const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// The accepted events (order id, event id, type) in sequence of arrival, with repetitions.
 type Taken = Arc<Mutex<Vec<(String, String, String)>>>;
 
-/// Starts a shop that accepts four out of five messages, at random.
+/// Starts a shop that accepts each message with a probability of 80 %, and refuses it otherwise.
 async fn shop(seed: u64) -> (SocketAddr, Taken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -58,7 +58,7 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // The shop keeps the event even if the server is killed before it reads the answer.
+                // The shop keeps the event even if the server dies before reading the answer.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
@@ -80,7 +80,7 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
     }
 }
 
-/// Returns the body of the first request if it is complete, and the length of this request.
+/// Returns the first request's body and whole length, or `None` if the request is incomplete.
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
@@ -399,8 +399,8 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
         added.json()["id"].as_str().expect("an id")
     );
     let before = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
-    // Adds an unknown actor and an unknown type. A damaged store or the store of a later version
-    // may have such values.
+    // Adds an event with an unknown actor and an event with an unknown type. A damaged store or the
+    // store of a later version may have such events.
     let store = rusqlite::Connection::open(fixture.data_dir().join("doorbuster.sqlite3"))
         .expect("the store's file");
     store.busy_timeout(Duration::from_secs(10)).expect("a timeout");

@@ -24,8 +24,8 @@ const SIZE_MAX: usize = 256 * 1024;
 /// The number of digits of the authentication code. In Redis, each value begins with the code, and
 /// the copy follows.
 const PROOF_DIGITS: usize = 32;
-/// Written to Redis in place of a copy that is too long. Without it, the other nodes would wait for
-/// a copy.
+/// A node writes this value to Redis in place of a copy that is too long. Without it, the other
+/// nodes would wait for the copy.
 const TOO_LONG: &[u8] = b"-";
 
 /// Looks up the copy of this version. If the copy is too long or invalid, the result is

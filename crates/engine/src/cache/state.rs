@@ -11,7 +11,8 @@ use tokio::time::Instant;
 pub struct Cache {
     /// `None` if the nodes share no Redis.
     shared: Option<(SharedRedis, Locks)>,
-    /// When the last read began, and how long it took. Locked during a read of the store.
+    /// When the last read of the store began, and how long it took. A task locks this field while
+    /// it reads the store.
     pub(super) last_check: Mutex<Option<(Instant, Duration)>>,
 }
 
@@ -21,7 +22,7 @@ impl Cache {
         Self { shared, last_check: Mutex::default() }
     }
 
-    /// Returns the shared Redis and its locks.
+    /// Returns the shared Redis and its locks. Returns `None` if the nodes share no Redis.
     pub fn shared(&self) -> Option<(&SharedRedis, &Locks)> {
         self.shared.as_ref().map(|(shared, locks)| (shared, locks))
     }

@@ -48,7 +48,7 @@ pub struct ItemWork {
     pub pool_check: tokio::sync::Mutex<()>,
     /// Whether a task already waits for the lock `pool_check`.
     pub awaits_pool_check: AtomicBool,
-    /// How far each slot has applied its feed from the store.
+    /// Up to which row each slot has applied its feed.
     pub feed: FeedProgress,
     /// The parked requests of the item that need more units than the slots have.
     pub unit_demand: DemandQueue,
@@ -59,14 +59,14 @@ pub struct ItemWork {
     pub open_grants: OpenGrants,
     /// Slots that the spread no longer uses, but that may still have tickets or units.
     pub leaving: LeavingSlots,
-    /// The units in each of the item's slots, as the last reconciliation found them.
+    /// The units that the last reconciliation found in each of the item's slots.
     pub slot_units: ArcSwap<SlotUnits>,
-    /// Whether this node stopped the item's slots for a drain. If so, this node must also start
-    /// them again.
+    /// Whether this node stopped the item's slots for a drain. If so, this node must start the
+    /// slots again.
     pub stopped_here: AtomicBool,
-    /// Until this time of the store's clock, in milliseconds, this node takes no units from the
-    /// pool. The time is set when this node returns units to the pool for another node, so that
-    /// this node does not take them back.
+    /// This node takes no units from the pool before this time of the store's clock, in
+    /// milliseconds. The node sets the time when it returns units for another node, so that it does
+    /// not take them back.
     pub pool_rests_until: AtomicI64,
     /// The state of the item's own waiting room. Used if each item of the sale has its own room and
     /// the rooms open automatically.
@@ -120,8 +120,8 @@ impl ItemState {
         self.slots.iter().copied().chain(self.work.leaving.list()).collect()
     }
 
-    /// Returns whether the item may have units or tickets in further slots, besides the first slot
-    /// that a request tries.
+    /// A request tries one slot first. Returns whether other slots may also have units or tickets
+    /// of the item.
     #[must_use]
     pub fn has_other_slots(&self, layout: SlotLayout) -> bool {
         layout.has_other_slots(self.slots.len()) || !self.work.leaving.is_empty()
@@ -168,7 +168,8 @@ impl FeedProgress {
         self.ended_orders.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Returns the number of ended orders so far. The caller must read this number before the feed.
+    /// Returns the number of ended orders so far. The caller must read this number before it reads
+    /// the feed, so that the feed has the released quota of all these orders.
     #[must_use]
     pub fn ended_orders(&self) -> u64 {
         self.ended_orders.load(Ordering::Acquire)

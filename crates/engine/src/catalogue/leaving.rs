@@ -7,8 +7,8 @@ use std::time::Duration;
 use doorbuster_core::SlotKey;
 use tokio::time::Instant;
 
-/// The slots outside an item's spread that may have an open grant. If a listed slot has no grant,
-/// the node calls the slot unnecessarily, which is harmless.
+/// The slots outside an item's spread that may have an open grant. If a listed slot has no open
+/// grant, the only effect is one unnecessary call of the slot.
 #[derive(Debug, Default)]
 pub struct LeavingSlots {
     /// For each leaving slot, the time at which this node detected that the slot is leaving.
@@ -34,7 +34,8 @@ impl LeavingSlots {
         });
     }
 
-    /// Sets the list to `open`: all slots that are outside the spread and have an open grant.
+    /// Replaces the list by `open`. The caller passes all slots that are outside the spread and
+    /// have an open grant.
     pub fn observe(&self, open: &[SlotKey]) {
         if open.is_empty() && self.is_empty() {
             return;
@@ -54,7 +55,8 @@ impl LeavingSlots {
         });
     }
 
-    /// Returns whether a slot was removed since the last call.
+    /// Returns whether [`LeavingSlots::set_removed`] was called since the last call of this
+    /// function.
     #[must_use]
     pub fn take_removed(&self) -> bool {
         self.removed.swap(false, Ordering::AcqRel)

@@ -21,8 +21,9 @@ const MIN_INTERVAL: Duration = Duration::from_secs(5);
 /// After an audit, the job pauses for this many times the audit's duration. An audit reads every
 /// order. With this pause, audits use at most 1 % of one core.
 const PAUSE_FACTOR: u32 = 100;
-/// The audit waits while at least this many tickets are settled within one [`RUSH_WINDOW`]. During
-/// an audit, an embedded store cannot move its log into the database. This slows down purchases.
+/// The audit waits while at least this many tickets are settled within one [`RUSH_WINDOW`]. The
+/// reason: during an audit, an embedded store cannot move its log into the database, which slows
+/// down purchases.
 const RUSH_TICKETS: u64 = 1_000;
 const RUSH_WINDOW: Duration = Duration::from_secs(1);
 /// The longest wait for the end of a rush.
@@ -149,7 +150,7 @@ pub(crate) async fn handle_findings(sale_control: &SaleControl, view: &AuditView
 
 async fn pause(sale_control: &SaleControl, sale: &str) {
     let error = match sale_control.pause_faulty(sale).await {
-        // A draft or a closed sale sells nothing.
+        // A draft or a closed sale needs no pause, because it sells nothing.
         Ok(StepOutcome::WrongState(phase)) if !matches!(phase, Phase::Draft | Phase::Closed) => {
             format!("the sale's phase is {}", phase.as_str())
         }
@@ -224,7 +225,7 @@ mod tests {
         assert_eq!(
             waits(|_| 50_000).await,
             RUSH_MAX.as_secs(),
-            "the wait must end even if the rush continues"
+            "even if the rush continues, the audit must not wait longer than RUSH_MAX"
         );
     }
 }

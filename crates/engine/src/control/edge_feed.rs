@@ -34,9 +34,10 @@ const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// How often the writer counts the live edges.
 const EDGE_COUNT_INTERVAL: Duration = Duration::from_secs(2);
-/// While no edge is alive, how often the writer checks for one.
+/// How often the writer checks for live edges while no edge is alive.
 const EDGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// After the writer has seen a live edge, it writes for this long without another check for one.
+/// After the writer has seen a live edge, it writes for this long before it checks for live edges
+/// again.
 const WITHOUT_EDGES_MAX: Duration = Duration::from_secs(30);
 const LOCK_NAME: &str = "feed";
 
@@ -68,8 +69,9 @@ async fn write_while_held(
     let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
     let may_write = || guard.is_held() && !node.is_cut_off();
     while may_write() {
-        // If Redis has lost the feed, it has also lost the list of live edges. So a writer that has
-        // seen an edge recently does not check this list before it writes.
+        // If Redis has lost the feed, it has also lost the list of live edges, so an empty list
+        // proves nothing. Therefore, a writer that has seen an edge recently writes the feed
+        // without reading the list.
         if !lived(edges_seen) && node.live_edges().await.is_empty() {
             tokio::time::sleep(EDGE_CHECK_INTERVAL).await;
             continue;
@@ -152,9 +154,9 @@ impl<'a> FeedWriter<'a> {
     /// orders. Returns `None` if the writer must start a new generation.
     ///
     /// The edges must know the request of each order in the counts. A commit publishes its requests
-    /// before its counts. This function reads in the opposite sequence, first the counts and then
-    /// the requests, so it misses no request. Between the two reads, it checks whether the set of
-    /// requests is complete.
+    /// before its counts. This function reads first the counts and then the requests, so it misses
+    /// no request of a counted order. Between the two reads, it checks whether the set of requests
+    /// is complete.
     async fn changes(&mut self) -> Option<Vec<u64>> {
         self.head.as_of = self.node.memory_as_of();
         self.gather_blocks().await;

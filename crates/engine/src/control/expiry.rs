@@ -26,7 +26,7 @@ const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
 const BATCHES_AHEAD: usize = 2;
 
 /// A run ends after about this time, even if more orders must expire. So a run that takes much
-/// longer has hung. An alarm on the metric for the duration of a run detects such a hang.
+/// longer is stuck. The metric for the duration of a run makes this visible to an alarm.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(node: Arc<Node>) {
@@ -62,8 +62,9 @@ async fn expire(node: &Node, batch: &mut usize) -> NextRun {
 /// Expires one batch after another, until a batch has fewer orders than its limit or [`RUN_MAX`]
 /// has passed.
 ///
-/// No pause between batches is needed. A single writer runs the waiting transactions between two
-/// batches. A database server divides its time among all sessions.
+/// The batches need no pause between them, because they block no other transaction for long. A
+/// single writer runs the waiting transactions between two batches. A database server divides its
+/// time among all sessions.
 async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
     // A single writer commits all waiting transactions as one group. Two concurrent batches would
     // be in the same group, and the group would take twice as long.
@@ -100,14 +101,14 @@ async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
                 (more, next) = (false, NextRun::Idle);
             }
         }
-        // The time of the next batch is measured from here. Until now, the next batch may have
-        // waited for this batch.
+        // The duration of the next batch is measured from now, because that batch may have waited
+        // until this batch ended.
         began = Instant::now();
     }
 }
 
-/// Returns how many orders the next batch requests. The last batch requested `batch` orders and
-/// took `took`. `time` is the intended duration of a batch.
+/// Returns the largest number of orders for the next batch. The last batch was for at most `batch`
+/// orders, and lasted `took`. `time` is the intended duration of a batch.
 fn next_batch(batch: usize, took: Duration, time: Duration) -> usize {
     let wanted = match () {
         () if took > time * 2 => batch / 2,

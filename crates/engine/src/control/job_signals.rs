@@ -43,7 +43,7 @@ impl ForeignRefusals {
 /// Why an item needs to be reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum WakeReason {
-    /// The reason: the item's pool has units. For this reason, reconciliation is needed only if a
+    /// The item's pool has units. For this reason alone, the server reconciles the item only if a
     /// slot has few units left.
     Pool,
     /// Any other reason.
@@ -63,8 +63,8 @@ pub struct JobSignals {
     /// The slots that may still have tickets although their sale has ended. The leader alone fills
     /// this set and settles these tickets.
     unretired: Mutex<BTreeSet<SlotKey>>,
-    /// The slots that are no longer in their item's spread but may still have tickets. For each
-    /// slot, the map has the epoch of its closed grant. The leader alone fills this map and settles
+    /// The slots that are no longer in their item's spread but may still have tickets. Each value
+    /// is the epoch of the slot's newest closed grant. The leader alone fills this map and settles
     /// these tickets. For each item, the map cannot have more entries than the item had slots.
     leftovers: Mutex<BTreeMap<SlotKey, Epoch>>,
     pub(crate) batch_settled: Notify,
@@ -102,8 +102,9 @@ impl JobSignals {
         }
     }
 
-    /// Wakes the reconciliation of an item after a commit that left units in the item's pool. Like
-    /// [`JobSignals::wake_by_commit`], does nothing on some nodes.
+    /// Wakes the reconciliation of an item after a commit that left units in the item's pool. As
+    /// with [`JobSignals::wake_by_commit`], this call does nothing on a node that does not
+    /// reconcile the item.
     pub fn wake_by_pool(&self, item: ItemId) {
         if self.reconciles_on_commit.load(Ordering::Acquire) {
             self.wake_for(item, WakeReason::Pool);

@@ -1,5 +1,5 @@
-//! Renews the leases of the node and of the leader several times per lease period, and reads which
-//! nodes are live.
+//! Several times per lease period, renews this node's lease, and the leader's lease if this node is
+//! the leader. Also reads which nodes are live.
 //!
 //! If each node has its own slots, the leader closes the grants of nodes whose lease has lapsed.
 //! Other nodes can then sell the units of these grants. If all nodes share the slots, the live
@@ -136,8 +136,8 @@ async fn close_lapsed_grants(node: &Node) {
 }
 
 /// Closes the grants of nodes whose leases have lapsed. Ends after [`TAKEOVER_MAX`] even if some
-/// grants are not closed yet, because their nodes may have renewed their leases meanwhile. Also
-/// ends when this node is no longer the leader.
+/// grants are still open. The list of dead nodes is then too old, because some of them may have
+/// renewed their leases. Also ends when this node is no longer the leader.
 async fn take_over(node: &Node) -> Result<(), EngineError> {
     let leads = || node.control().leads() && !node.lifecycle().is_stopping();
     if !leads() {
@@ -179,7 +179,8 @@ fn live_nodes(rows: &[NodeRow]) -> Vec<NodeId> {
 }
 
 /// Reads the leases to learn which nodes are live. A node's row also contains the node's questions
-/// to other nodes, about refusals. This function answers the questions to this node.
+/// to other nodes, about refusals. This function answers the questions that other nodes ask this
+/// node.
 async fn read_nodes(node: &Node, slots: &Slots) -> Result<(), EngineError> {
     let nodes = node.store().nodes().await?;
     let live = live_nodes(&nodes);
@@ -189,8 +190,8 @@ async fn read_nodes(node: &Node, slots: &Slots) -> Result<(), EngineError> {
         node.control().queues_changed.notify_one();
     }
     if node.answer_questions(&nodes) {
-        // This node's own row contains its answers. This second renewal writes the row at once, so
-        // that the answers need not wait.
+        // The answers are a part of this node's own row. This second renewal writes the row at
+        // once, so that other nodes get the answers without delay.
         node.store().renew_node_lease(node.id(), LEASE_MS, &node.node_description()).await?;
     }
     Ok(())

@@ -13,8 +13,8 @@ use crate::notify::EventKind;
 
 /// The shortest time between two status events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// While only the counts of a sale change, the maximum number of status events per second for all
-/// connected clients together. More events would slow down purchases.
+/// While only the counts of a sale change, all connected clients together get at most this many
+/// status events per second. More events would slow down purchases.
 const READERS_PER_SEC: u32 = 5_000;
 
 /// Publishes changed statuses of sales until the program stops.
@@ -44,9 +44,9 @@ pub async fn run(node: Arc<Node>) {
     }
 }
 
-/// The part of a status whose change is published without the longer pause. It has the version of
-/// the status. For each item, it has two facts: whether all units are taken, and whether all taken
-/// units are taken for good.
+/// The part of a status whose changes are published without the longer pause: the version of the
+/// status and, for each item, two flags. The first flag is true if no unit is free. The second is
+/// true if no held or kept unit can become free again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StatusDigest(u64, Vec<(bool, bool)>);
 

@@ -16,10 +16,10 @@ use crate::node::Node;
 use crate::stock::StockControl;
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// After this time, the numbers are written again even if they did not change.
+/// This long after a write, the numbers are written again even if they did not change.
 const REWRITE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long Redis keeps numbers after their last write. For a gateway, missing numbers are better
-/// than numbers that are out of date.
+/// How long Redis keeps the published numbers after the last write. A gateway needs current
+/// numbers. A missing entry does less harm than old numbers.
 const KEY_TTL: Duration = Duration::from_secs(5);
 /// For how long after a sale's end the sale's numbers are still written, in milliseconds.
 const AFTER_END_MS: i64 = 60_000;
@@ -43,8 +43,8 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     }
 }
 
-/// Publishes the numbers. Returns when this node has lost the lock or cannot read the store, so
-/// that another node can publish the numbers.
+/// Publishes the numbers of all items. Returns when this node has lost the lock or its memory is
+/// not recent, so that another node can publish the numbers.
 async fn publish(
     stock: &StockControl,
     shared: &SharedRedis,

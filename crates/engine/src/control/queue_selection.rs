@@ -78,9 +78,9 @@ pub(crate) fn select_queues(node: &Node, slots: &Slots) {
 }
 
 /// Returns how many queues all nodes together must read at the same time while this sale runs. The
-/// result includes `own`, the sale's own slots, and the slots of all sales that overlap with this
-/// sale in time. `row` is the sale's row after a planned change. Returns 0 if this deployment has
-/// no queues.
+/// result is `own` (the number of the sale's own slots) plus the slots of all sales that overlap
+/// with this sale in time. `row` is the sale's row after a planned change. Returns 0 if this
+/// deployment has no queues.
 #[must_use]
 pub fn concurrent_slots(node: &Node, row: &SaleRow, own: usize) -> usize {
     if node.layout().is_node_local() {

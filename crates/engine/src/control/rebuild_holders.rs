@@ -7,9 +7,8 @@ use crate::node::Node;
 use crate::outage_log;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
-/// The pause after a rebuild of the set that could not free enough memory. The set is then still
-/// full. A rebuild is slow, and the next rebuild can free more memory only after more sales have
-/// ended.
+/// The pause after a rebuild that leaves the set full. A rebuild is slow, and the next rebuild can
+/// free more memory only after more sales have ended.
 const REST_AFTER_FULL: Duration = Duration::from_secs(3_600);
 
 /// Runs until the program stops.
@@ -25,7 +24,7 @@ pub(super) async fn run(node: Arc<Node>) {
                 node.outage_log(),
                 error,
                 event = "store.holders_failed",
-                "failed to refresh the set of request keys that hold orders; will retry"
+                "failed to refresh the set of request keys that have orders; will retry"
             );
             tokio::time::sleep(CHECK_INTERVAL).await;
         }
@@ -34,7 +33,7 @@ pub(super) async fn run(node: Arc<Node>) {
             requests = node.holders().len(),
             full = node.holders().is_full(),
             event = "store.holders_full",
-            "the set of request keys that hold orders was full; removed the keys of sales that \
+            "the set of request keys that have orders was full; removed the keys of sales that \
              ended long ago"
         );
         if node.holders().is_full() {

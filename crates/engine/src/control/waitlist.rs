@@ -1,9 +1,9 @@
 //! Gives returned units to the buyers in the waitlists, and ends the waitlists of ended sales.
 //!
 //! The leader runs this job. It is harmless if two nodes run the job at the same time: the store
-//! gives each unit once and ends each entry once. The job passes over a buyer who has reached the
-//! limit, or whose request already holds an order. The node to which this buyer is connected then
-//! notifies the buyer.
+//! gives each unit once and ends each entry once. If a buyer has reached the limit, or the buyer's
+//! request already holds an order, the job passes over the buyer's entry. The node to which this
+//! buyer is connected then notifies the buyer.
 use std::sync::Arc;
 
 use doorbuster_core::{Phase, Verdict, WaitlistEntry, WaitlistState};
@@ -43,7 +43,7 @@ pub(super) async fn notify_passed_over(node: Arc<Node>) {
 
 #[derive(Clone, Copy, Debug)]
 enum WaitlistWork {
-    /// Units are kept for the waitlist.
+    /// Units are kept for the waitlist, so waiting entries can become orders.
     Serve,
     /// The sale has ended.
     End,
@@ -79,7 +79,7 @@ async fn process_waitlists(node: &Node) -> bool {
                 event = "waitlist.failed",
                 item = format!("{}/{}", item.sale, item.row.name),
                 work = format!("{work:?}"),
-                "failed to serve or end a waitlist; will retry"
+                "failed to give units to a waitlist or to end it; will retry"
             );
             false
         })

@@ -1,6 +1,6 @@
 //! Wakes jobs early in two cases: other nodes recall units from this node, or the set of servers
-//! that hold slots changes. If this job misses such a change, the woken jobs run later, which is
-//! the only effect.
+//! that hold slots changes. If such an event is missed, the jobs run at their usual times, which is
+//! only later.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::node::Node;
 
 /// The interval of the checks for recalled units while a sale is open.
 const RECALL_POLL: Duration = Duration::from_millis(40);
-/// The interval of these checks while an item of an open sale has an empty pool but units in slots.
-/// Waiting requests then need these last units quickly.
+/// The interval of the checks for recalled units while an item of an open sale has units in slots,
+/// but none in the pool. Waiting requests then need these last units quickly.
 const RECALL_POLL_AT_TAIL: Duration = Duration::from_millis(10);
-/// The interval of these checks while no sale is open.
+/// The interval of the checks for recalled units while no sale is open.
 const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);
 
-/// Wakes the check of the slots after each change of the set of servers that hold slots.
+/// When a server that holds slots changes, appears or disappears, wakes the check of the slots.
 pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     let mut seen = slots.evidence().changes;
     loop {

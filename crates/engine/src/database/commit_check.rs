@@ -42,7 +42,7 @@ struct CheckResult {
 pub(super) enum CommitProgress {
     /// The commit has been running for this long.
     Running(Duration),
-    /// The commit returned after this time.
+    /// The commit succeeded and took this long.
     Succeeded(Duration),
     /// The commit failed, perhaps after a long time.
     Failed,
@@ -71,7 +71,7 @@ impl Check {
     }
 
     fn is_running(&self) -> bool {
-        // If the sender was dropped without a result, the commit's task has ended, so nothing runs.
+        // An error of `has_changed` means that the commit's task has ended without a result.
         self.result.has_changed().is_ok() && self.result.borrow().is_none()
     }
 
@@ -85,13 +85,15 @@ impl Check {
 
 impl CommitCheck {
     /// Returns why commits fail, or [`STORE_STALLED`] if the newest commit does not return in time.
-    /// Begins a check if the newest check has ended and is older than [`RESULT_MAX_AGE`].
+    /// Returns `None` if fewer than [`FAILURES_MIN`] consecutive checks failed. Begins a check if
+    /// the newest check has ended and is older than [`RESULT_MAX_AGE`].
     pub async fn failure(&self, store: &Store) -> Option<String> {
         Self::wait(self.begin(store)).await
     }
 
     /// Waits for the check's commit. Returns why commits fail, or [`STORE_STALLED`] if this commit
-    /// does not return in time.
+    /// does not return in time. Returns `None` if fewer than [`FAILURES_MIN`] consecutive checks
+    /// failed.
     async fn wait(mut check: Check) -> Option<String> {
         let until = check.began + STALLED_AFTER;
         let has_returned =
@@ -113,8 +115,8 @@ impl CommitCheck {
         newest.as_ref().map(Check::duration)
     }
 
-    /// Returns whether the newest commit runs, has succeeded or has failed. `None` before the first
-    /// check.
+    /// Returns the state of the newest check's commit: running, succeeded or failed. `None` before
+    /// the first check.
     pub(super) fn progress(&self) -> Option<CommitProgress> {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_ref().map(|check| match check.failed() {
@@ -137,8 +139,8 @@ impl CommitCheck {
         )
     }
 
-    /// Returns the newest check if it is recent or still running. If it is neither, begins a check
-    /// that runs `commit`, and returns this check.
+    /// Returns the newest check if it is recent or still running. Otherwise begins a new check,
+    /// which runs `commit`, and returns the new check.
     fn begin_with(
         &self,
         commit: impl Future<Output = Result<(), String>> + Send + 'static,

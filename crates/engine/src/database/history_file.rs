@@ -41,7 +41,7 @@ pub enum HistoryFileError {
 }
 
 /// Reads the histories that earlier processes wrote to this directory. The returned memory also
-/// writes new histories to the directory. If the path is empty, there is no directory.
+/// writes new histories to the directory. If the path is empty, nothing is read or written.
 ///
 /// # Errors
 /// If the file exists, but cannot be read or is damaged.
@@ -79,6 +79,9 @@ pub fn load_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
 /// # Errors
 /// If the file exists, but cannot be read or is damaged.
 pub fn read_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
+    if dir.as_os_str().is_empty() {
+        return Ok(KnownHistories::default());
+    }
     Ok(KnownHistories::new(read(&dir.join(NAME))?, Box::new(|_, _| {})))
 }
 
@@ -92,8 +95,8 @@ fn read(path: &Path) -> Result<BTreeMap<String, DatabaseHistory>, HistoryFileErr
         .map_err(|error| HistoryFileError::Damaged { path: path.to_owned(), error })
 }
 
-/// Writes this history to the file. Several nodes may share the directory. So the file may already
-/// have this history or a newer one, and then nothing is changed.
+/// Writes this history to the file. If the file already has this history or a newer one, writes
+/// nothing: another node may have written it, because several nodes may share the directory.
 fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<()> {
     doorbuster_secrets::create_directory(dir)?;
     let path = dir.join(NAME);
@@ -104,8 +107,8 @@ fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<
         return Ok(());
     }
     rows.insert(deployment.to_owned(), history.clone());
-    // The name is random. Several nodes may share the directory, and in containers each may have
-    // the process id 1. So a name with the process id would not be unique.
+    // The name is random, because a name with the process id may not be unique. Several nodes may
+    // share the directory, and in containers each may have the process id 1.
     let part = dir.join(format!("{NAME}.{:016x}.part", rand::random::<u64>()));
     let text = serde_json::to_vec_pretty(&rows)?;
     if let Err(error) = write_new(&part, &text).and_then(|()| fs::rename(&part, &path)) {

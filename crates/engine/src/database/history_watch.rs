@@ -52,8 +52,8 @@ pub async fn run(node: Arc<Node>) {
                 }
             }
         }
-        // The progress of the last check is read before the next check begins. A check that has
-        // just begun is always running, so its progress would say nothing.
+        // This line must come before the next check begins: a check that has just begun is always
+        // running, so its progress would say nothing.
         let progress = node.database().commit_check.progress();
         if node.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             node.database().commit_check.begin_if_due(node.store());
@@ -170,8 +170,8 @@ impl StandbyLog {
         }
     }
 
-    /// Logs when commits stall, and when they return in time again. The log line about a stall also
-    /// has the standbys' names, because a standby may be the cause.
+    /// Logs when commits begin to stall, and when they are fast again. The log line about a stall
+    /// also has the standbys' names, because a standby may be the cause.
     fn note_commit(&mut self, progress: CommitProgress, found: Option<&Replication>) {
         match progress {
             CommitProgress::Running(running) if running >= STALL_LOGGED_AFTER => {
@@ -204,8 +204,8 @@ impl StandbyLog {
     }
 }
 
-/// Returns whether a log line is due. It is due if it was not logged within
-/// [`LOG_REPEAT_INTERVAL`]. If the line is due, records that it is logged now.
+/// Returns whether a log line is due because it was not logged within [`LOG_REPEAT_INTERVAL`]. If
+/// so, sets `at`, the time of the last log line, to now.
 fn is_due(at: &mut Option<Instant>) -> bool {
     let is_due = at.is_none_or(|at| at.elapsed() >= LOG_REPEAT_INTERVAL);
     if is_due {

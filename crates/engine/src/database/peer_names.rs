@@ -66,7 +66,7 @@ impl KnownAddresses {
     }
 }
 
-/// Gives the known addresses to the HTTP client, so that the client itself looks up no names.
+/// Tells the HTTP client the known addresses, so that the client makes no look-ups itself.
 impl Resolve for PeerNames {
     fn resolve(&self, name: Name) -> Resolving {
         let known = self.known.of(name.as_str());

@@ -18,13 +18,13 @@ use crate::catalogue::SaleRuntime;
 use crate::node::Node;
 use crate::stock::drain::is_drain_running;
 
-/// The pause after a read of the feed. If more parts of the feed are ready, there is no pause.
+/// The pause after a read of the feed, unless more parts of the feed are ready.
 const POLL_INTERVAL: Duration = Duration::from_millis(15);
 /// If no read of the feed was usable for this long, the edge tries the next Redis server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
-/// The edge adds requests to its set of requests that may hold orders, but removes none. For
-/// example, it adds each request to which no node responded. If the set has this many more requests
-/// than the feed, the edge empties the set and reads the whole feed again.
+/// The edge has a set of requests that may hold orders. It adds requests to the set, for example
+/// each request to which no node responded, but removes none. If the set has this many more
+/// requests than the feed, the edge empties the set and reads the whole feed again.
 const SURPLUS_MAX: u64 = 2_000_000;
 
 /// Follows the edge feed until the future is dropped.
@@ -61,8 +61,8 @@ struct FeedReader<'a> {
     blocks: &'a Blocks,
     edge: &'a EdgeNode,
     at: EdgeFeedFollower,
-    /// The entries that were read since the edge last used the feed, by name. They are used once
-    /// the edge has read the whole feed. The text is `None` if the feed's entry is empty.
+    /// The entries that the edge has read but not yet used, by name. The edge uses them when it has
+    /// read the feed to its end. The text is `None` if the entry in the feed is empty.
     kept: BTreeMap<String, Option<String>>,
     /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
     /// was deleted.
@@ -76,7 +76,7 @@ struct FeedReader<'a> {
 struct Drains(BTreeMap<String, (Arc<SaleRuntime>, Millis)>);
 
 impl Drains {
-    /// Records when a sale's drain ends. If `until` is `None`, the sale does not drain.
+    /// Records when a sale's drain ends. If `until` is `None`, the sale is not draining.
     fn observe(
         &mut self,
         sale: &str,
@@ -143,8 +143,8 @@ impl FeedReader<'_> {
                 self.at.start_over();
             }
         } else if self.at.position() == before {
-            // This server is a replica that is behind its primary, so the read returned nothing
-            // new. The pause avoids many useless reads.
+            // The read returned nothing new, because this server is a replica that is behind its
+            // primary. The pause avoids many useless reads.
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         Some(step)
@@ -261,9 +261,9 @@ mod tests {
         assert!(!is_draining(), "a row whose drain is already over must not begin a drain");
         drains.observe("spring", &runtime, Some(Millis(30_000)), Millis(20_000));
         drains.observe("spring", &runtime, None, Millis(20_001));
-        assert!(!is_draining(), "a row without a drain must end the drain");
+        assert!(!is_draining(), "a drain must end when the sale's row has no drain any more");
         drains.observe("spring", &runtime, Some(Millis(30_000)), Millis(20_002));
         drains.end_overdue(Millis(1_000));
-        assert!(!is_draining(), "the drain must end when the database's clock is set back");
+        assert!(!is_draining(), "if the database's clock was set back, the drain must end at once");
     }
 }

@@ -15,7 +15,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// The contexts for the derivation of the encryption key, and of the keys' name in Redis.
+/// The encryption key is derived with this context. The next constant is the context for the name
+/// of the keys in Redis.
 const SEAL_CONTEXT: &str = "doorbuster: keys for edges";
 const NAME_CONTEXT: &str = "doorbuster: name of the keys for edges";
 /// The time between two writes of the keys. Redis may lose the keys, so nodes repeat the write.
@@ -34,12 +35,14 @@ struct KeysRecord {
     pass_keys: Vec<String>,
     /// The secret of buyers' tokens. `None` if public keys verify these tokens.
     buyer_secret: Option<String>,
-    /// A node of an earlier version writes no settings.
+    /// Empty if a node of an earlier version wrote the keys, because such a node writes no
+    /// settings.
     #[serde(default)]
     settings: NodeSettings,
 }
 
-/// Settings of the nodes. An edge uses them for the settings that it lacks itself.
+/// Settings that an edge gets from the nodes. The edge uses each of them only if its own settings
+/// lack it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSettings {
     /// The issuer that every buyer's token must name.
@@ -77,8 +80,9 @@ pub async fn publish(shared: &SharedRedis, secrets: &Secrets, settings: impl Fn(
     }
 }
 
-/// Encrypts the keys and settings with the operators' key. If buyers' tokens have a secret, makes a
-/// second text that is encrypted with this secret. Returns each text with its name in Redis.
+/// Encrypts the keys and settings with the operators' key. If buyers' tokens have a secret, also
+/// encrypts the keys and settings with this secret, as a second text. Returns each text with its
+/// name in Redis.
 fn sealed_keys(secrets: &Secrets, settings: NodeSettings) -> Vec<(String, Vec<u8>)> {
     let record = KeysRecord {
         id_key: hex(secrets.id_key.to_bytes()),
@@ -120,8 +124,8 @@ fn unseal(with: &SecretString, bytes: &[u8]) -> Option<KeysRecord> {
     serde_json::from_slice(text).ok()
 }
 
-/// Returns the secrets of an edge. Secrets that are not in the settings are read from Redis. Also
-/// returns the nodes' settings. If the edge read nothing from Redis, these settings are empty.
+/// Returns the secrets of an edge. Secrets that are not in `settings` are read from Redis. Also
+/// returns the nodes' settings from Redis. If the edge needed nothing from Redis, these are empty.
 ///
 /// # Errors
 ///

@@ -13,7 +13,7 @@ const FORMAT: &str = "feed 1";
 const PROOF_DIGITS: usize = 32;
 /// The name of the entry with the blocks.
 pub const BLOCKS: &str = "blocks";
-/// The name of the entry with the number of live edges.
+/// The name of the feed entry that contains the number of live edges.
 pub const EDGES: &str = "edges";
 
 pub(crate) fn sale_entry(sale: &str) -> String {
@@ -65,14 +65,14 @@ pub fn open<'a>(key: &IdKey, generation: u64, name: &str, content: &'a [u8]) -> 
     (found == proof(key, generation, name, text)).then_some(text)
 }
 
-/// Encodes a value of this header as JSON. The encoded value begins with a proof. The proof is not
-/// valid for any other header.
+/// Encodes a value of this header as JSON, preceded by a proof. The proof is valid only for this
+/// header.
 pub(super) fn seal_json(key: &IdKey, header: &str, value: &impl Serialize) -> Vec<u8> {
     let text = serde_json::to_string(value).expect("texts and numbers serialise");
     seal(key, 0, header, &text)
 }
 
-/// Decodes a value of this header. Returns `None` if its proof is not valid.
+/// Decodes a value of this header. Returns `None` if the value's proof is not valid.
 pub fn open_json<T: DeserializeOwned>(key: &IdKey, header: &str, value: &[u8]) -> Option<T> {
     serde_json::from_str(open(key, 0, header, value)?).ok()
 }

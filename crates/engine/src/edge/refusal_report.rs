@@ -18,7 +18,7 @@ use super::sightings::ALIVE_MS;
 use super::{EdgeNode, EdgeSightings, PassFailure, records};
 use crate::node::Node;
 
-/// The header with an edge's report.
+/// The header in which an edge reports its refusals to a node.
 pub const REFUSALS_HEADER: &str = "doorbuster-refusals";
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the stopping edge waits for the response to its last report.
@@ -39,7 +39,7 @@ type Sales = BTreeMap<String, Counts>;
 pub(crate) struct RefusalReport {
     /// The edge's random id.
     pub node: String,
-    /// When the edge wrote this report, by the store's clock.
+    /// The store's time when the edge wrote this report, in milliseconds.
     pub said_at: i64,
     /// The number of the report. Each report of an edge has a higher number than the report before
     /// it.
@@ -62,8 +62,8 @@ impl EdgeNode {
         }
     }
 
-    /// Sends the new refusals to a node. If a report could not be sent, the edge tries to send its
-    /// refusals one second later.
+    /// Sends the new refusals to a node. If no node was reachable, the report's refusals go back to
+    /// the counters, and the next call sends them.
     async fn report_refusals(&self, node: &Node) {
         for sales in take_refusals(node) {
             if self.report(node, &sales).await == Err(PassFailure::Unsent) {
@@ -86,8 +86,8 @@ impl EdgeNode {
     }
 }
 
-/// Takes the new refusals of all sales out of the counters. Each element of the result has the
-/// refusals of one report.
+/// Resets the counters of new refusals of all sales. Returns the counted refusals, divided into
+/// reports.
 fn take_refusals(node: &Node) -> Vec<Sales> {
     let (mut reports, mut bytes) = (Vec::new(), REPORT_BYTES_MAX);
     for sale in node.catalogue().sales() {
@@ -112,7 +112,7 @@ fn take_refusals(node: &Node) -> Vec<Sales> {
     reports
 }
 
-/// Skips sales that no longer exist.
+/// Adds the refusals of an unsent report to the counters again. Skips sales that no longer exist.
 fn add_refusals(node: &Node, sales: &Sales) {
     let catalogue = node.catalogue();
     for (sale, refusals) in sales {

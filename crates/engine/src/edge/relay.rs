@@ -44,8 +44,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(6);
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 /// If the connected node is not ready for this long, the edge connects to another node.
 const UNREADY_MAX: Duration = Duration::from_secs(2);
-/// The edge begins to end its streams if the relay had no connection for this long, or if the
-/// edge's copy was too old for this long.
+/// If the relay has had no connection for this long, or if the edge's copy has been too old for
+/// this long, the edge begins to end its streams.
 const USELESS_MAX: Duration = Duration::from_secs(20);
 /// When the edge ends its streams, all of them end within about this many seconds.
 const ENDED_WITHIN_SECS: usize = 60;
@@ -64,7 +64,7 @@ struct Followed {
     address: IpAddr,
     /// Whether a node has begun to send this buyer's events.
     is_active: bool,
-    /// Streams that still wait until the node sends this buyer's events.
+    /// Event streams that wait until the node begins to send this buyer's events.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -97,7 +97,7 @@ pub struct RelayGuard {
 
 impl RelayGuard {
     /// Waits for a limited time until the node sends the buyer's events. If the node takes longer,
-    /// the stream later gets another `hello`.
+    /// the stream gets another `hello` when the node begins to send.
     pub async fn wait_until_followed(&mut self) {
         if let Some(followed) = self.followed.take() {
             drop(timeout(FOLLOWED_WITHIN, followed).await);
@@ -149,8 +149,8 @@ impl Relay {
         });
         followed.streams += 1;
         // A new stream with sales needs the buyer's positions in the sales' waiting rooms. The node
-        // sends the positions after each `Follow`. So the edge sends a `Follow` for each such
-        // stream.
+        // sends these positions after each `Follow`. So the edge sends a `Follow` for each new
+        // stream with sales.
         let is_new = followed.streams == 1 || !sales.is_empty();
         for sale in &sales {
             *followed.sales.entry(sale.clone()).or_default() += 1;
@@ -192,8 +192,8 @@ impl Relay {
         let mut state = self.lock();
         let Some(followed) = state.buyers.get_mut(buyer) else { return false };
         let waiting = std::mem::take(&mut followed.waiting);
-        // A stream that did not wait long enough got its first `hello` before the node sent events,
-        // and may have missed events since then.
+        // A stream may have stopped waiting before the node sent events. Such a stream got its
+        // `hello` too early, so it may have missed events.
         let late = waiting.into_iter().filter_map(|stream| stream.send(()).err()).count();
         std::mem::replace(&mut followed.is_active, true) || late > 0
     }
@@ -209,7 +209,7 @@ impl Relay {
                     let socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
                     tokio::select! {
                         () = self.serve(own, socket) => {}
-                        // A node that is not ready may not know of the commits of other nodes.
+                        // A node that is not ready may lack the newest commits of other nodes.
                         () = node.unready_for(UNREADY_MAX) => {}
                     }
                     self.0.is_connected.store(false, Ordering::Release);
@@ -220,9 +220,9 @@ impl Relay {
         tokio::join!(connecting, self.end_useless_streams(own, edge));
     }
 
-    /// While the edge cannot serve its streams, ends some of them each second. The clients connect
-    /// again, and the edge passes the new streams to nodes. If all streams ended at once, so many
-    /// new streams would overload the nodes.
+    /// While the edge cannot bring events to its streams, ends some of the streams each second.
+    /// Their clients connect again, and the edge passes the new streams to nodes. If all streams
+    /// ended at once, so many new streams would overload the nodes.
     async fn end_useless_streams(&self, own: &Node, edge: &EdgeNode) {
         let (mut every, mut served_at) = (interval(Duration::from_secs(1)), Instant::now());
         every.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -301,8 +301,7 @@ impl Relay {
             None if self.note_followed(&buyer) => hello(own),
             None => return,
         };
-        // For buyers who reconnect, the hub keeps relayed events about orders. It keeps no other
-        // relayed events.
+        // For buyers who reconnect, the hub keeps the relayed events about orders, and no others.
         let is_order = json.starts_with(r#"{"type":"order""#);
         own.hub().publish(EventKind::Relayed { buyer, json: json.into(), is_order });
     }
@@ -347,7 +346,7 @@ mod tests {
         assert_eq!(
             sales(&relay),
             [Some(vec!["spring".to_owned()])],
-            "a new stream must get the positions"
+            "a new stream needs a message, because the node must send it the positions"
         );
         let without = relay.follow(buyer(), Vec::new(), ADDRESS);
         assert!(sales(&relay).is_empty(), "a further stream without sales must cause no message");

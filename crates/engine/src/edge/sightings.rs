@@ -17,7 +17,8 @@ pub const EDGE_HEADER: &str = "doorbuster-edge";
 /// to all buyers' events.
 pub const RELAY_HEADER: &str = "doorbuster-relay";
 const RECORD_INTERVAL: Duration = Duration::from_secs(2);
-/// The maximum number of edges that one node remembers. At this bound, the node forgets all edges.
+/// The maximum number of edges that one node remembers. When it is reached, the node forgets all
+/// edges.
 const EDGES_MAX: usize = 1_024;
 /// An edge counts as alive for this long after it wrote its description.
 pub const ALIVE_MS: i64 = 10_000;
@@ -142,7 +143,7 @@ mod tests {
             |key: &IdKey, header: &str| records::open_json::<EdgeDescription>(key, header, &sealed);
         assert_eq!(open(&key, EDGE_HEADER), Some(about.clone()));
         assert_eq!(open(&other, EDGE_HEADER), None);
-        assert_eq!(open(&key, RELAY_HEADER), None, "a value must not open for another header");
+        assert_eq!(open(&key, RELAY_HEADER), None, "a value must open only for its own header");
         assert!(
             about.lives(Millis(50_000 + ALIVE_MS - 1)) && !about.lives(Millis(50_000 + ALIVE_MS))
         );

@@ -1,9 +1,9 @@
 //! The nodes behind an edge: their connections, their checks, and the requests to them.
 //!
 //! If a node fails to answer a request, the edge tries another node only if the request cannot take
-//! effect twice. That is so if the request only reads, or if no part of the request was sent. If a
-//! node is slow to answer a buyer's read, the edge also sends the read to a second node. The edge
-//! uses the response that comes first.
+//! effect twice. A request cannot take effect twice if it only reads, or if no part of it was sent.
+//! If a node is slow to answer a buyer's read, the edge also sends the read to a second node. The
+//! edge uses the response that comes first.
 mod hedging;
 #[cfg(test)]
 mod tests;
@@ -112,13 +112,14 @@ impl Upstreams {
         Some(known.iter().filter(is_removed).cloned().collect())
     }
 
-    /// Uses these nodes from now on. Returns false if the addresses stay the same. If they change,
-    /// ends the checks of the earlier nodes.
+    /// Replaces the list of nodes. If an address changed, ends the running checks and returns true.
+    /// Otherwise, returns false.
     async fn change_addresses(&self, names: &[NamedNodes], checks: &mut JoinSet<()>) -> bool {
         let Some(removed) = self.set_addresses(names) else { return false };
-        // A check that is still running could overwrite the state of a removed node.
+        // The running checks end first, because a check could overwrite the new state of a removed
+        // node.
         checks.shutdown().await;
-        // The state `Lost` moves the relay and the waiting reads to other nodes.
+        // Because a removed node is `Lost`, the relay and the waiting reads move to other nodes.
         removed.iter().for_each(|node| node.set_state(UpstreamState::Lost));
         true
     }
@@ -159,8 +160,8 @@ impl Upstreams {
     }
 
     /// Sends a read to a node. If the node fails, sends the read to the next node. If the first
-    /// node is slow or becomes lost, also sends the read to a second node. Returns the response
-    /// that comes first.
+    /// node is slow, or its state changes to `Lost`, also sends the read to a second node. Returns
+    /// the response that comes first.
     async fn send_read(&self, request: Request<Body>) -> Result<Response<Incoming>, PassFailure> {
         let mut rest = self.in_turn().into_iter();
         let Some(first) = rest.next() else { return Err(PassFailure::Unsent) };

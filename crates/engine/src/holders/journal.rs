@@ -31,6 +31,7 @@ impl Journal {
         }
     }
 
+    /// Makes the journal incomplete, so that its reader reads the whole set of requests again.
     /// Called when the set is emptied.
     pub(super) fn invalidate(&self) {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -70,6 +71,6 @@ mod tests {
         assert_eq!(holders.journal.take(), Some(vec![]));
         holders.journal.end();
         holders.insert(4);
-        assert_eq!(holders.journal.take(), None, "a journal that has ended must be incomplete");
+        assert_eq!(holders.journal.take(), None, "a journal that has ended must not seem complete");
     }
 }

@@ -9,7 +9,7 @@ use doorbuster_core::{Millis, RequestHash, Token};
 use doorbuster_steps::memory::Queued;
 use hashbrown::HashMap;
 
-/// The maximum number of requests that one node remembers. At this bound, the node forgets the
+/// The maximum number of requests that one node remembers. When it is reached, the node forgets the
 /// oldest request. If a client repeats a forgotten request, the front door checks the request
 /// again.
 const UNDECIDED_MAX: usize = 65_536;
@@ -23,7 +23,7 @@ pub(crate) struct QueuedRequests {
 #[derive(Debug, Default)]
 struct QueuedState {
     queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
-    /// For each ticket, its `decide_by` and a half of its request's hash. The request that was
+    /// For each ticket, its `decide_by` and 64 bits of its request's hash. The request that was
     /// answered first is at the front.
     due: VecDeque<(Millis, u64)>,
 }
@@ -76,7 +76,7 @@ impl QueuedRequests {
     }
 
     /// Forgets a request whose ticket `ticket` has a verdict. If the request got another ticket
-    /// meanwhile, the request stays.
+    /// meanwhile, the node still remembers the request.
     pub fn forget(&self, request: RequestHash, ticket: Token) {
         let mut state = self.lock();
         let request = request.low_64_bits();
@@ -116,7 +116,8 @@ mod tests {
         queued_requests.remember(b, queued(2, 11), Millis(1));
         assert_eq!(queued_requests.find(a, Millis(10)), Some(queued(1, 10)));
         assert_eq!(queued_requests.find(a, Millis(11)), None);
-        // The node remembers the request until the `decide_by` of its later ticket.
+        // The request `a` gets a second ticket. The node must remember `a` until the later
+        // `decide_by`.
         queued_requests.remember(a, queued(3, 20), Millis(9));
         queued_requests.remember(c, queued(4, 30), Millis(15));
         assert_eq!(
@@ -125,7 +126,7 @@ mod tests {
         );
         assert_eq!(queued_requests.find(a, Millis(15)), Some(queued(3, 20)));
         queued_requests.forget(a, Token(1));
-        assert!(queued_requests.contains(a), "a later ticket of the request must stay");
+        assert!(queued_requests.contains(a), "the node must remember the request's later ticket");
         queued_requests.forget(a, Token(3));
         assert!(!queued_requests.contains(a) && queued_requests.contains(c));
     }

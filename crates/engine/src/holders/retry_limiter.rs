@@ -16,13 +16,13 @@ use tokio::time::{Instant, timeout_at};
 /// The maximum number of buyers with an entry. If a new buyer needs an entry, idle entries are
 /// removed. If no entry is idle, the new buyer is asked to retry.
 const BUYERS_MAX: usize = 16_384;
-/// After a search that found no idle entry, the limiter does not search again for this long. All
-/// buyers wait during a search, because the search reads all entries.
+/// After a search that found no idle entry, the limiter does not search again for this long. A
+/// search is slow because it reads all entries, and all buyers wait for its end.
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
-/// The maximum number of concurrent reads for all buyers together. So the store's other sessions
-/// stay free for other work.
+/// The maximum number of concurrent reads for all buyers together. Other work uses the store's
+/// other sessions.
 const READS_MAX: usize = 3;
-/// How many reads one buyer may have in quick succession. After these reads, [`READ_INTERVAL`]
+/// How many reads one buyer may cause in quick succession. After these reads, [`READ_INTERVAL`]
 /// applies.
 const READ_BURST: u32 = 200;
 /// A buyer gets one more read each time this interval has passed.
@@ -42,7 +42,8 @@ pub struct RetryLimiter {
 #[derive(Debug, Default)]
 struct Buyers {
     entries: HashMap<u64, Arc<BuyerReads>, foldhash::fast::FixedState>,
-    /// When the limiter may search for idle entries again.
+    /// The limiter searches for idle entries only after this time. `None` if it may search at any
+    /// time.
     search_at: Option<Instant>,
 }
 
@@ -64,7 +65,7 @@ struct ReadTurn {
     /// When the buyer will again have the full [`READ_BURST`].
     idle_at: Option<Instant>,
     /// The last read: how many of the buyer's requests had arrived when the read began, the request
-    /// that was looked up, and the order that was found.
+    /// that was looked up, and its order, if any.
     last: Option<(u64, RequestHash, Option<Order>)>,
 }
 
@@ -76,7 +77,8 @@ impl Default for RetryLimiter {
 }
 
 impl RetryLimiter {
-    /// Returns a limiter that limits each buyer, but not the buyers together.
+    /// Returns a limiter that allows each buyer one read at a time, and has no limit for all buyers
+    /// together.
     pub(super) fn for_buyers_alone() -> Self {
         Self { reads: Semaphore::new(Semaphore::MAX_PERMITS), ..Self::default() }
     }
@@ -92,8 +94,9 @@ pub enum ReadError {
 }
 
 impl RetryLimiter {
-    /// Returns the order of this buyer's request. The order comes from a read that began after this
-    /// call. Other calls for the same request may share this read.
+    /// Returns the order of this buyer's request, or `None` if the request holds no order. The
+    /// result comes from a read that began after this call. Other calls for the same request may
+    /// share this read.
     pub async fn read_order(
         &self,
         buyer: u64,
@@ -111,7 +114,7 @@ impl RetryLimiter {
             return Ok(order.clone());
         }
         let _reading = self.begin_read(&mut turn, until).await.ok_or(ReadError::Busy)?;
-        // The result is also valid for every repeat of this request that has arrived by now.
+        // Repeats of this request that have arrived by now can use the result of this read.
         let requested = buyer_reads.requested.load(Ordering::Acquire);
         let order = read.await.map_err(ReadError::Store)?;
         turn.last = Some((requested, request, order.clone()));
@@ -234,7 +237,7 @@ mod tests {
         assert_eq!(
             fixture.count(),
             before + 1,
-            "a request that arrives after a read must cause a new read"
+            "a request that arrives after the end of all reads must cause a new read"
         );
     }
 
@@ -262,7 +265,7 @@ mod tests {
         for n in 0..5 {
             assert!(fixture.clone().ask(1, n).await);
         }
-        // The sixth request and all later ones of this buyer would wait for an hour.
+        // The five reads have used up the burst, so this buyer's next read would wait for an hour.
         let slowed =
             tokio::time::timeout(Duration::from_millis(50), fixture.clone().ask(1, 6)).await;
         assert!(slowed.is_err());

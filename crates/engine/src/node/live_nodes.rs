@@ -26,7 +26,7 @@ pub struct LiveNodes {
     count: Arc<NodeCount>,
     created_at: Instant,
     settlers: Mutex<Settlers>,
-    /// The number of nodes that settle tickets of at least one open slot.
+    /// How many nodes settle the tickets of one or more open slots.
     sharing: AtomicUsize,
 }
 
@@ -63,8 +63,9 @@ impl LiveNodes {
         &self.count
     }
 
-    /// Records the live nodes. If the set of settling nodes has changed, returns all nodes that
-    /// renewed their leases recently. `open` has the items with open slots.
+    /// Records the live nodes. If the set of nodes that settle tickets has changed, returns all
+    /// nodes with recently renewed leases. Otherwise, or if this node's slots are in its own
+    /// memory, returns `None`. `open` has the items with open slots.
     pub(crate) fn observe(
         &self,
         nodes: &[NodeRow],
@@ -90,8 +91,8 @@ impl LiveNodes {
         slots
     }
 
-    /// Returns how many nodes settle tickets, including this node. A node that settles no open slot
-    /// does not count, because such a node takes no tickets.
+    /// Returns how many nodes settle tickets, including this node. A node without any open slot to
+    /// settle does not count.
     pub(crate) fn settler_count(&self) -> usize {
         if self.layout.is_node_local() {
             // Each node has its own slots and settles the tickets of these slots, so every live
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!(
             heard(&stepped, NodeId(1)).map(|row| row.node.0).collect::<Vec<_>>(),
             [1, 2],
-            "a lease from before the store's clock was set back must not count"
+            "a lease from before a step back of the store's clock must not count"
         );
         assert_eq!(heard(&[], NodeId(1)).count(), 0);
     }

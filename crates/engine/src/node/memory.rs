@@ -1,6 +1,6 @@
 //! A node's copy of the store's state, in memory. When a commit creates orders, the orders are
-//! added to this copy before any request gets the commit's result. With PostgreSQL, the commit's
-//! counts may be added some milliseconds later.
+//! added to this copy before any request gets the commit's result. With PostgreSQL, the node may
+//! add the commit's counts of units some milliseconds later.
 //!
 //! This part of a node owns the catalogue, the set of requests that hold orders, and the refusals.
 //! It also owns the hub of events, the signals to the jobs, and the requests that wait for a
@@ -64,17 +64,17 @@ impl NodeMemory {
     }
 
     fn publish_requests(&self, catalogue: &Catalogue, committed: &Committed) {
-        // A lost order no longer counts against its buyer's limit. So if orders may be lost, the
-        // node acts as if an order of each item had ended. As a result, the node no longer uses its
-        // remembered counts of buyers' units.
+        // A lost order no longer counts against its buyer's limit, so remembered counts of buyers'
+        // units may be too high. To stop using them, the node acts as if an order of each item had
+        // ended.
         if committed.may_lose_orders {
             let items = catalogue.sales().flat_map(|sale| &sale.items);
             items.for_each(|item| self.record_ended_order(catalogue, item.row.id));
         }
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
-            // The request is remembered even if the order has ended. If another node created the
-            // order, this node may first learn of the order when the order ends.
+            // The node remembers the order's request even if this commit ended the order. If
+            // another node created the order, this node may not have heard of the order before.
             self.remember_order(order);
             if OrderDigest::is_ended(order.state) && woken != Some(order.item) {
                 self.record_ended_order(catalogue, order.item);
@@ -94,8 +94,8 @@ impl NodeMemory {
         for counts in &committed.counts {
             let Some(item) = catalogue.item_by_id(counts.item) else { continue };
             item.gauge.publish(*counts);
-            // Connected clients are notified even if these counts are not new. The node may have
-            // read the same counts from the store before, without notifying the clients.
+            // Connected clients are notified even if the node already has these counts: it may have
+            // read them from the store, and a read does not notify clients.
             self.control.status_changed(&item.sale);
             if item.gauge.open_pool() > 0 {
                 self.control.wake_by_pool(counts.item);

@@ -1,4 +1,4 @@
-//! Finds the refusals that a buyer got from any node. To ask each other, the nodes use the notes of
+//! Finds the refusals that a buyer got from any node. The nodes ask each other with the messages of
 //! the module `refusals`.
 //!
 //! This part of a node owns no state. It calls the refusals, the waiting requests and the store of
@@ -71,8 +71,8 @@ impl Node {
         let memory = &self.refusals().memory;
         let buyer = memory.hash(buyer);
         memory.note_queued(buyer, ticket, now);
-        // If this node has no entry for the ticket, the ticket's verdict has already arrived, or
-        // another node notes the verdict. So the note that was just made is removed.
+        // If no request waits for this ticket, its verdict has already arrived, or another node has
+        // the note. No later verdict would then remove the new note, so it is removed now.
         if self.waiters().info(ticket).is_none() {
             memory.forget_queued(buyer, ticket);
         }
@@ -143,8 +143,8 @@ impl Node {
         Ok(is_complete && self.store.nodes_gone_since(since).await? == 0)
     }
 
-    /// Returns the other nodes' answers to this node's question `id`, from these rows. Also returns
-    /// whether all nodes have answered, and whether one of the nodes heard from an edge.
+    /// Reads from `rows` the other nodes' answers to this node's question `id`. Also returns
+    /// whether all nodes have answered, and whether an edge has contacted a node since `since`.
     fn answers_to(
         &self,
         id: u64,

@@ -5,8 +5,8 @@
 //! their own rows. So a node does not need the addresses of the other nodes.
 //!
 //! This part of a node owns the refusals, and the notes for other nodes. It calls no other part of
-//! the node. The memory of the node records verdicts here. The module `refusal_search` reads and
-//! records refusals. The node's description contains the notes.
+//! the node. The node's memory and the module `refusal_search` record refusals here, and
+//! `refusal_search` also reads them. The node's description contains the notes.
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,18 +20,18 @@ use tokio::sync::Semaphore;
 use crate::refusal_memory::{NotedRefusal, RefusalMemory};
 use crate::waiters::TicketInfo;
 
-/// The maximum number of open questions of one node. Further searches wait.
+/// A node asks the other nodes at most this many questions at the same time. Further searches wait.
 const QUESTIONS_MAX: usize = 4;
-/// The maximum number of answers in a node's row. If a row has no place for an answer, the node
-/// answers at a later renewal of its lease.
+/// The maximum number of answers in a node's row. If the row is full, the node answers further
+/// questions at a later renewal of its lease.
 const ANSWERS_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Question {
     id: u64,
     buyer: u64,
-    /// A number that shows how the asking node hashes buyers; see [`RefusalMemory::hash_check`]. A
-    /// node that hashes buyers differently cannot answer.
+    /// A number that is equal on two nodes only if they hash buyers in the same way; see
+    /// [`RefusalMemory::hash_check`]. A node whose number differs cannot answer the question.
     hash_check: u64,
 }
 
@@ -49,8 +49,8 @@ pub(super) struct RemoteAnswer {
 pub(super) struct PeerMessages {
     questions: Vec<Question>,
     pub(super) answers: Vec<RemoteAnswer>,
-    /// When an edge last sent a health check to the node. Edges refuse requests but answer no
-    /// questions. So if an edge was alive, a search may not find all refusals.
+    /// When an edge last sent a health check to the node. Edges refuse requests, but nodes cannot
+    /// ask edges about these refusals. So if an edge was alive, a search may not find all refusals.
     pub(super) edge_heard_at: i64,
 }
 
@@ -66,7 +66,8 @@ impl PeerMessages {
     }
 }
 
-/// This node's refusals, its questions to other nodes, and its answers to their questions.
+/// The refusals that this node remembers, the questions about refusals that it asks other nodes,
+/// and its answers to the other nodes' questions.
 #[derive(Debug)]
 pub struct Refusals {
     pub(super) memory: RefusalMemory,
@@ -90,8 +91,9 @@ impl Refusals {
         PeerMessages { edge_heard_at, ..self.lock().clone() }
     }
 
-    /// Answers the questions in the other nodes' rows. Removes answers whose questions are gone.
-    /// Returns whether there is a new answer.
+    /// Answers the other nodes' questions about refused buyers, which are in these nodes' rows.
+    /// Removes the answers to questions that are no longer there. Returns whether there is a new
+    /// answer.
     pub(super) fn answer(&self, own: NodeId, rows: &[NodeRow]) -> bool {
         let others = rows.iter().filter(|row| row.node != own);
         let posed: Vec<(NodeId, Question)> = others
@@ -115,15 +117,15 @@ impl Refusals {
         notes.answers.len() > known
     }
 
-    /// Notes the verdict of a ticket, and removes the note that the ticket's request is queued.
-    /// `refused` is the problem code of a refusal for which no request waits. For all other
-    /// verdicts, `refused` is `None`. If a request waits for a refusal, the request's handler notes
-    /// the refusal.
+    /// Notes the verdict of a ticket, and removes the note that the ticket's request is queued. If
+    /// the verdict is a refusal and no request waits for it, `refused` is its problem code, and
+    /// this function notes the refusal. Otherwise `refused` is `None`: the handler of a waiting
+    /// request notes the refusal itself.
     pub(super) fn note_verdict(&self, ticket: Token, info: &TicketInfo, refused: Option<Code>) {
         let buyer = self.memory.hash(info.buyer.as_str());
         self.memory.forget_queued(buyer, ticket);
         if let Some(code) = refused {
-            // The time at which the request came, a few seconds before the verdict or less.
+            // The time of the request, which is shortly before the verdict.
             let at = info.decide_by.plus(-DECIDE_WITHIN_MS);
             self.memory.note(buyer, NotedRefusal { at, item: info.item, code });
         }
@@ -165,7 +167,7 @@ impl Drop for AskedQuestion<'_> {
     }
 }
 
-/// `None` if the request holds an order.
+/// Returns the problem code of a refusal, or `None` if the verdict is an order.
 pub(super) fn verdict_code(verdict: Verdict) -> Option<Code> {
     match verdict {
         Verdict::Reserved | Verdict::Order(_) => None,

@@ -20,8 +20,8 @@ pub struct ThisNode {
     pub(crate) layout: SlotLayout,
     /// Whether this node always acts as leader, even while another node has the leader's lease.
     pub(crate) always_leads: bool,
-    /// Locked while the leases are renewed. `true` after this node has released its leases for
-    /// good, because it is stopping.
+    /// Locked during each renewal of the leases. `true` once the stopping node has released its
+    /// leases for good.
     leases_released: Mutex<bool>,
     /// Set when the node begins to serve requests.
     description: OnceLock<NodeDescription>,
@@ -53,7 +53,7 @@ impl ThisNode {
         self.description.get().map(|it| it.started_at)
     }
 
-    /// The result is JSON and includes `notes`.
+    /// Returns this node's description as JSON, with `notes` as a member.
     pub(crate) fn description(&self, notes: impl Serialize) -> String {
         let description = self.description.get();
         serde_json::json!({

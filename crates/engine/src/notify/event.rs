@@ -33,7 +33,7 @@ pub enum EventKind {
         /// The buyer.
         buyer: BuyerId,
     },
-    /// A sale's status changed. The catalogue has the newest status.
+    /// The status of the sale with this id changed. The catalogue has the newest status.
     Status(Arc<str>),
     /// The queue of this waiting room advanced.
     Room(RoomKey),
@@ -65,9 +65,9 @@ pub struct HubEvent {
 }
 
 impl EventKind {
-    /// Returns the event that informs a buyer of a ticket's verdict. The event is needed if no
-    /// request waits for the verdict. If the ticket's request already holds an order, the event has
-    /// this order. Returns `None` if the verdict needs no such event.
+    /// Returns the event that tells a buyer a ticket's verdict when no request waits for this
+    /// verdict. If the ticket's request already holds an order, the event has this order. Returns
+    /// `None` if the verdict needs no event.
     pub(crate) fn from_verdict(
         resolved: &TicketVerdict,
         item: ItemId,
@@ -76,7 +76,7 @@ impl EventKind {
     ) -> Option<Self> {
         let TicketVerdict { id, verdict, order, .. } = resolved;
         match verdict {
-            // The commit of the new order publishes an event about the order.
+            // No event is needed here: the commit that creates the order publishes one.
             Verdict::Reserved => None,
             Verdict::Order(_) => order.clone().map(|order| Self::Order(Arc::new(order))),
             Verdict::LimitReached | Verdict::KeyReused | Verdict::Unavailable => {
@@ -128,8 +128,8 @@ pub enum ReaderKind {
     /// the progress of their waiting rooms.
     #[default]
     Stream,
-    /// An edge. The only events about sales that an edge gets are those about the progress of
-    /// waiting rooms.
+    /// An edge. Of the events about sales, an edge gets only those about the progress of waiting
+    /// rooms.
     Edge,
     /// The sender of push messages. Its subscription has no sales.
     Push,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use doorbuster_core::digest::buyer_tag;
 
 /// The maximum number of remembered buyers who have no connected reader. If there are more such
-/// buyers, the node forgets all of them. Then it treats every buyer as followed until the last
-/// forgotten entry would have ended.
+/// buyers, the node forgets all of them. It then treats every buyer as followed, until the time at
+/// which the last of the forgotten entries would have ended.
 const LEFT_MAX: usize = 262_144;
 /// With fewer entries than this, the node does not search for ended entries to remove.
 const SWEEP_MIN: usize = 1_024;
@@ -16,9 +16,9 @@ const SWEEP_MIN: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct FollowedBuyers {
     tags: HashMap<u32, Followed>,
-    /// When this many entries exist, ended entries are removed.
+    /// The number of entries at which the next removal of ended entries begins.
     sweep_at: usize,
-    /// Every buyer counts as followed until this time.
+    /// Until this time, every buyer counts as followed, because `tags` lacks buyers who left.
     all_until: Option<Instant>,
     left_max: usize,
 }
@@ -26,7 +26,8 @@ pub(super) struct FollowedBuyers {
 #[derive(Debug, Default)]
 struct Followed {
     readers: u32,
-    /// When this entry ends if no reader connects again.
+    /// When this entry ends, if no reader is connected then. `None` until the first reader
+    /// disconnects.
     until: Option<Instant>,
 }
 

@@ -43,7 +43,7 @@ struct Parked {
 /// Why a parked reader's key was added to its ready queue. Later variants are more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ReadyReason {
-    /// The reader was not added.
+    /// The key was not added.
     None,
     /// An event for all readers of a sale arrived.
     Crowd,
@@ -52,9 +52,8 @@ enum ReadyReason {
 }
 
 impl Parked {
-    /// Adds the reader's key to the ready queue. One key for each reason is enough, because a
-    /// served reader gets all its waiting events. After `Own`, the less urgent reason `Crowd` adds
-    /// no key.
+    /// Adds the reader's key to the ready queue. Adds nothing if the key was already added for this
+    /// reason or a more urgent one: the reader gets all its waiting events when it is served.
     fn notify(&mut self, reason: ReadyReason) {
         if reason > self.reason {
             self.reason = reason;
@@ -153,7 +152,7 @@ impl Mailbox {
         }
     }
 
-    /// Dropping the future loses no event.
+    /// Waits for the reader's next event. If the future is dropped, no event is lost.
     pub(super) async fn next(&self) -> NextEvent {
         loop {
             let next = self.lock().next();
@@ -174,7 +173,8 @@ impl Mailbox {
         let next = waiting.next();
         if next.is_none() {
             let rest = Parked { ready_queue: ready_queue.clone(), key, reason: ReadyReason::None };
-            // The new empty state releases the memory that the queue occupied.
+            // The reader gets a new state with an empty queue, which frees the memory of the old
+            // queue.
             *waiting = MailboxState { rest: Some(rest), ..MailboxState::default() };
         }
         next
@@ -192,17 +192,17 @@ impl Mailbox {
 }
 
 /// The keys of parked readers that have an event. Each time a reader is parked, its key is added at
-/// most twice.
+/// most once to each of the two lists.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
     ready: Mutex<ReadyReaders>,
     wake: Notify,
 }
 
-/// The keys of readers that have an event, separated by the reason.
+/// The keys of readers that have an event, in two lists by the kind of the event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ReadyReaders {
-    /// The keys of readers that have an event for their own buyer.
+    /// The keys of readers for which an event waits that is about the reader's own buyer.
     pub own: Vec<u64>,
     /// The keys of readers that have an event for all readers of a sale.
     pub crowd: Vec<u64>,

@@ -57,7 +57,7 @@ impl Subscription {
 
     /// Returns the next event. If no event waits, parks the reader and returns `None`. The next
     /// event then adds `key` to `ready_queue`. If that event was for all readers of a sale, a later
-    /// event for this reader's buyer adds `key` a second time, so that the reader is served sooner.
+    /// event for this reader's buyer adds `key` a second time. The reader is then served sooner.
     pub fn next_or_park(&mut self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextEvent> {
         self.mailbox.next_or_park(ready_queue, key)
     }

@@ -31,9 +31,9 @@ impl Orders {
         let locked = self.stock.lock_item(&item).await;
         let captured = capture_late(&self.node, &locked, payment).await;
         failpoint::reach(Failpoint::LateCaptured);
-        // Reconciliation returns the recalled units that were not needed to the slots. If the
-        // payment revived its order, the order counts against the buyer's quota again.
-        // Reconciliation then sends the slot the feed row for this change.
+        // Reconciliation moves recalled units that the payment did not need back to the slots. If
+        // the payment revived its order, the order counts against the buyer's quota again, and
+        // reconciliation sends the slot the feed row for this change.
         if let Err(error) = locked.reconcile().await {
             outage_log::warn!(
                 self.node.outage_log(),

@@ -9,7 +9,7 @@ use doorbuster_telemetry::answer_counts::AnswerKind;
 pub enum PurchaseOutcome {
     /// The order was created by this request.
     Created(Order),
-    /// The request already holds this order.
+    /// An earlier request with the same key created this order.
     Replayed(Order),
     /// The request has a ticket without a verdict. It may still be refused.
     Queued {

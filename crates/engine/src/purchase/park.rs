@@ -14,10 +14,10 @@ use crate::node::Node;
 use crate::unit_demand::UnitDemand;
 
 impl Driver<'_> {
-    /// Waits until the request should try again. `why` says why the request got no ticket. `Short`
-    /// means that the slots have too few units. The request's units are then added to the item's
-    /// demand. `Undecided` means that a slot refused the request, but the store has not confirmed
-    /// the refusal. The request's units are then removed from the demand.
+    /// Waits until the request should try again. `why` says why the request got no ticket. With
+    /// `Short`, the slots have too few units, so this function adds the request to the item's
+    /// demand. With `Undecided`, a slot refused the request, but the store has not confirmed the
+    /// refusal, so this function removes the request from the demand.
     pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
         let (purchases, item) = (self.purchases, &*self.purchase.item);
         let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));
@@ -37,8 +37,8 @@ impl Driver<'_> {
         let until = self.begun + Duration::from_millis(until.0.max(0).unsigned_abs());
         let waiting = signals.wait_for_retry(is_short, self.demand.is_some(), waits as usize);
         item.gauge.note_parked(self.request.units.get());
-        // A change of the counts before `note_parked` does not wake this request. So the counts are
-        // read again.
+        // If the counts changed before `note_parked`, this change does not wake the request. So the
+        // counts are read once more here.
         let input = match item.gauge.free().refuses(self.request.units) {
             Some(_) => Input::Woken,
             None => timeout_at(until, waiting).await.map_or(Input::Elapsed, |()| Input::Woken),
@@ -64,10 +64,10 @@ impl<'a> ItemSignals<'a> {
     /// Waits until the request should try again. `is_short` means that the slots have too few units
     /// for the request. `has_demand` means that the server gathers units for the request.
     ///
-    /// - If the request is short and has demand, waits for `progress`.
-    /// - If it is short without demand, waits for one of two events: `progress`, or a commit
-    ///   after a pause.
-    /// - If it is not short, waits for a pause, and then for `progress` or a commit.
+    /// - If `is_short` and `has_demand` are true, waits for `progress`.
+    /// - If only `is_short` is true, waits for one of two events: `progress`, or a commit after a
+    ///   pause.
+    /// - If `is_short` is false, waits for a pause, and then for `progress` or a commit.
     ///
     /// The length of the pause depends on `waits`, the number of times that this request has
     /// already waited.
@@ -137,8 +137,8 @@ impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
         self.item.work.unit_demand.remove(self.number);
         if !self.item.work.unit_demand.is_empty() {
-            // The server must now gather units for the request that is first among those that
-            // remain.
+            // This request has left the demand, so the server must now gather units for the next
+            // request.
             self.node.control().wake(self.item.row.id);
         }
     }

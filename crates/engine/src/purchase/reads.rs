@@ -40,8 +40,8 @@ impl Driver<'_> {
         Input::Quota(used.ok())
     }
 
-    /// The buyer's used units must be read before the order. The used units may include an order of
-    /// this request itself. Then the later read of the order finds it.
+    /// Reads the buyer's used units, and then the order of this request. The sequence matters: if
+    /// the used units include this request's own order, the second read finds this order.
     pub(super) async fn confirm_refusal(&mut self) -> Input {
         let confirmed = async {
             let _permit = self.purchases.node.holders().confirm_permit().await;
@@ -71,9 +71,9 @@ impl Driver<'_> {
     }
 
     /// Looks up the order of a request. Returns the result for the client, or `None` if the request
-    /// holds no order. A lookup waits for its turn in the retry limiter in two cases. Either the
-    /// node's memory has the request, or the sale ended so long ago that the memory forgot the
-    /// sale's requests. All other lookups need one of a few permits.
+    /// has no order. The node's memory may have the request, or may have forgotten it after the end
+    /// of the sale. In both cases, the lookup waits for its turn in the retry limiter. Every other
+    /// lookup needs one of a few permits.
     pub(super) async fn look_up_order(&mut self) -> Option<Outcome> {
         let (node, request) = (&self.purchases.node, self.request.request);
         let (holders, Purchase { item, buyer, key, .. }) = (node.holders(), self.purchase);
@@ -96,7 +96,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Also stores the order in `self.order`.
+    /// Stores the order that the request holds, and returns the outcome of the request.
     fn take_order(&mut self, order: Order) -> Outcome {
         let Purchase { item, units, .. } = self.purchase;
         let is_same = order.is_for(item.row.id, *units);

@@ -13,7 +13,8 @@ pub(super) struct RequestView<'a, T = ()> {
     pub(super) sale: &'a SaleState,
     pub(super) item: &'a ItemState,
     pub(super) request: RequestHash,
-    /// The request in the form that is sent to slots. `()` if no slot will be asked.
+    /// The request in the form that slots get. `()` if this view is used only to refuse a request
+    /// from memory.
     pub(super) ticket: T,
 }
 

@@ -16,7 +16,7 @@ const CHALLENGES: Limit = Limit { burst: 200, per_minute: 120 };
 /// The highest limit of one buyer's checkouts. A sale's settings can lower this limit but not raise
 /// it, because the payment provider limits the requests of all buyers together.
 const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
-/// The limit of one order's checkouts.
+/// The limit of requests for checkouts of one order.
 const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
 
 /// The limits of one sale.
@@ -80,7 +80,7 @@ impl LimitRules {
         Self::new(&Limits { buyer: LimitSetting::Some(buyer), ..*limits })
     }
 
-    /// Returns the limit of this scope.
+    /// Returns the limit of this scope, or `None` if this scope has no limit.
     pub fn pace(&self, scope: RateLimitScope) -> Option<RateLimit> {
         self.paces[scope as usize]
     }
@@ -91,7 +91,7 @@ impl LimitRules {
     }
 
     /// Returns the value of the header `RateLimit-Policy`. For each scope, the value has the burst,
-    /// and the number of seconds in which an empty burst becomes full again.
+    /// and the number of seconds after which a used-up burst is fully available again.
     pub fn policy(&self) -> &str {
         &self.policy
     }

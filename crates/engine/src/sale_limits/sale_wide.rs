@@ -12,14 +12,14 @@ use super::table::LimitCell;
 #[derive(Debug, Default)]
 pub struct SaleWideLimit {
     cell: Mutex<LimitCell>,
-    /// A copy of the limit's state. With it, a node can refuse a request without the lock. While
-    /// this node has an unspent share of the limit, the copy is zero, and every request must take
-    /// the lock.
+    /// A copy of the limit's state, with which a node can refuse a request without the lock. It is
+    /// zero while this node has an unspent share of the limit. Every request must then take the
+    /// lock.
     state: AtomicU64,
 }
 
 impl SaleWideLimit {
-    /// Calls `step` with the limit's cell, under the lock.
+    /// Locks the limit's cell, calls `step` with the cell, and returns the result of `step`.
     pub fn with<T>(&self, step: impl FnOnce(&mut LimitCell) -> T) -> T {
         let mut cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
         let result = step(&mut cell);
@@ -31,8 +31,9 @@ impl SaleWideLimit {
     /// Tries to decide without the lock whether the limit refuses the request. If the limit refuses
     /// it, returns the nanoseconds to wait and the limit's state.
     ///
-    /// Returns `None` if the caller must take the lock. In that case, the limit may allow the
-    /// request, or the state is above the burst because of an earlier setting of the limit.
+    /// Returns `None` if the caller must take the lock to decide. There are two reasons: the limit
+    /// may allow the request, or an earlier setting of the limit has left the state above the
+    /// burst.
     pub fn refused_nanos(&self, pace: RateLimit, now: u64) -> Option<(u64, u64)> {
         let state = self.state.load(Ordering::Acquire);
         let ahead = state.saturating_sub(now);

@@ -3,9 +3,9 @@
 //!
 //! Each key belongs to a set of eight cells. A keyed hash selects the set, so a caller cannot
 //! choose the set. A limit is in use until it has fully recovered. In its set, a new key takes the
-//! cell whose limit recovers first. If all eight limits are in use, this cell has the key whose
-//! limit is used least. The new key then evicts that key, and the eviction is counted. So a caller
-//! who has reached a limit is evicted last.
+//! cell whose limit recovers first. If all eight limits are in use, the new key evicts the key of
+//! the least used limit, and the table counts this eviction. So a caller who has reached a limit is
+//! evicted last.
 //!
 //! The count of the buyers at an address also needs a cell. For some seconds, a large count is kept
 //! like a limit that is in use. A small count is evicted like a limit that has recovered.
@@ -33,7 +33,8 @@ const _: () = assert!(
 const _: () =
     assert!(CELLS / WAYS * size_of::<Set>() <= BYTES_MAX, "the table must fit into BYTES_MAX");
 
-/// The maximum of [`LimitCell::unshared`]. The next higher bit says whether the cell is queued.
+/// The maximum of [`LimitCell::unshared`]. In the table, the next higher bit ([`QUEUED`]) says
+/// whether the cell is queued.
 const UNSHARED_MAX: u64 = QUEUED - 1;
 const QUEUED: u64 = 1 << 63;
 
@@ -47,13 +48,13 @@ pub struct LimitCell {
     /// The state of the limit ([`doorbuster_core::gate::gcra`]): a time in nanoseconds since the
     /// table was created.
     pub state: u64,
-    /// This node's unspent share of the limit, in nanoseconds. This number is the time in which the
-    /// limit recovers by the share. If the cell counts the buyers at an address, this is the
-    /// estimate for the present counting period ([`doorbuster_core::gate::distinct_buyers`]).
+    /// This node's unspent share of the limit, as the time in nanoseconds in which the limit
+    /// recovers by this share. If the cell counts the buyers at an address, this is the counter of
+    /// the present counting period instead ([`doorbuster_core::gate::distinct_buyers`]).
     pub share: u64,
-    /// The use of the limit that this node has not yet reported to other nodes, in nanoseconds like
-    /// `share`. If the cell counts buyers, the upper half is the number of the present counting
-    /// period, and the lower half is the count of the previous period.
+    /// How much of the limit this node has used but not yet reported to other nodes, in nanoseconds
+    /// like `share`. If the cell counts buyers instead, the upper half is the number of the present
+    /// counting period, and the lower half is the count of the previous period.
     pub unshared: u64,
     /// Whether the cell waits in the queue of cells to report.
     pub is_queued: bool,
@@ -164,8 +165,8 @@ mod tests {
         let table = LimitTable::default();
         assert_eq!(table.bytes(), 0, "unused shards must take no memory");
         for n in 0..1_000_000 {
-            // Each key's limit has recovered before the next key comes, so the next key may take
-            // its cell.
+            // Each key's limit recovers before the test adds the next key. So the next key may use
+            // the cell of the key before.
             table.with_cell(random(n), n * 10, |cell| cell.state = n * 10 + 5);
         }
         assert_eq!(table.bytes(), BYTES_MAX);
@@ -183,8 +184,8 @@ mod tests {
         for &key in &limited {
             table.with_cell(key, 0, |cell| cell.state = 1_000_000);
         }
-        // The table gets twice as many keys as it has cells. The limits of these keys are in use,
-        // but are used less than those of the 500 callers at a limit.
+        // The test adds twice as many keys as the table has cells. The callers with these keys use
+        // their limits, but less than the 500 callers at a limit.
         for n in 0..2 * CELLS as u64 {
             table.with_cell(random(n), 0, |cell| cell.state = 1_000 + n % 7);
         }

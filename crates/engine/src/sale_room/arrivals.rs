@@ -11,10 +11,11 @@ use std::hash::BuildHasher;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// The number of bits for each buyer that the room admits per second.
+/// The set `seen` has at least this many bits for each buyer that the room admits per second.
 const BITS_PER_ARRIVAL: usize = 64;
 
-/// Returns the number of buyers at which the counting stops.
+/// Returns the number of arrivals at which the counting stops, for a room that admits `per_sec`
+/// buyers per second.
 pub const fn arrivals_counted_max(per_sec: u64) -> usize {
     4 * per_sec as usize
 }

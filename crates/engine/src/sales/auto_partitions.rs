@@ -132,8 +132,8 @@ pub(crate) async fn widen(
         }
         return Ok(false);
     }
-    // An operator may have changed the sale, and this node may not know that change yet. Then the
-    // sale's version differs, and the store refuses to add partitions.
+    // An operator may have made a change that this node does not know yet. The store then has
+    // another version of the sale, and refuses to add partitions.
     let wider = Spread { partitions, ..item.row.spread };
     let set = sale_control.set_spread(item, wider, Some(sale.row.version)).await?;
     Ok(matches!(set, SpreadOutcome::Done(_)))
@@ -149,7 +149,7 @@ impl SaleControl {
         self.partitions_beside(used, items)
     }
 
-    /// The other items use `used` slots.
+    /// Returns how many partitions each of `items` items gets if all other items use `used` slots.
     fn partitions_beside(&self, used: usize, items: usize) -> u32 {
         if self.node.layout() != SlotLayout::Shared {
             return 1;
@@ -158,10 +158,10 @@ impl SaleControl {
         if used + items * wanted as usize > SLOTS_FOR_WIDE_STARTS { 1 } else { wanted }
     }
 
-    /// Called when the draft is about to enter the phase `next`. Chooses a second time how many
-    /// partitions each item with an automatic spread has. The first choice counted the slots of all
-    /// sales that had not ended. This choice counts only the slots of sales that may run at the
-    /// same time as this sale.
+    /// Chooses again how many partitions each item with an automatic spread has. Called when a
+    /// draft is about to enter the phase `next`. The first choice counted the slots of all sales
+    /// that had not ended. This choice counts only the slots of sales that may run at the same time
+    /// as this sale.
     ///
     /// # Errors
     /// If the store is unreachable.

@@ -30,8 +30,8 @@ pub(super) async fn run(sale_control: Arc<SaleControl>) {
             if !step.is_due(now) {
                 next = Some(next.map_or(step.at, |next| next.min(step.at)));
             } else if !under_way.contains_key(&sale.row.id) {
-                // The step runs in its own task. A close must wait for the drain of the slots, and
-                // other sales must open in the meantime.
+                // The step runs in its own task, because a close waits for the drain of the slots,
+                // and other sales must open in the meantime.
                 let id = sale.row.id.clone();
                 let task = steps.spawn(take_step(sale_control.clone(), sale, step));
                 under_way.insert(id, task.id());

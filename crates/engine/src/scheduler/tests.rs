@@ -61,7 +61,7 @@ async fn a_signal_makes_the_work_due_after_the_shortest_pause() {
     let fixture = Fixture::new();
     let mut turns = fixture.turns(Work::Refunds);
     turns.wait(NextRun::Now).await;
-    // A signal during a run counts for the next run.
+    // A signal that arrives during a run causes another run.
     fixture.scheduler.wake(Work::Refunds);
     turns.wait(NextRun::Idle).await;
     assert_eq!(fixture.ms(), 20);

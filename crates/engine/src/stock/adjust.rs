@@ -14,7 +14,7 @@ use crate::error::EngineError;
 use crate::node::Node;
 
 impl StockControl {
-    /// Raises or lowers an item's total. If the total should fall by more units than are free,
+    /// Raises or lowers an item's total. If the adjustment would remove more units than are free,
     /// returns [`AdjustOutcome::NotInPool`] with the number of free units in the pool and slots.
     ///
     /// # Errors

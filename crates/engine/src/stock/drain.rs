@@ -21,16 +21,16 @@ use crate::node::Node;
 use crate::outage_log;
 use crate::sale_rows::{SaleLock, update_in_catalogue};
 
-/// After this time, other nodes end a drain if the node that began the drain has not ended it. This
+/// If the node that began a drain has not ended it after this time, the other nodes end it. This
 /// time is a little longer than [`DRAIN_MAX`], the longest wait of the node that began the drain.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// The longest time from now until the end of a running drain. A drain with a later end must have
-/// been announced before the database's clock was set back, so this drain is over. The limit is
-/// longer than any drain, so that small differences between clocks end no drain.
+/// A running drain ends at most this long from now. If a drain's announced end is later, the
+/// database's clock was set back after the announcement, and the drain counts as over. The limit is
+/// longer than any drain, so that a small difference between clocks ends no drain.
 const DRAIN_END_MAX: Duration = DRAIN_NOTICE.saturating_add(Duration::from_secs(5));
-/// While a node knows that another node drains a sale, how often it checks for such drains.
+/// How often a node checks for other nodes' drains while it knows of at least one.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// While a node knows of no such drain, how often it checks for one.
+/// How often a node checks for other nodes' drains while it knows of none.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a node reads the store while it waits for other nodes, or for the end of a drain.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -95,8 +95,8 @@ async fn drain_own(stock: &StockControl, sale: &SaleState) -> Result<(), EngineE
     close_own_grants(&stock.node, &slots).await
 }
 
-/// Closes the grants of these slots. The node that began the drain waits until they are closed, for
-/// up to [`DRAIN_MAX`].
+/// Closes the grants of these slots, which are slots of this node. If another node began the drain,
+/// that node waits until the grants are closed, for up to [`DRAIN_MAX`].
 async fn close_own_grants(node: &Node, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in
         node.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
@@ -172,9 +172,9 @@ pub(crate) async fn await_tickets(
     }
 }
 
-/// Closes the grants of these slots, because another node may wait until they are closed. Then
-/// waits until the other nodes have closed their grants of this sale. If the time `until` comes
-/// first, logs a warning and returns.
+/// Closes this node's grants of these slots, because another node may wait for this. Then waits
+/// until the other nodes have closed their grants of this sale. If some of these grants are still
+/// open at the time `until`, logs a warning and returns.
 pub(crate) async fn await_other_nodes(
     node: &Node,
     sale: &SaleState,
@@ -227,8 +227,8 @@ pub(crate) async fn cancel_drain(node: &Node, sale: &SaleState) {
     }
 }
 
-/// Updates the slots after a step, whether or not the step changed the phase. If the step failed
-/// and the sale is still open, the slots issue tickets again.
+/// Makes the slots agree with the sale's phase after a step, even if the step failed. If the step
+/// failed and the sale is still open, the slots issue tickets again.
 pub(crate) async fn reconcile_after_step(
     stock: &StockControl,
     id: &str,

@@ -1,5 +1,5 @@
-//! Checks whether a slot has lost its memory. If a slot's memory is full, starts a new epoch for
-//! the slot. [`doorbuster_steps::slot_check`] has the sequence of the reads.
+//! Checks whether a slot has lost its data. Also starts a new epoch for a slot that has no room for
+//! more tickets. [`doorbuster_steps::slot_check`] has the sequence of the reads.
 use std::sync::Arc;
 
 use doorbuster_core::{CloseCause, Grant};
@@ -54,9 +54,9 @@ async fn roll_epoch(
             "a slot's memory was full; the slot continues under a new epoch"
         );
     }
-    // Without this flag, reconciliation would not start the stopped slot again. If the
-    // reconciliation below fails, the flag stays set, and the next check of all slots causes
-    // another reconciliation.
+    // Reconciliation starts the stopped slot again only if this flag is set. If the reconciliation
+    // below fails, the flag stays set, and the next check of all slots causes another
+    // reconciliation.
     item.work.stopped_here.store(true, std::sync::atomic::Ordering::Release);
     locked.reconcile().await
 }

@@ -40,8 +40,8 @@ impl<'a> ItemLock<'a> {
     }
 
     /// Returns a future that ends when the item's counts change. A task must call this function
-    /// before it reads the store. If it called this function later, it could miss units that a
-    /// commit returns between the read and the wait.
+    /// before it reads the store. Otherwise, it could miss a commit that returns units between its
+    /// read and its wait.
     pub(crate) fn listen(&self) -> Pin<Box<Notified<'a>>> {
         listen(self.item)
     }

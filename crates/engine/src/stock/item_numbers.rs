@@ -29,8 +29,8 @@ pub struct ItemNumbers {
 
 impl StockControl {
     /// Returns for how many units an item's slots can issue tickets now. If a slot does not answer
-    /// in time, or if this node does not reach all slots, the exact number is unknown. The result
-    /// is then the number of all unsettled units of the slots' grants.
+    /// in time, or if this node does not reach all slots, returns a number that may be too high:
+    /// all unsettled units of the slots' grants.
     pub async fn available_units(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
         if in_slots == 0 || !self.node.layout().reaches_all_slots() {

@@ -14,7 +14,7 @@ pub(super) struct ItemInMemory<'a> {
     pub(super) sale: Arc<SaleState>,
 }
 
-/// Returns the portions in which the item's slots get units from the pool.
+/// Returns how many units each of the item's slots gets from the pool at a time.
 pub(super) fn portions(node: &Node, item: &ItemState) -> Portions {
     let nodes =
         (!node.layout().reaches_all_slots()).then(|| node.live_nodes().count().now().into());
@@ -49,8 +49,8 @@ impl ItemView for ItemInMemory<'_> {
     fn pool_rest_ms(&self) -> u64 {
         let until = self.item.work.pool_rests_until.load(Ordering::Acquire);
         let rest = until - self.node.now().0;
-        // If the clock was set back after `until` was computed, this pause of the pool could last
-        // for hours.
+        // If the clock was set back after `until` was computed, `rest` may be hours. Such a value
+        // is ignored.
         if (0..=POOL_REST_MS).contains(&rest) { rest.unsigned_abs() } else { 0 }
     }
 

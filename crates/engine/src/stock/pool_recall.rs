@@ -63,8 +63,8 @@ pub(super) async fn recall_to_pool(
     }
 }
 
-/// Handles the error of a slot that did not answer: stores the error in `missed`, and returns
-/// `None`. Returns all other errors.
+/// If the slot did not answer, stores its error in `missed`, and returns `Ok(None)`. Passes on all
+/// other errors.
 fn answer<T>(
     result: Result<T, EngineError>,
     missed: &mut Option<SlotError>,

@@ -1,5 +1,6 @@
-//! Deletes slots' data that nothing needs any more. Such slots belong to ended sales, or have left
-//! their items' spreads. Data remains if the node that closed a sale could not delete the data.
+//! Deletes the data of slots that no sale needs any more. These slots belong to ended sales, or
+//! have left their items' spreads. Data remains if the node that closed a sale could not delete the
+//! data.
 //!
 //! The grants in the store name these slots. If a slot still has tickets, the leader settles them
 //! first. A leader without the role `settle` cannot settle these tickets, so their slot keeps its
@@ -30,9 +31,9 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     let mut turns = node.turns(Work::Retirement);
     loop {
         let turn = turns.wait(NextRun::Idle).await;
-        // If the slots are in the memory of nodes, the slots of an ended sale need no cleanup: they
-        // end with the process. But in every layout, a slot that left its item's spread may still
-        // have tickets.
+        // Slots in the memory of nodes end with their process, so the slots of ended sales need no
+        // cleanup there. But in every layout, a slot that left its item's spread may still have
+        // tickets.
         if !node.layout().is_node_local() {
             cleanup.run(&node, &slots).await;
         }
@@ -97,8 +98,8 @@ async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
             items.extend(sale.items.iter().cloned());
         }
     }
-    // `take_removed` also resets the item's flag. So it must be called for every item, and also at
-    // the first turn, which ignores its result.
+    // `take_removed` also resets the item's flag. So this line calls it for every item, although
+    // the first turn keeps all items anyway.
     items.retain(|item| item.work.leaving.take_removed() || turn == Turn::First);
     let mut found = Vec::new();
     for item in items {
@@ -122,8 +123,8 @@ async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
     found
 }
 
-/// Asks the slots in `found`, and the leftovers of earlier calls, to delete their data. If a slot
-/// has tickets or does not answer, it is a leftover from now on, and is asked again later. In the
+/// Asks the slots in `found`, and the leftovers of earlier calls, to delete their data. A slot that
+/// has tickets or does not answer is recorded as a leftover, and a later call asks it again. In the
 /// meantime, the leader settles the slot's tickets.
 pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(SlotKey, Epoch)>) {
     let catalogue = node.catalogue().clone();
@@ -133,7 +134,7 @@ pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(Slo
             .item_by_id(slot.item)
             .is_some_and(|item| !node.layout().has_slot(&item.row.spread, slot.index));
         async move {
-            // If the slot is in the spread again, it is no leftover, because its queue is read like
+            // A slot that is in the spread again is no leftover: nodes read its queue, as they read
             // the queue of every slot of the spread.
             match has_left && retire(slots, slot, Some(closed)).await != Some(true) {
                 true => node.control().add_leftover(slot, closed),
@@ -144,8 +145,8 @@ pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(Slo
     each.buffer_unordered(ASKED_AT_ONCE).collect::<()>().await;
 }
 
-/// Returns the slots that have had a grant since the sale was created. A draft that was scheduled
-/// before may have such slots too.
+/// Returns the slots that have had a grant since the sale was created. Even a draft may have such
+/// slots, because it may have been scheduled earlier.
 pub(crate) async fn slots_with_grants(node: &Node, id: &str) -> Result<Vec<SlotKey>, EngineError> {
     let Some(sale) = node.catalogue().sale(id).cloned() else { return Ok(Vec::new()) };
     let mut slots = Vec::new();
@@ -158,7 +159,7 @@ pub(crate) async fn slots_with_grants(node: &Node, id: &str) -> Result<Vec<SlotK
 }
 
 /// Asks each of these slots of an ended or deleted sale to delete its data. A slot with tickets
-/// keeps its data. Returns the slots that answered, each with whether it has no data now.
+/// keeps its data. Returns each slot that answered, with `true` if the slot has no data any more.
 pub(crate) async fn retire_slots(slots: &Slots, retired: Vec<SlotKey>) -> Vec<(SlotKey, bool)> {
     let replies = futures_util::stream::iter(retired)
         .map(|slot| async move { Some((slot, retire(slots, slot, None).await?)) });
@@ -166,8 +167,8 @@ pub(crate) async fn retire_slots(slots: &Slots, retired: Vec<SlotKey>) -> Vec<(S
 }
 
 /// Asks a slot to delete its data. Returns whether the slot has no data now, or `None` if the slot
-/// did not answer in time. If the sale has ended or was deleted, `closed` is `None`. If the sale
-/// still exists and has not ended, `closed` is the epoch of the slot's closed grant.
+/// did not answer in time. `closed` is `None` if the sale has ended or was deleted. Otherwise, it
+/// is the epoch of the slot's newest closed grant.
 async fn retire(slots: &Slots, slot: SlotKey, closed: Option<Epoch>) -> Option<bool> {
     match tokio::time::timeout(ANSWER_MAX, slots.retire(slot, closed)).await {
         Ok(Ok(is_gone)) => Some(is_gone),

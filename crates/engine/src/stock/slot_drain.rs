@@ -19,8 +19,8 @@ pub(super) async fn drain_slot(
     let (mut drain, mut effect) = SlotDrain::begin(is_overdue);
     loop {
         let input = match effect {
-            // `None` if the slot is unreachable or has no data. The steps then close the grant only
-            // if the slot never acknowledged the grant, or if the drain is overdue.
+            // If the slot is unreachable or has no data, the steps get `None`. They then close the
+            // grant in two cases: the slot never acknowledged the grant, or the drain is overdue.
             Effect::ReadSlot => Input::Slot(stock.view_in_time(slot).await.flatten()),
             Effect::ReadGrant => {
                 Input::Grant(stock.node.store().grant(id).await?.filter(|grant| grant.open))

@@ -26,8 +26,8 @@ const RECONCILED_AT_ONCE: usize = 64;
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// How often the node checks a slot that leaves its item's spread and still has tickets.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// After a node gave units to another node, it waits before it recalls units, so that the other
-/// node can sell some of its units. The wait is random: it lasts from this time to twice this time.
+/// A node that gave units to another node waits before it recalls units again, so that the other
+/// node can sell some. The wait is random: between this time and twice this time.
 const GIVE_WAY: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(stock: Arc<StockControl>) {
@@ -51,9 +51,9 @@ pub(super) async fn run(stock: Arc<StockControl>) {
                 }
                 let alone = stock.lock_item(&item).await;
                 item.work.awaits_reconcile.swap(false, Ordering::AcqRel);
-                // While this task waited for the lock, another task may have changed the item. The
-                // other task relies on this reconciliation to use the new values. So this task
-                // reads the item again.
+                // While this task waited for the lock, another task may have changed the item. That
+                // task relies on this reconciliation to use the new values. So this task reads the
+                // item again.
                 let item = stock.node.catalogue().item_by_id(id).cloned().unwrap_or(item.clone());
                 let reconciled = reconcile_locked(&stock, &item).await;
                 drop(alone);
@@ -98,9 +98,9 @@ pub(crate) async fn reconcile(stock: &StockControl, item: &ItemState) -> Result<
     locked.reconcile().await
 }
 
-/// Returns whether a slot needs units of the pool now. If the item's slots use no sub-domains,
-/// returns `true` without a check. If another task already waits to make this check, returns
-/// `false`.
+/// Returns whether any slot of the item needs units of the pool now. If the item uses no
+/// sub-domains, does not check and returns `true`. If another task already waits to make the same
+/// check, returns `false`.
 async fn needs_pool_units(stock: &StockControl, item: &ItemState) -> bool {
     let portions = &portions(&stock.node, item);
     if !portions.spread.uses_sub_domains() {
@@ -132,8 +132,8 @@ pub(super) async fn reconcile_locked(
     if !sale.has_open_slots() {
         return Ok(());
     }
-    // The count of ended orders must be read before the grants. Then the feeds of the grants
-    // contain the released quotas of all orders in this count.
+    // The count of ended orders must be read before the grants. Only then do the grants' feeds
+    // contain the released quota of every order that is counted here.
     let ended_orders = item.work.feed.ended_orders();
     let mut view = ItemInMemory { node: &stock.node, item, sale };
     let (mut round, mut effect) = Round::begin();

@@ -85,8 +85,8 @@ async fn watch(stock: &StockControl, is_suspected: bool) -> Result<(), EngineErr
 
 fn observe_leaving(node: &Node, grants: &[Grant]) {
     // The catalogue is read after the grants, so it is at least as new as the grants. In an older
-    // catalogue, the spread could lack a slot that already has a grant, and this slot would wrongly
-    // count as leaving.
+    // catalogue, the spread could lack a new slot that already has a grant. This slot would then
+    // wrongly count as leaving.
     let catalogue = node.catalogue();
     for item in catalogue.sales().flat_map(|sale| &sale.items) {
         let has_slot = |slot: &SlotKey| node.layout().has_slot(&item.row.spread, slot.index);
@@ -191,8 +191,8 @@ async fn is_healthy(stock: &StockControl, item: &ItemState, grants: &[Grant]) ->
             Some(view) => grant
                 .zip(view)
                 .is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped),
-            // Reconciliation cannot help an unreachable slot. The node that watches this slot logs
-            // the failure.
+            // An unreachable slot counts as healthy, because reconciliation cannot help it. The
+            // node that watches this slot logs the failure.
             None => true,
         }
     });

@@ -8,7 +8,7 @@ use super::StockControl;
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 
-/// Starts these slots. Returns the slots that have their grants. The result leaves out slots that
+/// Starts these slots. Returns the slots that accepted their grants. The result lacks slots that
 /// are unreachable or have lost their memory, because the watch job handles these slots.
 pub(super) async fn start_slots(
     stock: &StockControl,
@@ -53,7 +53,7 @@ async fn start_slot(
     }
 }
 
-/// Returns the slot if it has its grant.
+/// Returns the slot if it now has a grant, and `None` otherwise.
 async fn handle_outcome(
     stock: &StockControl,
     item: &ItemState,

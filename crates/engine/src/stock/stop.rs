@@ -28,7 +28,7 @@ impl StockControl {
     pub async fn begin_node_stop(&self) {
         self.node.lifecycle().refuse_requests();
         if !self.node.layout().is_node_local() {
-            // Other nodes continue to sell from the shared slots.
+            // The shared slots must not stop, because other nodes continue to sell from them.
             return;
         }
         for item in self.node.items_with_open_slots() {
@@ -81,8 +81,8 @@ impl StockControl {
             && !self.node.layout().is_node_local()
             && self.node.live_nodes().has_other_settlers()
         {
-            // Other nodes need this time to notice that the lease was released. During this time,
-            // this node still settles the tickets of its slots.
+            // Until the other nodes notice that the lease was released, they do not settle this
+            // node's tickets. So this node settles them for a little longer.
             tokio::time::sleep(SETTLE_ON).await;
         }
         self.node.lifecycle().end_jobs();

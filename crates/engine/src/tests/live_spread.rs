@@ -9,8 +9,8 @@ use super::*;
 use crate::sales::auto_partitions::{Observed, widen};
 use crate::stock::slot_cleanup::retire_leftovers;
 
-/// Changes the item's spread to each of `changes` in turn, without an end. After each change, waits
-/// until the slots match the spread.
+/// Changes the item's spread to each of `changes` in turn, and then begins again; never returns.
+/// After each change, waits until the slots match the spread.
 pub(super) async fn change_again(engine: Arc<EngineParts>, changes: Vec<Spread>) {
     for spread in changes.into_iter().cycle() {
         respread(&engine, spread).await;
@@ -109,8 +109,8 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
             }
         }
     }
-    // If a request's own slot is empty, the request gets its unit from another slot. So some slots
-    // may have no ticket. The test needs a slot with a ticket among the slots that will be drained.
+    // Some slots may have no ticket, because a request gets its unit from another slot if its own
+    // slot is empty. The test needs a ticket in at least one of the slots that will be drained.
     let mut with_tickets = Vec::new();
     for grant in engine.node.store().open_grants().await.expect("the store is available") {
         let view = engine.stock.slots().view(grant.slot).await.expect("local").expect("open");

@@ -20,7 +20,8 @@ async fn grant(engine: &EngineParts) -> Grant {
     grants.into_iter().find(|grant| grant.open).expect("a grant is open")
 }
 
-/// Sends a request, and returns once the request is parked or answered.
+/// Sends a purchase request in its own task, and waits until the node has parked or answered the
+/// request. Returns the task.
 async fn parks(
     engine: &Arc<EngineParts>,
     buyer: &'static str,
@@ -42,8 +43,7 @@ async fn a_node_remembers_each_order_that_it_returned() {
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
     let request = engine.node.id_key().request_hash("anna", "k");
-    // Makes the node forget the order. Its memory is then like that of a node that did not settle
-    // the order.
+    // Makes the node forget the order, as if another node had settled it.
     let forget = || {
         engine.node.holders().begin_rebuild();
         engine.node.holders().finish_rebuild();
@@ -154,7 +154,7 @@ async fn the_number_of_parked_requests_is_bounded() {
     last.abort();
     drop(last.await);
     assert_eq!(engine.purchases.parked(), PARKED_MAX - 1);
-    // The ticket then does not delay the stop.
+    // Settles Anna's ticket, so that the ticket does not delay the stop.
     let settling = tokio::spawn(settle::run(engine.node.clone(), engine.stock.slots().clone()));
     engine.stock.stop_node().await;
     settling.abort();
@@ -192,14 +192,14 @@ async fn a_parked_request_gets_its_order_although_the_sale_is_paused_meanwhile()
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
-    // The node forgets the order, and the slot loses its epoch.
+    // The node forgets the order, and the slot loses its epoch: the test causes both.
     engine.node.holders().begin_rebuild();
     engine.node.holders().finish_rebuild();
     let item = item(&engine);
     let alone = engine.stock.lock_item(&item).await;
     engine.stock.slots().retire(item.slots[0], None).await.expect("in memory");
     let again = parks(&engine, "anna", "k").await;
-    // Now the node learns of the order and of the pause.
+    // The test now tells the node of the order and of the pause, as another node's commits would.
     engine.node.holders().insert(engine.node.id_key().request_hash("anna", "k").low_64_bits());
     let mut row = engine.node.catalogue().sale("spring").expect("created").row.clone();
     row.phase = Phase::Paused;

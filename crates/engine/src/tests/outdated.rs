@@ -10,7 +10,7 @@ async fn a_step_does_not_depend_on_an_outdated_catalogue() {
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(10), 10, 60_000).await;
     let store = engine.node.store();
-    // The test changes the phase as another node would.
+    // The test takes the step `elsewhere` only in the store, as if another node took this step.
     for (elsewhere, here) in [(PhaseStep::Pause, PhaseStep::Resume)].repeat(2) {
         store.step_sale("spring", elsewhere).await.expect("the store is available");
         step(&engine, here).await;
@@ -36,8 +36,8 @@ async fn an_operators_change_keeps_the_number_of_partitions_that_the_server_chos
     };
     let chosen = auto(8, PartitionChoice::Buyer);
     assert_eq!(set(chosen).await, chosen);
-    // The operator's request has 4, the number of partitions that this node knew before the server
-    // chose 8.
+    // The operator's request is outdated: it names 4 partitions, because the server chose 8 only
+    // later.
     let outdated = auto(4, PartitionChoice::RoundRobin);
     assert_eq!(set(outdated).await, auto(8, PartitionChoice::RoundRobin));
     let fixed = Spread { auto: false, ..outdated };

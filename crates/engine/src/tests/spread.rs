@@ -337,8 +337,8 @@ async fn no_buyer_is_refused_by_the_limit_while_another_partition_has_an_undecid
     while engine.stock.queued(&item).await == 0 {
         tokio::task::yield_now().await;
     }
-    // The partitions get requests in turn. So after these two requests, the repeated request goes
-    // to the second partition.
+    // Requests go to the partitions in turn. These two requests make Anna's repeated request go to
+    // the second partition.
     for (buyer, key, units) in [("anna", "other", 3), ("bert", "k", 1)] {
         let queued = buy_within(&engine, buyer, key, units, Duration::ZERO).await;
         assert!(matches!(queued, PurchaseOutcome::Queued { .. }), "{queued:?}");

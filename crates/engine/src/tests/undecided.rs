@@ -14,7 +14,8 @@ use crate::node::NodeDescription;
 use crate::purchase::DoorRefusal;
 use crate::settle;
 
-/// `door` is the front door's refusal.
+/// Sends a purchase request of Anna. `door` is the refusal of the front door, or `None` if the
+/// front door accepts the request.
 async fn ask(
     engine: &EngineParts,
     key: &str,
@@ -101,8 +102,8 @@ async fn the_refusal_of_a_ticket_decides_no_other_request_that_waits_for_the_tic
     let token = id.parts().expect("the id of a ticket").token;
     let verdict = Verdict::LimitReached;
     engine.node.waiters().deliver(token, TicketVerdict { id, verdict, order: None, fresh: true });
-    // After the refusal, the waiting request asks the slot again. The slot still has the ticket,
-    // and the store has no verdict, so the request stays queued.
+    // This refusal is not in the store, so the waiting request asks the slot again. The slot still
+    // has the ticket, and the store has no verdict, so the request stays queued.
     assert_eq!(again.await.expect("the task did not panic"), first);
     let settling = tokio::spawn(settle::run(engine.node.clone(), engine.stock.slots().clone()));
     engine.stock.stop_node().await;

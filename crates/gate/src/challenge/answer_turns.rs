@@ -11,8 +11,9 @@ const CHECKS_MAX: usize = 64;
 type Buyer = [u8; 16];
 type BuyerLock = Arc<tokio::sync::Mutex<()>>;
 
-/// The buyers who have an answer that is being checked or waits. The answers of one buyer wait for
-/// each other, so a buyer who sends many answers delays no other buyer.
+/// One lock for each buyer with an answer that is being checked, or that waits for its check. The
+/// node checks one answer of a buyer at a time, so a buyer who sends many answers delays no other
+/// buyer.
 #[derive(Debug)]
 pub(super) struct AnswerTurns {
     buyers: Mutex<HashMap<Buyer, BuyerLock>>,
@@ -37,7 +38,8 @@ impl AnswerTurns {
     /// Waits until no earlier answer of this buyer is being checked, and then until this node
     /// checks fewer than [`CHECKS_MAX`] answers.
     pub(super) async fn wait(&self, buyer: Buyer) -> AnswerTurn<'_> {
-        // The turn exists before the waits, so that a client that disconnects leaves no entry.
+        // The turn is created before the waits. So if the client disconnects during a wait, the
+        // dropped turn removes the buyer's entry.
         let mut turn = AnswerTurn { turns: self, buyer, lock: None, check: None };
         let lock = self.buyers().entry(buyer).or_default().clone();
         turn.lock = Some(lock.lock_owned().await);
@@ -54,8 +56,8 @@ impl Drop for AnswerTurn<'_> {
     fn drop(&mut self) {
         self.check = None;
         self.lock = None;
-        // All other owners of the lock are answers of this buyer. The last of them removes the
-        // entry.
+        // All other references to the lock belong to answers of this buyer. The last of these
+        // answers removes the entry.
         let mut buyers = self.turns.buyers();
         if buyers.get(&self.buyer).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             buyers.remove(&self.buyer);
@@ -87,10 +89,10 @@ mod tests {
         assert!(is_ready(pin!(turns.wait(BERT))), "another buyer must not wait");
         drop(first);
         let turn = waiting.swap_remove(0).await;
-        assert!(!is_ready(pin!(turns.wait(ANNA))), "one answer at a time must be checked");
+        assert!(!is_ready(pin!(turns.wait(ANNA))), "Anna's answers must be checked one by one");
         drop((turn, waiting));
         drop(turns.wait(ANNA).await);
-        assert!(turns.buyers().is_empty(), "no entry may stay after the last answer");
+        assert!(turns.buyers().is_empty(), "no buyer may stay in the map after the last answer");
         assert_eq!(turns.checks.available_permits(), CHECKS_MAX);
     }
 }

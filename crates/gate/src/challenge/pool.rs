@@ -25,15 +25,15 @@ const THREADS: usize = 2;
 /// The maximum number of requests that wait for one kind of challenge. If this many requests wait,
 /// the server asks further clients to retry.
 const WAITING_MAX: usize = 512;
-/// How many kinds of challenges are drawn in advance. The first kinds in [`PuzzleKind`] are drawn
-/// in advance.
+/// Challenges of this many kinds can be drawn in advance. These are the first kinds in
+/// [`PuzzleKind`].
 pub(super) const PRERENDERED_KINDS: usize = 2;
 const PRERENDERED_MAX: usize = 1_024;
 /// For each kind, the maximum size of all challenges that are drawn in advance, in bytes. The
 /// drawing stops at this size or at `PRERENDERED_MAX` challenges, whichever comes first.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
-/// After a thread has drawn a challenge in advance, it pauses the drawing in advance. The pause is
-/// the drawing time multiplied by this factor. So most of the processor's time is left to requests.
+/// After a challenge was drawn in advance, no further one is drawn in advance for this many times
+/// the drawing time. So requests get most of the processor's time.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl PoolState {
     }
 
     /// Takes the request to serve next. The kinds take turns, and within a kind the oldest request
-    /// comes first. Skips requests whose clients have disconnected.
+    /// comes first. Skips requests whose clients have disconnected. `None` if no request waits.
     fn next_waiting(&mut self) -> Option<(RenderRequest, oneshot::Sender<RenderedChallenge>)> {
         for _ in 0..PuzzleKind::ALL.len() {
             let waiting = &mut self.waiting[self.turn];

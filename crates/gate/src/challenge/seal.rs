@@ -41,7 +41,8 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    /// Returns the correct answer to an image challenge.
+    /// Returns the correct answer to an image challenge. Returns `None` if the token contains no
+    /// text.
     pub(super) fn text(&self) -> Option<&str> {
         let len = self.answer.iter().position(|byte| *byte == 0)?;
         std::str::from_utf8(&self.answer[..len]).ok().filter(|text| !text.is_empty())
@@ -91,8 +92,8 @@ impl ChallengeSealer {
                 .expect("the key has the length that the cipher requires");
             LessSafeKey::new(key)
         };
-        // The hash of this text is used as a secret. This secret differs from every buyer's hash,
-        // because a buyer's name contains no spaces.
+        // The secret is the hash that a buyer with this name would have. No buyer can have this
+        // name, because a buyer's name contains no spaces.
         let secret = id_key.buyer_hash("who answers challenges").to_be_bytes();
         let names = blake3::derive_key("doorbuster: who answers challenges", &secret);
         Self { keys: masters.keys(CONTEXT).map(key).collect(), names }

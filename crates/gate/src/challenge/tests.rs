@@ -131,7 +131,7 @@ async fn a_wrong_answer_spends_the_challenge() {
             "{kind:?}: a challenge must not be used twice"
         );
     }
-    // The answer to another kind of challenge is a wrong answer.
+    // The answer to an image challenge must count as a wrong answer to a slider challenge.
     let (token, answer) = fixture.issue("anna", ChallengeKind::Slider).await;
     let (_, text) = fixture.issue("anna", ChallengeKind::Image).await;
     assert_eq!(fixture.redeem("anna", &token, &text).await, Err(FAILED.into()));
@@ -192,7 +192,7 @@ async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
     let store =
         open_by(dir.path(), Arc::new(move || Millis(looked.fetch_add(1, Ordering::SeqCst))));
     // The node's check reads the clock one millisecond before the challenge expires. The store's
-    // check reads it later.
+    // check reads it after the challenge has expired.
     clock.store(fixture.store.now().0 + CHALLENGE_MS - 1, Ordering::SeqCst);
     let outcome =
         fixture.challenges.redeem(&store, "spring", &buyer("anna"), &token, &answer).await;

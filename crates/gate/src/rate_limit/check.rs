@@ -37,7 +37,8 @@ struct CheckProgress {
     /// Where the check continues: an index into [`RateLimitScope::ALL`].
     next: usize,
     status: RateLimitStatus,
-    /// For each limit that has already counted the request: how much of the limit the request used.
+    /// How much of each limit the request used. `None` for a limit that has not counted the
+    /// request.
     used: [Option<LimitStep>; RateLimitScope::ALL.len()],
 }
 
@@ -125,8 +126,8 @@ impl RateLimiter {
         }
     }
 
-    /// Ends a check without a result, because the request cannot wait for a share. Limits that have
-    /// already counted the request give back what they counted.
+    /// Ends a check without a result, because the request cannot wait for a share. Each limit that
+    /// has already counted the request takes the count back.
     pub fn withdraw(&self, pending: PendingLimit, sale: &SaleState) {
         self.release(&pending.progress, sale);
     }
@@ -173,8 +174,8 @@ impl RateLimiter {
         progress.next = step.scope as usize + 1;
     }
 
-    /// Ends a check with a refusal. The limits that have already counted the request give back what
-    /// they counted.
+    /// Ends a check with a refusal. Each limit that has already counted the request takes the count
+    /// back.
     fn refuse(
         &self,
         mut progress: CheckProgress,
@@ -248,8 +249,8 @@ impl RateLimiter {
         }
     }
 
-    /// Decides one request under one limit. Also returns by how much an allowed request moves the
-    /// limit's state.
+    /// Decides one request under one limit. Also returns the amount by which an allowed request
+    /// raises the limit's state.
     fn decide(
         &self,
         cell: &mut LimitCell,
@@ -329,8 +330,8 @@ impl RateLimiter {
         }
     }
 
-    /// Queues a request that waits for a share. If `waiter` is `None`, queues a report instead of a
-    /// request. Returns `false` if the queue is full, or if nodes do not share limits.
+    /// Queues a request that waits for a share, or, if `waiter` is `None`, a report of counted
+    /// requests. Returns `false` if the queue is full, or if nodes do not share limits.
     fn enqueue(
         &self,
         step: &LimitStep,
@@ -347,8 +348,8 @@ impl RateLimiter {
     }
 }
 
-/// What one limit counted for an allowed request: the limit's new state, and by how much the
-/// request moved the state.
+/// What one limit counted for an allowed request. `state` is the limit's new state. `taken` is the
+/// amount by which the request raised it.
 #[derive(Clone, Copy)]
 pub(super) struct Charge {
     pub(super) state: u64,
@@ -371,8 +372,8 @@ pub(super) async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> Shar
     }
 }
 
-/// Decides one request under this node's part of a limit. Also returns the request's cost under
-/// this part. A request costs less if many buyers use its address.
+/// Decides one request under this node's part of a limit. Also returns what the request costs under
+/// this part: less than usual if many buyers use the request's address.
 fn decide_alone(
     cell: &mut LimitCell,
     step: &LimitStep,

@@ -19,13 +19,14 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
 /// How long a large count of buyers stays in the table after the last request from the address.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
-/// The first byte of the text whose hash is the key of an address's count of buyers. For the key of
-/// a limit, the hashed text begins with the number of a route.
+/// The key of an address's count of buyers is the hash of a text that begins with this byte. For
+/// the key of a limit, the text begins with the number of a route.
 const ADDRESS_KEY: u8 = 0xFE;
 const ADDRESS_BUYER_KEY: u8 = 0xFF;
 
 impl RateLimiter {
-    /// The key is the same on every node.
+    /// Returns the key of the limit with this route and scope for this caller. All nodes compute
+    /// the same key.
     pub(super) fn key_of(
         &self,
         (route, scope): (Route, RateLimitScope),
@@ -66,10 +67,10 @@ impl RateLimiter {
             let budgets = u32::try_from(estimate_buyers(cell, buyer, now) / BUYERS_PER_BUDGET)
                 .unwrap_or(u32::MAX)
                 .max(1);
-            // The state decides how long the table keeps this count. Many addresses have only a few
-            // buyers. The table may evict their counts at once, so that these counts do not evict
-            // limits in use. A large count is kept for some seconds, because a new count of so many
-            // buyers takes hundreds of requests.
+            // The table keeps this count until the time in `state`. The table may evict a small
+            // count at once: many addresses have only a few buyers, and their counts must not take
+            // the place of limits in use. The table keeps a large count for some seconds, because a
+            // new count of so many buyers takes hundreds of requests.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })

@@ -1,5 +1,4 @@
-//! The check of a request for one object, such as an order of the caller, if this object has a
-//! limit of its own.
+//! Checks a request for one object that has a limit of its own, such as an order of the caller.
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::RateLimit;

@@ -30,7 +30,7 @@ use super::{LimitStep, RateLimiter, Route};
 const BATCH_MAX: usize = 256;
 /// The maximum number of requests and reports in the queue. If the queue is full, the node decides
 /// further requests by its own part of the limit, and drops further reports. After a dropped
-/// report, the next request under the same limit tries again to queue a report.
+/// report, the next request under the same limit queues a report again, if the queue has room.
 const QUEUE_MAX: usize = 65_536;
 /// How long a call may take. If a call takes longer, the node decides the waiting requests by its
 /// own part of each limit.
@@ -65,7 +65,7 @@ impl SharedPlace {
         }
     }
 
-    /// Returns the pause between two calls.
+    /// Returns the pause between two calls to the shared storage.
     fn calls_apart(&self) -> Duration {
         match self {
             Self::Redis(_) => Duration::from_millis(1),
@@ -81,7 +81,7 @@ impl SharedPlace {
     }
 }
 
-/// Where the cell of a limit is.
+/// Where the state of a limit is.
 pub(super) enum LimitTarget {
     /// In the table of the limits of buyers and addresses.
     Cell,
@@ -102,7 +102,7 @@ pub(super) struct QueuedUse {
 pub(super) enum ShareGrant {
     /// The limit has counted the request. `state` is the limit's new state.
     Granted { state: u64 },
-    /// The limit is used up, and would allow the request after `nanos`.
+    /// The limit is used up. It would allow the request after `nanos` nanoseconds.
     Refused { nanos: u64, state: u64 },
     /// The shared storage did not answer.
     Unreachable,
@@ -302,17 +302,16 @@ impl RateLimiter {
         groups
     }
 
-    /// Answers as many requests of the group as this node's present share allows. Then prepares the
-    /// group for the next call to the shared storage. The call reports the counted requests, and
-    /// asks for a share for the remaining requests. Returns `false` if nothing is left to report or
-    /// to ask for.
+    /// Grants as many requests of the group as this node's present share allows. Then prepares the
+    /// next call to the shared storage, which reports the counted requests and asks for a share for
+    /// the requests that still wait. Returns `false` if the group needs no call.
     fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
         let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();
         let now = self.now();
         let (served, state, sent) = self.with_group_cell(group, |cell| {
-            // This call reports all requests that the cell has counted until now. A request that
-            // the cell counts later needs a new report.
+            // The call that is prepared here reports all requests that the cell has counted so far.
+            // Requests that the cell counts later need a new report.
             cell.is_queued = false;
             cell.with_share(|node| {
                 let served = node.serve(pace, now, &costs);
@@ -328,8 +327,8 @@ impl RateLimiter {
         !group.waiters.is_empty() || sent.reported > 0
     }
 
-    /// Answers these requests as granted. If a request no longer waits, its cost goes back to this
-    /// node's share.
+    /// Tells these requests that the limit has counted them. If a request no longer waits, gives
+    /// its cost back to this node's share.
     fn send_grants(
         &self,
         group: &LimitGroup,

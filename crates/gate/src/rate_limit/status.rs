@@ -8,11 +8,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 const RATE_LIMIT: &str = "ratelimit";
 const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
-/// The size of the buffer for a `RateLimit` value. The value has two numbers for each of three
-/// scopes.
+/// The size of the buffer for a `RateLimit` value, in bytes. The value has two numbers for each of
+/// three scopes.
 const VALUE_BYTES: usize = 128;
 
-/// What remains for a caller under each limit.
+/// How much each limit still allows a caller to send. `None` in place of a limit that does not
+/// exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateLimitStatus([Option<Remaining>; RateLimitScope::ALL.len()]);
 
@@ -61,7 +62,8 @@ impl RateLimitStatus {
         }
     }
 
-    /// Appends both headers, in the form in which they stand in an HTTP/1 response.
+    /// Appends the headers `RateLimit-Policy` and `RateLimit` as lines of an HTTP/1 response. If
+    /// there are no limits, appends nothing.
     pub fn write(&self, rules: &LimitRules, out: &mut Vec<u8>) {
         if rules.is_none() {
             return;
@@ -73,7 +75,7 @@ impl RateLimitStatus {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Sets both headers.
+    /// Sets the headers `RateLimit-Policy` and `RateLimit`. If there are no limits, sets nothing.
     pub fn insert(&self, rules: &LimitRules, headers: &mut HeaderMap) {
         if rules.is_none() {
             return;
@@ -88,7 +90,7 @@ impl RateLimitStatus {
         }
     }
 
-    /// Returns whether the headers have already been set.
+    /// Returns whether these headers already contain the state of the limits.
     pub fn is_present(headers: &HeaderMap) -> bool {
         headers.contains_key(RATE_LIMIT)
     }

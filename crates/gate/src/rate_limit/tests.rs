@@ -263,7 +263,7 @@ fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
     }
     let before = address_budgets("customer-0");
     assert!(before > 4, "{before}");
-    // Uses one address for each cell of the table. Each address is in a different network.
+    // The test uses as many addresses as the table has cells, each in a different network.
     std::thread::scope(|scope| {
         for part in 0..4_u64 {
             let flood = move || {

@@ -106,8 +106,8 @@ async fn refresh(
     Ok(())
 }
 
-/// Publishes the room's progress. Before that, opens an automatic room or keeps it open, if
-/// necessary.
+/// First opens an automatic room, or keeps it open, if necessary. Then publishes the room's
+/// progress.
 async fn follow_room(
     rooms: &WaitingRooms,
     node: &Node,
@@ -127,9 +127,9 @@ async fn follow_room(
     Ok(())
 }
 
-/// For a sale with several rooms, computes the maximum number of visitors that each room admits in
-/// one check. The waiting times that visitors see are estimated from this number. The number that
-/// the leader computes may be lower by one than this node's number, so this node subtracts one.
+/// If a sale has several rooms, computes for each room the maximum number of visitors that the
+/// leader admits in one check. The node uses this number to estimate waiting times. It subtracts
+/// one from its result, because the leader's result may be lower by one.
 fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
     let states: Vec<_> = sale.rooms().map(|room| rooms.room_state(room)).collect();
     if states.len() < 2 {
@@ -242,15 +242,15 @@ async fn keep_open(
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(row) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = row.open_until.map_or(0, |until| until.0 - node.now().0);
-    // If no units are free, every buyer is refused for this reason. So the room need not open.
+    // Without free units, every buyer is refused in any case, so the room need not open.
     let (arrivals, nodes) = (&room.runtime().arrivals, node.live_nodes().count().now());
     let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())
         && room.free_units() != Some(0);
     if left_ms >= hold_ms / 2 {
         return Ok(row.open_until.unwrap_or(Millis(0)));
     }
-    // The room's progress also counts visitors who have left, so the store is asked whether
-    // visitors wait. If this job was interrupted, `open_until` may have passed while visitors still
+    // The room's progress also counts visitors who have left, so this job asks the store whether
+    // visitors wait. If the job was interrupted, `open_until` may have passed while visitors still
     // wait. The room then opens again only if one of these visitors entered before `open_until`.
     let is_waited_for = row.open_until.is_some()
         && row.line.waiting() > 0

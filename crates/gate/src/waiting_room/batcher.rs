@@ -39,7 +39,8 @@ pub(super) struct PositionRequest {
 #[derive(Debug)]
 pub(super) struct PositionBatcher {
     queue: mpsc::Sender<PositionRequest>,
-    /// The queue of requests. `None` once the batcher runs, because it has taken the queue.
+    /// The receiving end of the queue. `None` once the batcher runs, because the batcher has taken
+    /// it.
     waiting: Mutex<Option<mpsc::Receiver<PositionRequest>>>,
     lookups: AtomicU64,
 }
@@ -64,8 +65,8 @@ impl PositionBatcher {
         let (answer, answered) = oneshot::channel();
         let request = PositionRequest { room: room.clone(), buyer: buyer.clone(), action, answer };
         self.queue.try_send(request).map_err(|_| WaitingRoomError::Busy)?;
-        // The sender is dropped only if the batcher has ended. The batcher ends only with the
-        // program.
+        // An error here means that the batcher has dropped the sender. This happens only when the
+        // program ends.
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
     }
 
@@ -183,9 +184,9 @@ async fn keep_batch(
     Ok(kept.into_iter().map(|visitor| visitor.map(EnterOutcome::Known)).collect())
 }
 
-/// Sends the results of a group to its requests. `distinct` has the group's buyers, sorted. If a
-/// buyer sent several requests and the buyer's position is new, the first of these requests gets
-/// the result `New`. The other requests get `Known`.
+/// Sends the results of a group to its requests. `distinct` has the group's buyers, sorted. If
+/// several requests of one buyer created the buyer's position, the first of them gets the result
+/// `New`, and the others get `Known`.
 fn send_answers(group: Vec<PositionRequest>, distinct: &[BuyerId], found: BatchResult) {
     let mut found = match found {
         Ok(found) => found,

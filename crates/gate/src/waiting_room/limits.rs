@@ -16,23 +16,23 @@ pub(super) const WRITES_AT_ONCE: usize = 16;
 pub(super) const POSITIONS_MAX: usize = 2_000_000;
 /// The time between two checks of the waiting rooms.
 pub(super) const TICK: Duration = Duration::from_millis(250);
-/// How long the state of a room counts as fresh after it was read. Until then, the next check has
-/// normally ended and has read the state again.
+/// How long the state of a room counts as fresh after this node read it. This is two checks, so the
+/// state stays fresh if one check is late.
 pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
 /// While no sale with a waiting room is open, the node makes only one out of this many checks. It
 /// skips the other checks.
 pub(super) const IDLE_TICKS: u32 = 4;
 /// The maximum number of rows in one read of admissions or of lots.
 pub(super) const ROWS_MAX: usize = 5_000;
-/// The time in which an admitted buyer must fetch a pass. If a pass is valid for a shorter time,
-/// the buyer has only that shorter time. An admission lasts for the time to fetch a pass plus the
-/// time for which a pass is valid.
+/// The time in which an admitted buyer must fetch a pass. If passes are valid for a shorter time,
+/// that time applies. An admission lasts for this time plus the time for which a pass is valid.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
-/// If the position that a request has read is older than the room's state in memory, the request
-/// reads the position again. If this many reads were too old, the client gets `503`.
+/// The maximum number of reads of a position for one request. The node reads the position again if
+/// it is older than the room's state in memory. If the last read is too old as well, the client
+/// gets `503`.
 pub(super) const LOOKUPS_MAX: usize = 4;
-/// The number of checks per second. It equals the lowest rate of admissions that a setting allows,
-/// so that each check can admit at least one buyer.
+/// The number of checks per second. It equals the lowest admission rate that can be configured, so
+/// that each check can admit at least one buyer.
 const TICKS_PER_SEC: u64 = 1_000 / TICK.as_millis() as u64;
 const _: () = assert!(TICKS_PER_SEC == *ADMITTED_PER_SEC.start());
 

@@ -21,8 +21,8 @@ use super::limits::{FRESH_FOR, NOTIFIED_PER_SEC, POSITIONS_MAX, PUBLISH_INTERVAL
 struct RoomMemory {
     room: Option<WaitingRoom>,
     /// The positions of visitors. A visitor who takes part in the draw has no rank until the draw
-    /// is closed. After this node has read the lots, it sets a visitor's rank at the next use of
-    /// the visitor's position.
+    /// is closed. When this node has read the lots, it sets the visitor's rank the next time it
+    /// uses the position.
     positions: HashMap<BuyerId, QueuePosition>,
     /// The lots of all visitors who take part in the draw, sorted. `None` until the lots were read.
     lots: Option<Box<[DrawLot]>>,
@@ -121,9 +121,9 @@ impl WaitingRoomState {
             state.room = Some(room.clone());
         }
         if state.known_to.is_none() {
-            // A position in memory may be older than its admission, so all admissions must be read.
-            // But if no positions are in memory, the earlier admissions are not needed. Each
-            // position is then read from the store together with its admission.
+            // A position in memory may be from before the visitor's admission, so the node must
+            // read all admissions. If it has no position in memory, it needs no earlier admissions,
+            // because it reads each position from the store together with the admission.
             state.known_to = Some(if state.positions.is_empty() { room.line.admitted } else { 0 });
         }
     }
@@ -146,8 +146,8 @@ impl WaitingRoomState {
         self.lock().read.is_some_and(|at| now.saturating_duration_since(at) <= FRESH_FOR)
     }
 
-    /// Returns whether the draw is closed and this node has read its lots, so that it knows all
-    /// ranks.
+    /// Returns whether this node knows all ranks: the draw is closed, and the node has read the
+    /// draw's lots.
     pub(super) fn is_drawn(&self) -> bool {
         let state = self.lock();
         state.lots.is_some()
@@ -169,9 +169,9 @@ impl WaitingRoomState {
         self.lock().positions.remove(buyer);
     }
 
-    /// Records that these visitors were admitted. Keeps a position only if the visitor is already
-    /// in memory, or if `reads` returns `true` for the visitor. Returns the visitors whose
-    /// positions were kept.
+    /// Records that these visitors were admitted. Keeps a visitor's position only if this node
+    /// already has one in memory, or if `reads` returns `true` for the visitor. Returns the
+    /// visitors whose positions were kept.
     pub(super) fn apply_admitted(
         &self,
         admitted: &[RoomVisitor],
@@ -180,8 +180,8 @@ impl WaitingRoomState {
         let mut state = self.lock();
         let mut here = Vec::new();
         for visitor in admitted {
-            // A visitor who has left keeps the rank. So `admitted` may contain visitors who have
-            // left. They do not count as admitted.
+            // A visitor who leaves the room keeps the rank, so `admitted` may contain such
+            // visitors. They do not count as admitted.
             let until = visitor.until.filter(|until| *until != LEFT);
             until.into_iter().for_each(|until| state.pace.note_admission(until));
             if let Some(held) = state.positions.get_mut(&visitor.buyer) {
@@ -217,8 +217,8 @@ impl WaitingRoomState {
     }
 
     /// Returns the buyer's status and the estimated wait. If the position is not in memory, uses
-    /// `found`, the position in the store. Returns `None` if no position exists, if the position
-    /// has lapsed, or if the room's state in memory is too old or incomplete.
+    /// `found`, the position in the store. Returns `None` if the buyer has no valid position, or if
+    /// the room's state in memory is too old or incomplete to tell.
     pub(super) fn position(
         &self,
         buyer: &BuyerId,
@@ -268,8 +268,9 @@ impl WaitingRoomState {
     }
 
     /// Returns whether too many buyers arrive. All nodes serve the room, and `nodes` is their
-    /// number. So a node's own bound is the room's admissions per second, divided by `nodes`.
-    /// Returns `false` at the first call, and if the last count was less than a second ago.
+    /// number. So the bound for the arrivals at one node is the room's admissions per second,
+    /// divided by `nodes`. Returns `false` at the first call and during the first second after a
+    /// count.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =
@@ -296,10 +297,11 @@ impl WaitingRoomState {
     ///
     /// - Some changes are notified at once: the last free unit is gone, units are free again, or
     ///   the draw was closed. The first call also returns `true`.
-    /// - Other changes are notified after a required time since the last notification.
+    /// - All other changes are notified only when a required time has passed since the last
+    ///   notification.
     ///
-    /// The required time grows with `readers`, the number of notifications that all rooms of the
-    /// sale send together.
+    /// The required time grows with `readers`, the number of notifications that one change in each
+    /// room of the sale causes.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };

@@ -47,8 +47,9 @@ impl WaitingRooms {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Removes the states of rooms that have ended. A state is kept for [`KEPT_FOR`], so that many
-    /// requests for an ended room read the store only once in this time.
+    /// Removes the states of ended rooms. A state stays for at least [`KEPT_FOR`] after its
+    /// creation, so that even many requests for an ended room read the store only once in this
+    /// time.
     pub(super) fn retain_rooms(&self, is_kept: impl Fn(&RoomKey) -> bool) {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         states.retain(|key, room_state| is_kept(key) || room_state.age() < KEPT_FOR);
@@ -59,9 +60,9 @@ impl WaitingRooms {
     /// commits. Its rows would then seem older than the states in memory, and the node would ignore
     /// the rows.
     ///
-    /// The states are emptied but not removed, because requests in progress use them. Another
-    /// reason: the batcher could not create a removed state, because it does not know the room's
-    /// item and admissions.
+    /// This function empties each state but keeps the object. Requests in progress use the objects,
+    /// and the batcher could not create them again, because it does not know a room's item and rate
+    /// of admissions.
     pub(super) fn forget_after_failover(&self, history: Option<&mut watch::Receiver<i64>>) {
         if let Some(history) = history
             && history.has_changed().unwrap_or(false)

@@ -148,8 +148,7 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
         "the first count must not open the room, because there is no earlier count to compare with"
     );
     assert!(!pressed(PER_SEC, 1));
-    // The counter may count two buyers as one buyer. So this test uses five per cent more buyers
-    // than the bound.
+    // The counter may count two buyers as one, so this test uses 5 % more buyers than the bound.
     assert!(pressed(PER_SEC * 21 / 20, 2));
     assert!(
         !pressed(PER_SEC, 2),
@@ -266,7 +265,8 @@ fn a_node_accepts_smaller_counts_after_a_failover() {
     fence.send_replace(2);
     rooms.forget_after_failover(Some(&mut history));
     assert_eq!(admitted_after(&room(18, Some(18), 7)), 7);
-    // A failover empties the states once. A second call for the same failover must not empty them.
+    // The node forgets the states of its rooms once for each failover. A second call for the same
+    // failover must change nothing.
     rooms.forget_after_failover(Some(&mut history));
     assert_eq!(admitted_after(&room(18, Some(18), 6)), 7);
 }
@@ -282,7 +282,7 @@ fn a_room_keeps_its_item_and_its_admissions_after_a_failover() {
     before.apply_row(&WaitingRoom { key: key.clone(), ..room(20, Some(20), 9) });
     fence.send_replace(2);
     rooms.forget_after_failover(Some(&mut history));
-    // After the failover, the first user of the state is the batcher. The batcher knows the room's
+    // The test uses the state as the batcher does after a failover. The batcher knows the room's
     // key but not the item's name, so the state must have kept this name.
     let after = rooms.state_of_key(&key);
     assert_eq!(after.progress(), RoomProgress::default());

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::batcher::PositionAction;
 use super::{Admission, SaleRoom, WaitingRoomError, WaitingRooms};
 
-/// Returns whether another node may have extended the turn with this status. Nodes extend a turn
-/// only in its last `IDLE_TURN_MS`.
+/// `status` is the visitor's status as this node knows it. Returns whether another node may have
+/// extended the visitor's turn since. Nodes extend a turn only in its last `IDLE_TURN_MS`.
 pub(super) fn may_be_extended_elsewhere(node: &Node, status: VisitorStatus) -> bool {
     let VisitorStatus::Admitted(until) = status else { return false };
     !node.layout().is_single_node() && may_be_extended(node, until)
@@ -46,8 +46,8 @@ impl WaitingRooms {
             Some(VisitorStatus::Admitted(until)) if is_single_node => {
                 return Ok(Admission::AdmittedUntil(until));
             }
-            // With several nodes, the buyer may have left the room at another node. So the store
-            // must be read.
+            // With several nodes, the buyer may have left the room at another node, so this node
+            // must read the store.
             Some(VisitorStatus::Admitted(_)) => {}
             _ if room.sale.row.phase.is_before_opening() => return Ok(Admission::MustWait),
             // A single node admits all visitors itself, so it knows every admission. With several
@@ -70,9 +70,9 @@ impl WaitingRooms {
         }
     }
 
-    /// If the buyer has a turn in this room, extends it. Another node may have admitted the buyer.
-    /// So if this node knows no turn of the buyer, it reads the store. If this read fails, the
-    /// function treats the buyer as a buyer without a turn.
+    /// If the buyer has a turn in this room, extends it. If this node knows no turn of the buyer,
+    /// it reads the store, because another node may have admitted the buyer. If this read fails,
+    /// the buyer counts as a buyer without a turn.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl WaitingRooms {
     }
 
     /// Records that an admitted buyer uses the turn, so that the turn does not end early. `until`
-    /// is the end of the turn as the caller knows it. Returns the new end, or `until` if the turn
+    /// is the end of the turn that the caller knows. Returns the new end, or `until` if the turn
     /// was not extended.
     ///
     /// # Errors

@@ -58,10 +58,9 @@ pub(super) fn split(
     for line in text.lines() {
         let answer: AnswerLine =
             serde_json::from_str(line).map_err(|error| failed(error.to_string()))?;
-        // If an order is missing, for example after a restore, a slot may deliver the order's
-        // ticket again. After the ticket's `decide_by`, the store returns the ticket and makes no
-        // order. So if an answer promised an order, a verdict without an order does not confirm
-        // this answer.
+        // If an order was lost, for example in a restore, a slot may deliver its ticket again. If
+        // the ticket's `decide_by` has passed, the store then returns the ticket. So the verdict of
+        // a returned ticket does not confirm an answer that promised an order.
         let names_order = answer.state.as_deref().is_some_and(|state| state != "refused");
         let is_known = |id: &String| {
             let verdict = verdicts.get(&**id);
@@ -88,7 +87,8 @@ struct AnswerAuditor<'a> {
     seen_orders: HashSet<&'a str>,
     /// Items for which the file has at least one answer.
     requested_items: HashSet<i64>,
-    /// Orders whose request was also refused without a ticket, each with the code of the refusal.
+    /// Orders whose request was refused without a ticket, according to another line of the file.
+    /// Each order has the code of this refusal.
     refused: Vec<(&'a Order, String)>,
 }
 
@@ -135,7 +135,7 @@ impl<'a> AnswerAuditor<'a> {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
         // If one request has two tickets, only one of them can become an order. If the answer names
-        // the returned ticket, the verdict of this ticket may name the order of the other ticket.
+        // the other ticket, which was returned, the verdict of that ticket names the order.
         let real = match self.returned.get(id) {
             Some((_, Some(order))) => order,
             _ => id,
@@ -214,9 +214,9 @@ impl<'a> AnswerAuditor<'a> {
     }
 
     /// A refused request can still get an order, because buyers may repeat a refused request with
-    /// the same key. The answers file must then name this order in another line. But the buyer may
-    /// have repeated the request after the file's last line was written. So an order that is newer
-    /// than every order in the file causes no finding.
+    /// the same key. The answers file must then name this order in another line. An order that is
+    /// newer than every order in the file causes no finding, because the buyer may have repeated
+    /// the request after the file was written.
     fn check_refusals(self, findings: &mut Findings<'_>) {
         let seen = self.seen_orders.iter().filter_map(|id| self.snapshot.order(id));
         let newest = seen.map(|order| order.reserved_at).max();
@@ -254,7 +254,7 @@ fn can_become(before: &str, now: &str) -> bool {
     match before {
         "reserved" => matches!(now, "reserved" | "paid" | "cancelled" | "expired" | "refunded"),
         "paid" => matches!(now, "paid" | "refunded"),
-        // If a payment arrives after the order ended, the order becomes paid.
+        // A late payment can make an ended order paid, and the shop can then refund it.
         "cancelled" | "expired" => now == before || matches!(now, "paid" | "refunded"),
         "refunded" => now == "refunded",
         _ => false,

@@ -119,9 +119,9 @@ fn check_credits(
     }
 }
 
-/// Compares the feed's rows with `meant`: the units of all finished recalls whose target is this
-/// grant. The feed of an open grant must add exactly these units. If the grant was closed before a
-/// recall was finished, its feed may add fewer units.
+/// Checks that the feed adds the units of all finished recalls that move units into this grant.
+/// `meant` is the sum of these units. The feed of an open grant must add exactly `meant` units. The
+/// feed of a grant that was closed before a recall was finished may add fewer.
 fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut Findings<'_>) {
     let brought: i128 =
         rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();
@@ -135,8 +135,8 @@ fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut F
     }
 }
 
-/// The feed of an open grant must credit each returned ticket, and must return the quota of each
-/// ended order.
+/// Checks that the feed of each open grant credits each returned ticket, and returns the quota of
+/// each ended order.
 fn check_complete(
     snapshot: &Snapshot,
     feeds: &BTreeMap<i64, Vec<&FeedRow>>,

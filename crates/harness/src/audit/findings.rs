@@ -13,7 +13,8 @@ use super::snapshot::Snapshot;
 pub(super) fn format_time(ms: Option<i64>) -> String {
     match ms.map(Timestamp::from_millisecond) {
         Some(Ok(moment)) => format!("{moment:.3}"),
-        // `Timestamp` cannot represent this time, so the text shows the number of milliseconds.
+        // The time is outside of the range of `Timestamp`, so the text shows the milliseconds since
+        // 1970.
         Some(Err(_)) => format!("{} ms", ms.unwrap_or_default()),
         None => "never".into(),
     }

@@ -17,8 +17,8 @@ const ALLOWED_STEPS: [(&str, &str); 7] = [
 ];
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    // An old version of the server recorded no events of orders. So an order that is older than the
-    // first recorded reservation may have an incomplete history.
+    // Old versions of the server recorded no events of orders. So an order that is older than the
+    // first event of a reservation may have an incomplete history.
     let kept_since = snapshot
         .events
         .iter()
@@ -129,8 +129,8 @@ fn check_order_history<'e>(
 }
 
 /// Checks that there is one `payment.refunded` event for each automatic refund. For refunds with
-/// the cause `unknown_order`, events may be missing. The events of such refunds have no order, and
-/// the server deletes old events without an order.
+/// the cause `unknown_order`, events may be missing: these events have no order, and the server
+/// deletes old events without an order.
 fn check_money_events(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut check = |has_order: bool, order: &str| {
         let published = snapshot

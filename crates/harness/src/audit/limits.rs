@@ -5,8 +5,8 @@ use std::time::Duration;
 /// The report lists at most this many findings of each rule. One more entry gives the number of
 /// further findings.
 pub(super) const FINDINGS_PER_RULE_MAX: usize = 20;
-/// The maximum number of notices about reversals in the report. The same maximum applies to notices
-/// about wrong payments. Older notices are left out.
+/// The report lists at most this many notices about reversals, and at most this many notices about
+/// refunds. It leaves out the oldest ones.
 pub(super) const MONEY_NOTICES_MAX: usize = 100;
 /// The largest size of one line of an answers file, in bytes. If a line is longer, the audit fails.
 pub(super) const ANSWER_LINE_BYTES_MAX: usize = 16 * 1024;

@@ -163,8 +163,8 @@ fn check_paid_orders(
     }
 }
 
-/// Adds notices about disputes, and about money that went back to the buyer although the payment is
-/// still `captured`. A `captured` payment still pays for an order.
+/// Adds a notice for each dispute, and for each refund in the provider's console whose payment is
+/// still `captured`. Such a payment still pays for an order.
 fn check_reversals(
     snapshot: &Snapshot,
     known: &HashMap<&str, &Payment>,
@@ -185,9 +185,9 @@ fn check_reversals(
     }
 }
 
-/// Adds a notice for each refunded payment that did not match an order: a wrong amount, a second
-/// payment, or an unknown order. Also adds a notice for each other refund that failed and that no
-/// operator has discarded. The newest refund comes first.
+/// Adds a notice for each refund of a payment with a wrong amount, of a second payment, and of a
+/// payment for an unknown order. Also adds one for each failed refund that no operator has
+/// discarded. The newest refund comes first.
 fn add_notices(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let is_shown = |refund: &&Refund| {
         matches!(&*refund.cause, "mismatch" | "second" | "unknown_order")

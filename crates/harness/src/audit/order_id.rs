@@ -24,8 +24,8 @@ pub(super) struct OrderIdParts {
 pub(super) fn read(id: &str) -> Option<OrderIdParts> {
     let mut bytes = [0; BYTES];
     let written = URL_SAFE_NO_PAD.decode_slice(id.strip_prefix("ord_")?, &mut bytes).ok()?;
-    // The store keeps a grant id as a signed number. So the id's unsigned number is converted to
-    // the signed number with the same bits.
+    // The store has grant ids as signed numbers. So this function converts the unsigned number in
+    // the id to the signed number with the same bits.
     (written == BYTES).then(|| OrderIdParts {
         decide_by: number(&bytes[0..6]) as i64,
         grant: number(&bytes[12..20]) as i64,

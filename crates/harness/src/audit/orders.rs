@@ -63,12 +63,12 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
 /// Signs in the store that a clock went back. These signs explain orders whose time is outside of
 /// their sale.
 struct ClockSteps<'a> {
-    /// For each sale, the event number of its opening.
+    /// For each sale: the number of the event that opened it.
     opened: HashMap<&'a str, i64>,
-    /// For each sale, the event number of its closing.
+    /// For each sale: the number of the event that closed it.
     closed: HashMap<&'a str, i64>,
-    /// Sales whose closing time is before their opening time, and sales with a grant for which this
-    /// is so. In such a sale, the times of orders are not reliable.
+    /// Sales that, according to their times, were closed before they were opened, and sales that
+    /// have a grant with such times. The times of orders in these sales are not reliable.
     reversed: HashSet<&'a str>,
     /// The latest time among the orders that were stored before the checked order.
     latest: i64,
@@ -137,13 +137,13 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
         );
         return;
     };
-    // An operator may have extended the payment window later. So the check reads the end of the
-    // window from the reservation's event.
+    // An operator may have extended the payment window later. The event of the reservation has the
+    // first end of the window, so the check uses this event.
     let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
-    // Without the reservation's event, the first end of the window is known only if the window was
-    // never extended. The stored end is then the first end.
+    // If the event of the reservation is missing, the first end is known only if no event extended
+    // the window, because the order then still has the first end.
     let is_known = first("order.reserved").is_some() || first("order.extended").is_none();
     let window = if snapshot.is_waitlist(order.grant) {
         known.hold_ms.min(WAITLIST_HOLD_MS_MAX)

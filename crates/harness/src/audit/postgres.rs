@@ -166,8 +166,8 @@ fn resolution(row: &Row) -> Result<Resolution, tokio_postgres::Error> {
     })
 }
 
-/// Selects the orders, sorted by time. They are not sorted by `seq`, because several nodes commit
-/// concurrently, and the sequence of `seq` is not the sequence of the commits.
+/// Selects the orders, sorted by time. `seq` does not have the sequence of the commits, because
+/// several nodes commit concurrently. So `seq` only sorts orders with the same time.
 const ORDERS: &str = "SELECT id, buyer, request_key, item_id, units, state, grant_id, n, \
                       reserved_at, pay_by, paid_at, ended_at FROM orders ORDER BY reserved_at, seq";
 

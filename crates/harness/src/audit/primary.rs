@@ -6,8 +6,8 @@ use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config};
 
-/// If the store's address cannot be parsed, an error has this name of the store. The error does not
-/// show the address, because any part of the address may be a password.
+/// The text that stands for the store's address in an error if the address cannot be parsed. Any
+/// part of such an address may be a password.
 pub(super) const UNKNOWN_ADDRESS: &str = "in PostgreSQL";
 const DEFAULT_PORT: u16 = 5432;
 /// Selects three values: whether the server is a standby; whether the store has the table
@@ -19,16 +19,16 @@ const SERVER: &str = "SELECT pg_is_in_recovery(), to_regclass('store_history') I
 pub(super) struct PrimaryConnection {
     pub(super) client: Client,
     driver: JoinHandle<Result<(), tokio_postgres::Error>>,
-    /// The fencing number of the store's history, and the timeline. Of several primaries, the
-    /// primary with the largest values has the newest history.
+    /// The fencing number of the store's history, and then the timeline. Of several primaries, the
+    /// one with the largest pair has the newest history.
     age: (i64, i64),
 }
 
 impl PrimaryConnection {
     pub(super) async fn close(self) {
         drop(self.client);
-        // If the connection failed, the client's queries have also failed, and have reported the
-        // error. So the task's result is not needed.
+        // The task's result is not needed: if the connection failed, the client's queries have
+        // already reported the error.
         drop(self.driver.await);
     }
 }
@@ -161,9 +161,9 @@ fn split(config: &Config) -> Vec<Config> {
     (0..count).map(config_of).collect()
 }
 
-/// Copies the settings without the hosts, because hosts cannot be removed from a configuration.
-/// Does not copy `target_session_attrs`: with this setting, the driver could refuse a standby
-/// before the auditor detects that the host is a standby.
+/// Returns a copy of the settings without the hosts. It copies each setting, because hosts cannot
+/// be removed from a configuration. Does not copy `target_session_attrs`: with this setting, the
+/// driver could refuse a standby before the auditor detects that the host is a standby.
 fn without_hosts(config: &Config) -> Config {
     let mut copy = Config::new();
     config.get_user().map(|user| copy.user(user));

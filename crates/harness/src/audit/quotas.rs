@@ -11,7 +11,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     // sequence.
     let mut holds: BTreeMap<(i64, &str), i128> = BTreeMap::new();
     for order in &snapshot.orders {
-        // An ended order leaves a quota row of 0.
+        // After an order has ended, the buyer's quota row stays, without the order's units.
         let units = if order.is_active() { i128::from(order.units) } else { 0 };
         *holds.entry((order.item, &order.buyer)).or_default() += units;
     }

@@ -40,7 +40,7 @@ pub(super) struct Snapshot {
 pub(super) struct SnapshotIndex {
     sums: HashMap<i64, ItemTotals>,
     by_id: HashMap<String, usize>,
-    /// For each order, by its grant and number, the order's index in [`Snapshot::orders`].
+    /// The index in [`Snapshot::orders`] of the order with this grant and number.
     by_number: HashMap<(i64, i64), usize>,
     histories: HashMap<(i64, i64), Vec<usize>>,
 }

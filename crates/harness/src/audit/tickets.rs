@@ -7,8 +7,8 @@ use super::findings::{Findings, format_optional};
 use super::order_id;
 use super::snapshot::{Order, Resolution, Snapshot};
 
-/// The ticket numbers of one grant. `seen` has the numbers with a verdict. `most` is the highest
-/// number.
+/// The ticket numbers of one grant. `seen` has the numbers whose tickets have a verdict. `most` is
+/// the highest number in use.
 #[derive(Debug, Default)]
 struct ResolvedNumbers {
     seen: HashSet<i64>,

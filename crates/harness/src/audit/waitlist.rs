@@ -128,8 +128,8 @@ fn check_end(
         );
         findings.add_item_finding("waitlist", *item, detail);
     }
-    // An erasure can replace the buyer's name in the entry before it replaces the name in the
-    // entry's order.
+    // While an erasure runs, the buyer's name may already be replaced in the entry, but not yet in
+    // the entry's order.
     let is_erased = entry.buyer.starts_with("erased:");
     if let Some(order) = order.filter(|order| !order.is_erased() && !is_erased)
         && (&order.buyer, &order.key) != (&entry.buyer, &entry.key)

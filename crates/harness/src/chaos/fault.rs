@@ -120,8 +120,8 @@ impl Fault {
         self == Self::PostgresStandbyAway || (self.ends_standby() && self != Self::Restore)
     }
 
-    /// Returns whether PostgreSQL has no standby after the fault. The harness then creates a new
-    /// standby.
+    /// Returns whether PostgreSQL has lost its standby after the fault. The harness then creates a
+    /// new standby.
     pub fn ends_standby(self) -> bool {
         use Fault::{PostgresFailover, PostgresFailoverAsync, PostgresOldPrimaryReturns, Restore};
         matches!(
@@ -136,9 +136,9 @@ impl Fault {
         matches!(self, Self::PostgresFailoverAsync | Self::Restore)
     }
 
-    /// Returns whether a buyer may get this final answer in a round with this fault. Each buyer
-    /// sends one request within the limit, the sale does not end, and no order ends. After a fault,
-    /// a queued request may be refused as `unavailable`.
+    /// Returns whether a final answer of this kind is correct in a round with this fault. In a
+    /// round, each buyer sends one request within the limit, the sale does not end, and no order
+    /// ends. After a fault, the server may refuse a queued request as `unavailable`.
     pub(super) fn allows_answer(self, kind: &str) -> bool {
         match kind {
             "reserved" | "sold_out" | "unavailable" => true,
@@ -147,9 +147,10 @@ impl Fault {
         }
     }
 
-    /// Returns whether the fault may make a slot fail. The nodes then replace the slot. A fault may
-    /// do so in two cases: Redis loses data, or the database loses rows that a slot has applied.
-    /// With `redis-cut`, the Redis servers still reach each other, so no replica takes over.
+    /// Returns whether the fault may make a slot fail, so that the nodes replace the slot. Such a
+    /// fault makes Redis lose data, or makes the database lose rows that a slot has applied.
+    /// `redis-cut` is not such a fault, because the Redis servers still reach each other, and no
+    /// replica takes over.
     pub fn may_cost_a_slot(self) -> bool {
         self.loses_orders()
             || matches!(

@@ -15,7 +15,7 @@ use crate::cluster::{
     Cluster, ClusterError, NetworkCondition, Node, Postgres, Redis, Role, Signal,
 };
 
-/// Returns a description for the report.
+/// Injects the fault. Returns a description of what it did, for the report.
 pub(super) fn inject(
     cluster: &mut Cluster,
     fault: Fault,
@@ -42,8 +42,8 @@ pub(super) fn inject(
         Fault::PostgresCut | Fault::PostgresSlow => {
             let (condition, how) = condition(fault == Fault::PostgresSlow, rng);
             let pause = random_duration(rng, OUTAGE);
-            // Number 0 means that the fault affects all nodes. Otherwise it affects one node, and
-            // the other nodes must take over the work of this node.
+            // 0: the fault affects all nodes. Any other number: it affects only the node with this
+            // number, and the other nodes must take over this node's work.
             let node_number = rng.random_range(0..=cluster.postgres_proxies.len());
             let proxies: Vec<usize> = (0..cluster.postgres_proxies.len())
                 .filter(|node| node_number == 0 || *node + 1 == node_number)
@@ -101,9 +101,8 @@ fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, Cluste
     }
     std::thread::sleep(pause);
     if postgres.disk_full_reports() == before {
-        // PostgreSQL has reported no error yet, because on a slow machine buyers may write too
-        // little in this time. This statement needs more space and makes PostgreSQL report the full
-        // disk.
+        // On a slow machine, buyers may write too little in this time to cause an error. This
+        // statement needs more space and makes PostgreSQL report the full disk.
         let _ = postgres.sql("CREATE TABLE needs_space AS SELECT generate_series(1, 100000)");
     }
     postgres.set_disk_full(false)?;
@@ -128,11 +127,11 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
         return Ok(how);
     }
     let Some(old) = &mut cluster.standby else { return Ok(how) };
-    // Until some node has registered the new primary in the store's history, every node could use
-    // either server if both run. So the old primary must not run yet.
+    // The old primary must not run until a node has registered the new primary in the store's
+    // history. Before that, nodes cannot tell which of the two servers is the newer primary.
     wait_until_used(&cluster.postgres)?;
-    // With its usual settings, each commit of the old primary would wait for a standby. The old
-    // primary has none now.
+    // The old primary has no standby now. With its usual settings, each of its commits would wait
+    // for a standby.
     old.start_without_standby()?;
     let count = "SELECT count(*) FROM orders";
     let before = old.sql(count)?;
@@ -292,8 +291,8 @@ fn snapshot(
             age.as_millis()
         ));
     }
-    // The server may have replaced the snapshot with a newer one, for its replica. This makes no
-    // difference, because the newer snapshot also lacks the latest tickets.
+    // The server may meanwhile have written a newer snapshot for its replica. This makes no
+    // difference, because that snapshot lacks the latest tickets too.
     server.kill()?;
     server.start()?;
     Ok(format!(
@@ -327,7 +326,7 @@ fn fail_over_stale_replica(
 /// Deletes the server's snapshot, which may be from an earlier round. With a snapshot, the server
 /// would not restart empty.
 fn delete_snapshot(redis: &mut Redis, server: usize) {
-    // In most cases no snapshot exists.
+    // In most cases no snapshot exists, so an error is ignored.
     let _ = std::fs::remove_file(redis.server(server).snapshot());
 }
 

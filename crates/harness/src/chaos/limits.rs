@@ -15,7 +15,8 @@ pub(super) const UNITS_PER_BUYER: Range<u32> = 1..4;
 /// The range of the stock, as a fraction of the units that all buyers request. The stock is always
 /// smaller than the demand.
 pub(super) const STOCK_PART: Range<f64> = 0.4..0.9;
-/// The range of the moment at which the fault happens, as a fraction of the time of the load run.
+/// The fault happens at a random moment in this part of the load run: 0 is the start of the run,
+/// and 1 is its end.
 pub(super) const FAULT_PART: Range<f64> = 0.05..0.35;
 /// The numbers of partitions from which the harness chooses, in shape `cluster`.
 pub(super) const PARTITIONS: [u32; 4] = [1, 1, 3, 8];
@@ -27,15 +28,15 @@ pub(super) const HANG: (Duration, Duration) = (Duration::from_millis(200), Durat
 /// The shortest and the longest time for which a network or a store is unavailable.
 pub(super) const OUTAGE: (Duration, Duration) =
     (Duration::from_millis(200), Duration::from_secs(3));
-/// The shortest and the longest time for which a disk is full. In this time, PostgreSQL must try to
-/// make a file longer: the harness fails if PostgreSQL reports no error.
+/// The shortest and the longest time for which a disk is full. The harness fails if PostgreSQL
+/// reports no error. So the disk must stay full until PostgreSQL tries to make a file longer.
 pub(super) const DISK_FULL: (Duration, Duration) =
     (Duration::from_millis(800), Duration::from_secs(3));
 /// The shortest and the longest time by which a slow network delays each chunk of data.
 pub(super) const NETWORK_DELAY: (Duration, Duration) =
     (Duration::from_millis(10), Duration::from_millis(200));
-/// The shortest and the longest time between a snapshot and the fault. For a stale replica, the
-/// time since it last received data.
+/// The shortest and the longest age of the old data that a fault brings back: of a snapshot, or of
+/// the data of a stale replica.
 pub(super) const SNAPSHOT_AGE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(600));
 /// How far a node's clock is set forward or back.
@@ -50,6 +51,6 @@ pub(super) const LAST_BUYERS_MAX: u64 = 200;
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The report of one round shows at most this many findings, and the number of further findings.
 pub(super) const FINDINGS_SHOWN: usize = 12;
-/// A row that one node wrote may be unknown to another node for at most this long. An operator's
-/// request that still gets status 404 after this time fails.
+/// Within this time after one node wrote a row, every node must know the row. Until then, the
+/// harness repeats an operator's request that gets status 404.
 pub(super) const PROPAGATED_WITHIN: Duration = Duration::from_secs(5);

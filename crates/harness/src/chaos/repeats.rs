@@ -40,7 +40,8 @@ fn find_missing(first: &[AnswerLine], again: &[AnswerLine]) -> Vec<String> {
     findings
 }
 
-/// Returns the id of the order in an answer. The id in a refusal is the id of a ticket.
+/// Returns the id of the order in an answer. Returns `None` for a refusal, because its id is only
+/// the id of a ticket.
 fn order_of(line: &AnswerLine) -> Option<&str> {
     let has_order = line.state.as_deref().is_some_and(|state| state != "refused");
     line.id.as_deref().filter(|_| has_order)

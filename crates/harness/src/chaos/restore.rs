@@ -70,9 +70,9 @@ impl RoundRunner<'_> {
         Ok(kept)
     }
 
-    /// Waits until the nodes report at least `missing` orders, and adds a finding if they do not do
-    /// so in time. The nodes may report more orders, because `missing` counts only orders whose
-    /// buyers got an answer.
+    /// Waits until the nodes report at least `missing` lost orders. Adds a finding if this takes
+    /// too long. The nodes may report more than `missing`, because `missing` counts only orders
+    /// whose buyers got an answer.
     fn expect_lost_orders(&mut self, missing: u64) -> Result<(), ClusterError> {
         let sql = "SELECT coalesce(sum(lost), 0)::bigint FROM lost_orders
                    WHERE fence = (SELECT max(fence) FROM store_history)";
@@ -94,8 +94,9 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// Lowers the stock. While a killed node's lease has not ended, the units in its slots are not
-    /// free, and the server refuses the request. So this function repeats the request.
+    /// Lowers the stock. The server refuses the request until the leases of killed nodes have
+    /// ended, because the units in these nodes' slots are not free before that. So this function
+    /// repeats the request.
     fn lower_stock(&self, path: &str, body: &str) -> Result<(), ClusterError> {
         let (addr, key, begun) = (self.cluster.addr(), self.cluster.admin_key(), Instant::now());
         let head = format!("Authorization: Bearer {key}\r\nIdempotency-Key: restored\r\n");

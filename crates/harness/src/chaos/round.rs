@@ -86,8 +86,8 @@ impl RoundRunner<'_> {
         self.admin_request("POST", &format!("/v1/admin/sales/{sale}/open"), "", 200).map(drop)
     }
 
-    /// Returns the answers file of the load. If the fault loses orders, the file lacks the answers
-    /// with lost orders.
+    /// Runs the load, and injects the fault during it. Returns the answers file of the load. If the
+    /// fault loses orders, the returned file lacks the answers with lost orders.
     fn run_load_with_fault(&mut self, rng: &mut SmallRng) -> Result<PathBuf, ClusterError> {
         let watch = StockWatcher::start(self.cluster.addr(), self.cluster.admin_key(), &self.sale)?;
         let spreader = self.respread.then(|| SpreadChanger::start(self, rng)).transpose()?;
@@ -100,9 +100,9 @@ impl RoundRunner<'_> {
         let mut file = self.answers("storm");
         let length = f64::from(self.buyers) / rate;
         let fault_after = Duration::from_secs_f64(length * rng.random_range(FAULT_PART));
-        // The system ends a server when the thread that started the server ends. A fault may
-        // restart servers. So the fault runs on this thread, which does not end, and the load runs
-        // on another thread.
+        // The load runs on a new thread, and the fault on this one. A fault may restart servers,
+        // and the system ends a server when the thread that started it ends. This thread does not
+        // end.
         let load_thread = std::thread::spawn(move || load::run(plan, |_| {}));
         std::thread::sleep(fault_after);
         let fault_detail = inject(self.cluster, self.round.fault, rng);
@@ -141,10 +141,10 @@ impl RoundRunner<'_> {
         self.stock().map(drop)
     }
 
-    /// Counts the answers "sold out" that came although enough units for a request are free after
-    /// the run. No order ends during the run, so at least as many units were free at each earlier
-    /// moment. Without a fault, the count must be 0. With a fault, a request may wait for the
-    /// longest time that the server allows, and then gets this answer.
+    /// Counts the answers "sold out" if enough units for a request are free after the run. No order
+    /// ends during the run, so at least as many units were free at each earlier moment. Without a
+    /// fault, the count must be 0. With a fault, a request may get this answer after the longest
+    /// wait that the server allows.
     fn check_early_refusals(&mut self) -> Result<(), ClusterError> {
         let left = self.stock()?.free;
         if left >= self.units.into() {
@@ -245,7 +245,8 @@ impl RoundRunner<'_> {
         findings
             .extend(report.faults.iter().map(|(what, count)| format!("{count} answers: {what}")));
         let fault = self.round.fault;
-        // During the first load, a node may not know yet that the sale is open.
+        // `not_started` is allowed in the first load, because a node may not know yet that the sale
+        // is open.
         let is_allowed = |kind: &str| fault.allows_answer(kind) || !calm && kind == "not_started";
         let wrong = report.answers.iter().filter(|(kind, _)| !is_allowed(kind.as_str()));
         findings.extend(wrong.map(|(kind, count)| {

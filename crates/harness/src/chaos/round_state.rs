@@ -1,4 +1,4 @@
-//! The values of a round in progress that the files of the harness share.
+//! The values of the running round, which the modules of the chaos tests share.
 
 use std::cell::Cell;
 use std::time::Duration;

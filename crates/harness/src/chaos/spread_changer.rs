@@ -49,8 +49,8 @@ impl SpreadChanger {
             let (mut changes, mut failures) = (0, Vec::new());
             while !until.load(Ordering::Relaxed) {
                 let (_, body) = random_spread(stock, &mut rng);
-                // During a fault, the request may fail or get status 503. Any other status except
-                // 200 is a failure of the product.
+                // During a fault, the request may fail or get status 503. Any status other than
+                // 200 and 503 is a failure of the product.
                 match http::send_request(addr, "PUT", &path, &authorization, &body) {
                     Ok(reply) if reply.status == 200 => changes += 1,
                     Ok(reply) if reply.status != 503 => {

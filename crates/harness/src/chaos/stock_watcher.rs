@@ -54,8 +54,8 @@ impl StockWatcher {
         let look = move || {
             let (mut polls, mut wrong) = (0, Vec::new());
             while !until.load(Ordering::Relaxed) {
-                // During a fault, the request may fail or get status 503. Any other status except
-                // 200 is a failure of the product.
+                // During a fault, the request may fail or get status 503. Any status other than
+                // 200 and 503 is a failure of the product.
                 match http::send_request(addr, "GET", &path, &line, "") {
                     Ok(reply) if reply.status == 200 => {
                         polls += 1;
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_watcher_without_any_response_reports_it() {
-        // The socket has a port, but does not listen on it.
+        // This socket occupies its port without listening, so no server can answer the watcher.
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
         let addr = socket.local_addr().expect("an address").as_socket().expect("of TCP");

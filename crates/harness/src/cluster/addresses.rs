@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::{ClusterError, ClusterPlan, Postgres, Proxy, Redis, RedisServer, ports};
 
-/// Returns the URL of the store for one node, and the proxies in that URL. If the plan has proxies,
-/// starts one for each PostgreSQL server.
+/// Returns the URL of the store for one node. If the plan has proxies, starts one for each
+/// PostgreSQL server, uses them in the URL, and returns them too.
 pub(super) fn store_address(
     plan: &ClusterPlan,
     postgres: &Postgres,
@@ -34,7 +34,8 @@ pub(super) fn start_proxy(port: u16, proxies: &mut Vec<Proxy>) -> Result<u16, Cl
     Ok(port)
 }
 
-/// Returns one URL for each shard: of a Redis server, or of the proxy in front of this server.
+/// Returns one URL for each shard. It leads to a Redis server of the shard, or to the proxy in
+/// front of this server.
 pub(super) fn slots_urls(redis: &Redis, proxies: &[Proxy]) -> String {
     let servers = redis.servers().iter().take(redis.shards()).map(RedisServer::addr);
     let addrs: Vec<SocketAddr> = if proxies.is_empty() {

@@ -17,7 +17,7 @@ pub struct ClusterDir(PathBuf);
 impl ClusterDir {
     /// Creates the directory if it is missing, and marks it as the directory of an installation.
     /// Refuses a directory that has files but no marker, because its files do not belong to an
-    /// installation. Other users can enter a new directory, because PostgreSQL may run as another
+    /// installation. Lets other users enter a new directory, because PostgreSQL may run as another
     /// user.
     pub fn create(path: &Path) -> Result<Self, ClusterError> {
         let cluster_dir = Self::open(path)?;
@@ -88,7 +88,7 @@ pub(super) fn write_private(path: &Path, text: &str) -> Result<(), ClusterError>
         .with_operation(|| format!("writing {}", path.display()))
 }
 
-/// Does not change a directory that exists.
+/// Creates a directory with this mode. Does not change a directory that exists.
 fn create_dir(path: &Path, mode: u32) -> Result<(), ClusterError> {
     if path.is_dir() {
         return Ok(());

@@ -105,8 +105,8 @@ pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     Ok(Some(installed))
 }
 
-/// Returns whether `dir` is the directory of an installation: it has a marker or a description.
-/// After a failed start, the description may be missing. A directory from an earlier version may
+/// Returns whether `dir` is the directory of an installation. A marker or a description is enough:
+/// after a failed start, the description may be missing, and a directory of an earlier version may
 /// have no marker.
 pub fn is_installation(dir: &Path) -> Result<bool, ClusterError> {
     Ok(ClusterDir::open(dir)?.is_marked() || find(dir)?.is_some())

@@ -24,13 +24,14 @@ pub(super) fn compile(
     Ok(library)
 }
 
-/// The file with the number that controls the fault of one library.
+/// A file with a number. A library in the server reads the number, which controls the library's
+/// fault.
 #[derive(Debug)]
 pub(super) struct FaultControl(File);
 
 impl FaultControl {
-    /// Creates the file with the number 0. Returns a handle that changes the number, and the
-    /// environment variables that make a server load the library.
+    /// Creates the file, and writes the number 0. Returns a handle that changes the number, and the
+    /// environment variables that make a server load the library and find the file.
     pub fn create(
         library: &Path,
         variable: &str,
@@ -44,7 +45,7 @@ impl FaultControl {
         Ok((number, [preload, (variable.to_owned(), file.display().to_string())]))
     }
 
-    /// Writes the number that the library reads.
+    /// Writes the number that controls the library's fault.
     pub fn set(&self, number: i64) -> Result<(), ClusterError> {
         self.0.write_all_at(&number.to_ne_bytes(), 0).with_operation(|| "writing a number".into())
     }

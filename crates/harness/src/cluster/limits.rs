@@ -9,8 +9,8 @@ use std::time::Duration;
 pub(super) const PORTS: RangeInclusive<u16> = 10_100..=19_900;
 /// The distance from a Redis server's port to its cluster bus port.
 pub(super) const BUS_PORT_OFFSET: u16 = 10_000;
-/// The largest number of ports that the harness tries for one server. If none of these ports is
-/// free, the start fails.
+/// The harness tries at most this many random ports for one server. If none of them is free, the
+/// start fails.
 pub(super) const PORT_TRIES_MAX: usize = 200;
 /// The largest number of nodes of one installation. A plan with more nodes fails.
 pub const NODES_MAX: usize = 16;

@@ -21,14 +21,14 @@ pub struct Node {
     start: ProcessSpec,
     process: Option<Process>,
     clock: Option<Clock>,
-    /// The program that the next call of [`Node::upgrade`] starts, if this node switches between
-    /// two builds.
+    /// The program that the next call of [`Node::upgrade`] starts. `None` if the node has only one
+    /// build.
     next: Option<PathBuf>,
 }
 
 impl Node {
-    /// `start` has the program, its environment and the node's name. `clock` is the library that
-    /// lets the harness change the node's wall clock.
+    /// Creates a node, but does not start it. `start` has the program, its environment and the
+    /// node's name. `clock` is the library that lets the harness change the node's wall clock.
     pub(super) fn create(
         cluster_dir: &ClusterDir,
         mut start: ProcessSpec,

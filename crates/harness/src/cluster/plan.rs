@@ -47,14 +47,14 @@ pub struct ClusterPlan {
     pub clocks: bool,
     /// Whether the harness can make the disk of PostgreSQL full. This needs a C compiler.
     pub full_disk: bool,
-    /// Another build of the program. Each upgrade of a node switches from `program` to this build,
-    /// or from this build to `program`.
+    /// Another build of the program. At each upgrade, a node switches between `program` and this
+    /// build. `None` if an upgrade only restarts the node.
     pub next: Option<PathBuf>,
     /// The roles of the nodes, beginning with the first node. A node without an entry has all
     /// roles.
     pub roles: Vec<String>,
-    /// The number of edges. If there are edges, the common address sends requests to them, not to
-    /// the nodes. Only shape `cluster` can have edges.
+    /// The number of edges. If there are edges, the common address sends all requests to the edges,
+    /// which pass them on to the nodes. Only shape `cluster` can have edges.
     pub edges: usize,
     /// Further settings of every node and edge: the name and the value of each environment
     /// variable.

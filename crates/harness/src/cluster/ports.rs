@@ -11,8 +11,8 @@ use rand::RngExt;
 use super::error::ClusterError;
 use super::limits::{BUS_PORT_OFFSET, PORT_TRIES_MAX, PORTS};
 
-/// The ports that this process has given to servers, each with its reservation. The system does not
-/// know that such a port is in use while its server is stopped or does not listen yet.
+/// The ports that this process has given to servers, each with its reservation. Without the
+/// reservation, a port would look free while its server is stopped or does not listen yet.
 static ALLOCATED: Mutex<Option<HashMap<u16, UnixListener>>> = Mutex::new(None);
 
 pub(super) fn free() -> Result<u16, ClusterError> {
@@ -24,8 +24,8 @@ pub(super) fn free_pair() -> Result<u16, ClusterError> {
     allocate(&[0, BUS_PORT_OFFSET])
 }
 
-/// Finds a number `port` such that the port `port + offset` is free for each of `offsets`, and
-/// reserves all these ports.
+/// Finds a `port` for which `port + offset` is a free port for each of `offsets`, and reserves all
+/// of these ports. Returns `port`.
 fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     let mut given = ALLOCATED.lock().unwrap_or_else(PoisonError::into_inner);
     let given = given.get_or_insert_default();
@@ -42,9 +42,9 @@ fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     Ok(port)
 }
 
-/// Reserves a port for this process. The reservation is a socket whose abstract name contains the
-/// port, so another process of the harness cannot reserve the same port. The kernel removes the
-/// socket when this process ends.
+/// Reserves a port for this process. Returns `None` if the port is reserved or in use. The
+/// reservation is a socket whose abstract name contains the port, so another process of the harness
+/// cannot reserve the same port. The kernel removes the socket when this process ends.
 fn reserve(port: u16) -> Option<UnixListener> {
     let name = SocketAddr::from_abstract_name(format!("doorbuster-port-{port}")).ok()?;
     let reservation = UnixListener::bind_addr(&name).ok()?;

@@ -117,8 +117,8 @@ impl Postgres {
             format!("unix_socket_directories={}", dir.display()),
             "max_connections=200".to_owned(),
             "synchronous_commit=on".to_owned(),
-            // The server keeps this much WAL and reuses its segments. Otherwise commits would wait
-            // until the server has made new segments.
+            // The server keeps at least this much WAL and reuses its segments, so commits need not
+            // wait for new segments.
             "min_wal_size=1GB".to_owned(),
             "max_wal_size=4GB".to_owned(),
             "log_line_prefix=%m [%p] ".to_owned(),
@@ -223,7 +223,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Starts the server with a setting by which its commits do not wait for a standby.
+    /// Starts the server so that its commits do not wait for a standby.
     pub fn start_without_standby(&mut self) -> Result<(), ClusterError> {
         self.start.arguments.extend(["-c".to_owned(), NO_STANDBY.to_owned()]);
         let started = self.start();
@@ -231,9 +231,9 @@ impl Postgres {
         started
     }
 
-    /// Writes all files of the database to the disk. The database was created without such writes,
-    /// so its recovery after a crash would begin with these writes. They can take seconds or
-    /// longer.
+    /// Makes the system write all files of the database to the disk. PostgreSQL created the files
+    /// without this write. A recovery after a crash would begin with the write, which can take
+    /// seconds or longer.
     pub fn sync(&self) -> Result<(), ClusterError> {
         initdb(&self.bin_dir, self.start.user.as_deref(), &self.data, &["--sync-only"])
     }

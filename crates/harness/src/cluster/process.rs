@@ -21,8 +21,8 @@ pub struct ProcessSpec {
     pub program: PathBuf,
     /// The program's arguments.
     pub arguments: Vec<String>,
-    /// The environment variables that the process gets in addition to this program's environment.
-    /// The process does not inherit variables whose names begin with `DOORBUSTER_`.
+    /// Environment variables for the process. The process also inherits this program's environment,
+    /// except the variables whose names begin with `DOORBUSTER_`.
     pub environment: Vec<(String, String)>,
     /// The user of the process. `None` means the current user.
     pub user: Option<String>,
@@ -147,7 +147,7 @@ impl Process {
     }
 
     /// Returns whether the process runs. For a process from a process-id file, also compares the
-    /// start time, because the system may have given the same process id to another process.
+    /// start time, because another process may have the same process id now.
     pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().is_ok_and(|ended| ended.is_none()),
@@ -180,7 +180,7 @@ impl Process {
     /// time, kills it.
     pub fn stop(&mut self, signal: Signal) -> Result<(), ClusterError> {
         self.signal(signal)?;
-        // A suspended process (STOP) handles a signal such as TERM only after it continues.
+        // A process that was suspended by STOP handles a signal such as TERM only after CONT.
         self.signal(Signal::CONT)?;
         if !self.has_ended_within(STOP_WITHIN) {
             self.signal(Signal::KILL)?;

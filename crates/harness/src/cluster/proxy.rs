@@ -32,12 +32,12 @@ pub enum NetworkCondition {
         by: Duration,
         /// A connection is slow if the last digit of its number is this digit.
         slow: usize,
-        /// Until connection `slow` exists, no connection has the digit `slow`. In this time, the
-        /// newest connection is slow, if its number is at least `from`.
+        /// As long as fewer than `slow + 1` connections exist, no connection has this digit. The
+        /// newest connection is then slow instead, if its number is at least `from`.
         from: usize,
     },
     /// No data arrives, but no connection breaks. When the condition changes, the proxy delivers
-    /// the data that arrived in the meantime.
+    /// the data that was sent in the meantime.
     Stalled,
     /// Every connection is broken, and new connections are refused.
     Disconnected,
@@ -54,7 +54,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens at `listen` and forwards to `targets` in turn.
+    /// Listens at `listen`. Forwards each new connection to the next of the `targets`, in turn.
     pub fn start(listen: SocketAddr, targets: Vec<SocketAddr>) -> Result<Self, ClusterError> {
         let what = || format!("listening at {listen}");
         let listener = std::net::TcpListener::bind(listen).with_operation(what)?;
@@ -100,7 +100,7 @@ impl Proxy {
     /// Blocks the calling thread while the proxy runs. The proxy does not end by itself.
     pub fn wait(mut self) {
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has ended too.
+            // If the thread panicked, `join` returns an error, but the thread has ended too.
             let _ = thread.join();
         }
     }
@@ -180,8 +180,7 @@ async fn serve(
         async { tokio::join!(forward(from, target_to, there), forward(target_from, to, back)) };
     tokio::select! {
         _ = both_ways => {}
-        // `wait_for` also returns, with an error, when the proxy is dropped. The connection then
-        // ends too.
+        // When the proxy is dropped, `wait_for` returns an error, which also ends the connection.
         _ = connection.condition.wait_for(|now| *now == NetworkCondition::Disconnected) => {}
     }
 }

@@ -16,8 +16,8 @@ use super::process::{Process, ProcessSpec, find};
 use super::{ports, resp};
 
 const HASH_SLOTS: usize = 16_384;
-/// The user of replicas at their primary. If the harness disables this user, replication stops, and
-/// all other commands continue to work.
+/// The Redis user as which a replica logs in to its primary. If the harness disables this user,
+/// replication stops, but all other commands still work.
 const REPLICATION_USER: &str = "replication";
 
 /// One Redis server.
@@ -235,8 +235,9 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Makes the servers one cluster, in which server `i + shards` replicates server `i`.
-    /// `redis-cli --cluster create` would choose the replicas by itself.
+    /// Makes the servers one cluster, in which server `i + shards` replicates server `i`. The
+    /// harness does not use `redis-cli --cluster create`, because this command chooses the replicas
+    /// itself.
     fn join(&self) -> Result<(), ClusterError> {
         let (primaries, replicas) = self.servers.split_at(self.shards);
         for (index, server) in primaries.iter().enumerate() {
@@ -261,7 +262,7 @@ impl Redis {
         self.wait_until_healthy()
     }
 
-    /// Introduces the servers to each other. Repeats this if necessary, because the others forget a
+    /// Introduces the servers to each other. Repeats this if necessary, because servers forget a
     /// new server that is silent for a second.
     fn introduce_servers(&self) -> Result<(), ClusterError> {
         let known = format!("cluster_known_nodes:{}\r", self.servers.len());
@@ -332,7 +333,7 @@ impl Redis {
     }
 
     /// Returns two server indices: the shard's current primary, and its replica. In a cluster
-    /// without replicas, both are the primary.
+    /// without replicas, both indices are the primary's.
     pub fn primary_and_replica(&self, shard: usize) -> (usize, usize) {
         let (one, other) = (shard, (shard + self.shards) % self.servers.len());
         let swapped = self.servers[one].role() != Role::Primary
@@ -342,7 +343,7 @@ impl Redis {
 
     /// Stops all servers.
     pub fn stop(&mut self) -> Result<(), ClusterError> {
-        // The servers save nothing when they stop, so a clean stop would save no more than a kill.
+        // A kill is enough, because the servers save no data even at a clean stop.
         self.servers.iter_mut().try_for_each(RedisServer::kill)
     }
 }

@@ -1,5 +1,5 @@
-//! Sends one command to a Redis server and reads its reply. Supports only the replies to the
-//! commands with which the harness builds and breaks a cluster.
+//! Sends one command to a Redis server and reads its reply. Supports only the kinds of replies that
+//! the harness's commands cause.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

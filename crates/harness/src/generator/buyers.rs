@@ -54,7 +54,7 @@ impl Buyers {
                     let mut signed = HEADER.to_vec();
                     signed.resize(buyers.signed_len(), b'.');
                     for (at, signature) in out.iter_mut().enumerate() {
-                        // `count` is a u32, so every position fits a u32.
+                        // `count` is a u32, so every buyer's number fits a u32.
                         buyers.write_claims((part * share + at) as u32, &mut claims, &mut signed);
                         signature.copy_from_slice(hmac::sign(key, &signed).as_ref());
                     }
@@ -68,7 +68,7 @@ impl Buyers {
     /// Returns the number of buyers.
     #[must_use]
     pub fn count(&self) -> u32 {
-        // The count was a u32 in `new`.
+        // This number fits, because `new` got the number of buyers as a u32.
         self.signatures.len() as u32
     }
 
@@ -96,7 +96,8 @@ impl Buyers {
         format!("{keys}-{}-{buyer:0DIGITS$}", self.series)
     }
 
-    /// Returns the length of the part of a token that is signed: the header and the claims.
+    /// Returns the length of a token's header and claims, in bytes. The signature covers both
+    /// parts.
     fn signed_len(&self) -> usize {
         HEADER.len() + (self.claims.len() * 4).div_ceil(3)
     }
@@ -141,7 +142,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// Returns a template without a buyer.
+    /// Returns a template of a purchase request. It has no buyer yet.
     #[must_use]
     pub fn new(buyers: &Buyers, options: &RequestOptions<'_>) -> Self {
         let RequestOptions { host, sale, item, units, headers, keys } = options;

@@ -106,8 +106,8 @@ impl<S: RequestScript> Measurement<'_, S> {
         self.due += Duration::from_secs_f64(-chance.ln() / rate);
     }
 
-    /// Counts the requests that were due before the end of the measured time but were not sent.
-    /// They count as given up.
+    /// Finds all requests that were due within the measured time but were not sent. Counts them as
+    /// given up.
     fn give_up_the_rest(&mut self) {
         let (Pace::Open(rate) | Pace::Crowd(rate)) = self.pace else { return };
         while !self.ended && self.due < self.closes_at {
@@ -184,8 +184,8 @@ impl<S: RequestScript> Source for Measurement<'_, S> {
 
     fn failed(&mut self, request: Option<Instant>, fault: Fault) {
         match fault {
-            // Only `EventLoop::open` can report this fault. After that call, `run` checks that all
-            // connections are open.
+            // Only `EventLoop::open` reports this fault, because the loop does not reopen
+            // connections. After `open`, the caller checks that all connections are open.
             Fault::Connect => {}
             Fault::Broken | Fault::TimedOut => {
                 self.run.lost += u64::from(request.is_some());

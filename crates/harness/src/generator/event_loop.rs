@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 
 const EVENTS_MAX: usize = 512;
-/// A loop with a [`LoopOptions::tick`] sleeps for one tick if epoll returned fewer events than
-/// this.
+/// If epoll returned fewer events than this, a loop with a [`LoopOptions::tick`] sleeps for one
+/// tick.
 const EVENTS_TOGETHER: usize = 64;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// The largest size of an incomplete answer, in bytes. If an incomplete answer becomes larger, the
@@ -109,7 +109,7 @@ pub struct LoopOptions {
     pub addrs: Vec<SocketAddr>,
     /// The number of connections.
     pub connections: usize,
-    /// If true, the loop opens a connection again after it ended.
+    /// If true, the loop opens each ended connection again.
     pub reopens: bool,
     /// How long an answer may take. After that time, the loop closes the connection. `None` means
     /// no limit.
@@ -127,8 +127,8 @@ struct Connection<R> {
     /// Whether the connection was opened for a single request of [`Source::extra`].
     is_extra: bool,
     request: Option<R>,
-    /// The bytes of an incomplete answer. For a connection with [`Self::is_extra`], the bytes of
-    /// the request before they are sent.
+    /// The bytes of an incomplete answer. While a connection with [`Self::is_extra`] is still
+    /// opening, these are the bytes of its request, which is not sent yet.
     partial: Vec<u8>,
     /// When the request was sent, or when the connection began to open.
     since: Instant,
@@ -185,8 +185,8 @@ impl<R> EventLoop<R> {
             this.wait(Some(WAIT_MAX))?;
             this.handle_events(source, false);
         }
-        // The loop takes the last entry of `free`. With this order, it uses connections with low
-        // numbers first.
+        // The loop takes the last entry of `free`, so the descending order makes it use connections
+        // with low numbers first.
         this.free.sort_unstable_by(|a, b| b.cmp(a));
         Ok(this)
     }
@@ -222,8 +222,7 @@ impl<R> EventLoop<R> {
             if tick.is_zero() || pause >= tick && self.under_way == 0 {
                 self.wait(Some(pause))?;
             } else {
-                // Many events at once mean that the loop is late. Then it continues without a
-                // sleep.
+                // Many events in one call mean that the loop is late, so the loop does not sleep.
                 if handled < EVENTS_TOGETHER {
                     std::thread::sleep(tick);
                 }
@@ -234,7 +233,8 @@ impl<R> EventLoop<R> {
         }
     }
 
-    /// Sends the due requests. Returns the due time of the next request.
+    /// Sends the due requests. Returns the due time of the next request. Returns `None` if the next
+    /// request must wait for an answer or for a free connection.
     fn feed<S: Source<Request = R>>(&mut self, source: &mut S, now: Instant) -> Option<Instant> {
         loop {
             let Some(&number) = self.free.last() else {
@@ -272,8 +272,8 @@ impl<R> EventLoop<R> {
         }
     }
 
-    /// Waits for events for at most `pause`. If `pause` is `None`, only takes the events that have
-    /// already arrived.
+    /// Waits for events for at most `pause`. If `pause` is `None`, does not wait, and takes only
+    /// the events that have already arrived.
     fn wait(&mut self, pause: Option<Duration>) -> io::Result<()> {
         let pause = pause.unwrap_or_default();
         let timeout =

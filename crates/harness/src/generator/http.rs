@@ -63,8 +63,8 @@ fn number(digits: &[u8]) -> Option<usize> {
 }
 
 /// Classifies answers by their status and code. Most answers are "sold out" with the same body, so
-/// the reader first compares the body with the last such body. The reader searches a body for the
-/// code only if the body differs from that one.
+/// the reader compares each body with the last "sold out" body first. If the two differ, the reader
+/// searches the body for the code.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     sold_out: Vec<u8>,

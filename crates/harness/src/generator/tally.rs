@@ -46,7 +46,7 @@ pub struct RunResult {
     pub sent_in_time: u64,
     /// The number of due requests that were never sent, because no connection was free.
     pub given_up: u64,
-    /// The number of requests that never got an answer.
+    /// The number of sent requests that never got an answer.
     pub lost: u64,
     /// The number of connections that broke or that the server closed.
     pub closed: u64,
@@ -130,7 +130,7 @@ impl RunResult {
         self.latency.value_at_quantile(0.99) as f64
     }
 
-    /// Checks that every request got an answer, and that each answer has one of these kinds.
+    /// Checks that every sent request got an answer, and that each answer has one of these kinds.
     ///
     /// # Errors
     ///

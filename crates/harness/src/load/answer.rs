@@ -191,9 +191,9 @@ pub(super) fn verdict_from_event<'a>(
 /// Reads the verdict of the ticket `id` from an order. Returns `Some(None)` if the purchase is
 /// still queued, and `None` if the order violates the contract.
 fn verdict<'a>(order: OrderView<'a>, id: &str) -> Option<Option<FinalAnswer<'a>>> {
-    // If one request has two tickets, both tickets become the same order. The id of this order may
-    // be the id of the other ticket. But a queued purchase or a refusal must have the id of this
-    // ticket.
+    // If one request has two tickets, only one ticket becomes an order. The verdict for the other
+    // ticket may name that order, whose id is not `id`. But a queued purchase or a refusal must
+    // have the id `id`.
     let other_id = order.id != id;
     match &*order.state {
         "queued" if other_id => None,
@@ -220,8 +220,8 @@ fn retry_decision<'a>(head: &Head) -> AnswerDecision<'a> {
     AnswerDecision::Retry { after, status: head.status }
 }
 
-/// Finds the value of `code` without parsing the JSON. The search cannot match inside another text
-/// value, because a quote inside a value has a backslash before it.
+/// Finds the value of `code` without parsing the JSON. The search does not match inside a text
+/// value, because JSON puts a backslash before each quote there.
 fn find_code(body: &[u8]) -> Option<&str> {
     const WORD: &[u8] = b"\"code\"";
     if body.first() != Some(&b'{') || body.last() != Some(&b'}') {
@@ -237,7 +237,8 @@ fn find_code(body: &[u8]) -> Option<&str> {
     if plain { std::str::from_utf8(code).ok() } else { None }
 }
 
-/// The id becomes part of a URL path.
+/// Returns whether the id looks like an id of the server. The id becomes part of a URL path, so any
+/// other text is refused.
 fn is_generated_id(id: &str) -> bool {
     id.len() <= 256
         && id.starts_with("ord_")

@@ -32,8 +32,8 @@ pub const HEADERS_MAX: usize = 48;
 /// After that many repeats, the buyer counts as lost.
 pub const OVERLOAD_TRIES_MAX: u16 = 60;
 /// How many times one buyer's request is repeated after a broken connection, if the plan gives no
-/// number. After that many repeats, the buyer counts as lost. The pauses before these repeats add
-/// up to 12 to 16 seconds.
+/// number. After that many repeats, the buyer counts as lost. All pauses before these repeats
+/// together take 12 to 16 seconds.
 pub const CONNECTION_TRIES_MAX: u16 = 16;
 /// How many times a patient buyer's request is repeated. Nearly all pauses before these repeats are
 /// one second long, so the repeats take about two minutes.
@@ -54,7 +54,7 @@ pub const RETRY_AFTER_MIN: Duration = Duration::from_millis(10);
 /// The pause before the first poll of a queued purchase. Each further pause is 1.5 times as long as
 /// the previous pause.
 pub const POLL_MIN: Duration = Duration::from_millis(100);
-/// Longest pause between two polls of a queued order.
+/// The longest pause between two polls of a queued purchase.
 pub const POLL_MAX: Duration = Duration::from_secs(1);
 /// How long after `decide_by` the load generator waits for a verdict, if the plan gives no time.
 /// After that time the buyer counts as lost.
@@ -64,8 +64,8 @@ pub const VERDICT_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The largest number of queued buyers that open an event stream. These buyers also poll for their
 /// verdict. All other queued buyers only poll.
 pub const LISTENERS_MAX: usize = 64;
-/// How many bytes of an incomplete event a listener stores. If the event is larger, the listener
-/// stops, and the buyer only polls.
+/// The largest number of bytes of an incomplete event that a listener stores. If the event is
+/// larger, the listener stops, and the buyer only polls.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// If no final answer arrives for this long, the run is stopped. Buyers without a final answer
 /// count as lost.

@@ -10,7 +10,7 @@ pub(super) enum StreamProgress {
     Open,
     /// The data of an event with the verdict.
     Verdict(Vec<u8>),
-    /// The server refused or ended the stream.
+    /// The server refused or ended the stream, or sent too large an event.
     Closed,
 }
 
@@ -38,7 +38,8 @@ impl EventStream {
         Ok(StreamProgress::Open)
     }
 
-    /// Returns `false` if the stream has ended.
+    /// Adds received bytes. Returns `false` if the server refused or ended the stream, or sent too
+    /// large an event.
     fn add(&mut self, raw: &[u8]) -> Result<bool, &'static str> {
         if self.in_body {
             return self.add_body(raw);
@@ -60,7 +61,7 @@ impl EventStream {
         Ok(self.text.len() <= limits::EVENT_BYTES_MAX && !self.chunks.ended())
     }
 
-    /// Skips events without data.
+    /// Takes the data of the next complete event. Skips events without data.
     fn next_event(&mut self) -> Option<Vec<u8>> {
         loop {
             let end = self.text.windows(2).position(|pair| pair == b"\n\n")?;

@@ -19,7 +19,7 @@ pub struct LoadPlan {
     pub item: String,
     /// Units in each buyer's request.
     pub units: u32,
-    /// The largest number of different buyers.
+    /// The number of different buyers. With a `duration`, fewer buyers may arrive.
     pub buyers: u32,
     /// The number of keep-alive connections, at most one for each buyer.
     pub connections: usize,
@@ -27,7 +27,8 @@ pub struct LoadPlan {
     /// time at which the buyer was to arrive. `None` means that each connection sends its next
     /// request as soon as it has the previous answer.
     pub rate: Option<f64>,
-    /// How long new buyers arrive. After that time, the remaining buyers of the plan send nothing.
+    /// For how long new buyers arrive. After that time, the remaining buyers of the plan send
+    /// nothing.
     /// `None` means that all buyers of the plan arrive.
     pub duration: Option<Duration>,
     /// The HS256 secret that signs buyer tokens. It must have at least 32 bytes.
@@ -156,7 +157,7 @@ impl LoadPlan {
 
     fn check_handles(&self) -> Result<(), LoadError> {
         let needed = (self.connections_used() + self.listeners) as u64 + limits::HANDLES_SPARE;
-        // If the system has no limit on open files, any number of connections is allowed.
+        // If the limit on open files is unknown, any number of connections is allowed.
         let soft = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         if soft >= needed {
             return Ok(());

@@ -44,8 +44,8 @@ impl Progress {
     }
 }
 
-/// Converts latencies to the report's form. If the plan has a rate, a latency counts from the time
-/// at which the buyer was to arrive.
+/// Converts latencies to the report's form. If the plan has a rate, each latency begins when the
+/// buyer's arrival was due.
 fn latency(micros: &Histogram<u64>) -> LatencyMs {
     let ms = |micros: u64| micros as f64 / 1000.0;
     LatencyMs {
@@ -77,9 +77,9 @@ pub struct LoadReport {
     pub replayed: u64,
     /// Answers `202`: the purchase was queued, and the verdict came later.
     pub queued: u64,
-    /// Verdicts of queued purchases that came by event.
+    /// Verdicts that queued buyers got by event.
     pub told_by_event: u64,
-    /// Verdicts of queued purchases that came by polling.
+    /// Verdicts that queued buyers got by polling.
     pub told_by_poll: u64,
     /// Requests that were repeated after `429` or `5xx`: the sum of the next three fields.
     pub retries: u64,
@@ -107,7 +107,7 @@ pub struct LoadReport {
     pub connections: usize,
     /// The number of threads that sent requests.
     pub workers: usize,
-    /// How many cores the sending threads used.
+    /// How many cores the sending threads used, on average.
     pub generator_cores: f64,
     /// The seed. The same seed gives the same buyers in the same sequence.
     pub seed: u64,

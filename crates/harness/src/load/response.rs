@@ -59,8 +59,8 @@ pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     }
 }
 
-/// Reads the head of a response. The body need not be complete. Skips interim responses with a
-/// status `1xx`.
+/// Reads the head of a response. Returns `None` if the head is incomplete. The body need not be
+/// complete. Skips interim responses with a status `1xx`.
 pub(super) fn read_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let mut start = 0;
     loop {
@@ -86,8 +86,8 @@ fn read_one_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let (mut length, mut chunked) = (None, false);
     let (mut retry_after_secs, mut closes) = (None, answer.version == Some(0));
     for header in answer.headers.iter() {
-        // Most headers have none of these names. The code compares the length of the name first,
-        // which is cheap and excludes most headers.
+        // Only four headers matter. The code compares the length of the name first, which is cheap
+        // and excludes most other headers.
         match header.name.len() {
             14 if header.name.eq_ignore_ascii_case("content-length") => {
                 let value = number(header.value).ok_or("Content-Length is not a number")?;
@@ -207,7 +207,7 @@ impl ChunkDecoder {
                 self.digits = 0;
                 if self.left == 0 { S::TrailerStart } else { S::Data }
             }
-            // A chunk's data is followed by a line break. After it, the size of the next chunk
+            // A line break follows a chunk's data. After the line break, the size of the next chunk
             // begins.
             (S::DataEnd, b'\r') => S::DataEnd,
             (S::DataEnd, b'\n') => S::Size,

@@ -35,8 +35,8 @@ pub(super) struct Shared {
     /// The workers wait here until all of them have opened their connections, so that they start
     /// together.
     pub ready: Barrier,
-    /// How many buyers have been queued so far. The first of these buyers open an event stream. The
-    /// plan's `listeners` limits the number of streams.
+    /// How many buyers have been queued so far. The first of them, up to the plan's `listeners`,
+    /// also open an event stream.
     pub listeners: AtomicUsize,
     /// The prefix of every request key.
     keys: String,
@@ -48,8 +48,7 @@ pub(super) struct Shared {
 
 /// The next new buyer, if one has arrived.
 pub(super) enum NextBuyer {
-    /// The buyer, and the time of its arrival. With a rate, this is the time at which the buyer was
-    /// to arrive.
+    /// The buyer, and the time of its arrival. If the plan has a rate, this is the planned time.
     Buyer(u32, Instant),
     NotYet,
     NoMore,

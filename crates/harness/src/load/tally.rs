@@ -20,9 +20,9 @@ pub(super) struct Counts {
     pub replayed: u64,
     /// Answers `202`.
     pub queued: u64,
-    /// Verdicts of queued purchases that came by event.
+    /// Verdicts that buyers with a queued request got from an event stream.
     pub told_by_event: u64,
-    /// Verdicts of queued purchases that came by polling.
+    /// Verdicts that queued buyers got by polling.
     pub told_by_poll: u64,
     /// Requests repeated after `503`.
     pub overloaded_retries: u64,

@@ -50,7 +50,7 @@ pub(super) struct Worker<'a> {
     scheduled: BinaryHeap<Scheduled>,
     /// Queued buyers for which an event stream will be opened.
     listening: Vec<PendingBuyer>,
-    /// The number of started buyers that have no final answer and are not given up.
+    /// The number of buyers who have started, still have no final answer, and are not given up.
     open: u64,
     rng: SmallRng,
     published_at: Instant,
@@ -234,8 +234,8 @@ impl<'a> Worker<'a> {
             Ok(StreamProgress::Open) if !queued.is_closed() => {
                 Progress::Consumed(Exchange::Listen(pending, stream))
             }
-            // The stream has ended, or its buyer has the verdict. A buyer without a verdict still
-            // polls, so no verdict is lost.
+            // The stream or the buyer's wait has ended. A buyer who still waits also polls, so no
+            // verdict is lost.
             Ok(StreamProgress::Open | StreamProgress::Closed) => Progress::DoneAndClosed,
             Err(what) => {
                 self.tally.counts.count_fault(what);
@@ -289,8 +289,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause);
     }
 
-    /// Schedules the polls of a queued buyer. The first queued buyers also open an event stream.
-    /// The plan's `listeners` limits the number of streams.
+    /// Schedules the polls of a queued buyer. The first queued buyers of the run, up to the plan's
+    /// `listeners`, also open an event stream.
     fn await_verdict(&mut self, mut pending: PendingBuyer, id: String, decide_by: Timestamp) {
         self.tally.counts.queued += 1;
         let due = decide_by.duration_since(Timestamp::now());
@@ -306,7 +306,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Gives the buyer up after its deadline.
+    /// Schedules the buyer's next poll, after a longer pause than before. If the deadline is over,
+    /// gives the buyer up instead.
     fn poll_later(&mut self, pending: PendingBuyer) {
         let Some(queued) = pending.queued.clone() else { return };
         let left = queued.deadline.saturating_duration_since(Instant::now());
@@ -319,8 +320,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause.min(left));
     }
 
-    /// Makes the pause up to a quarter longer, by a random amount. If the requests of many buyers
-    /// fail at the same time, these buyers then repeat them at different times.
+    /// Makes the pause longer by a random part of up to a quarter. So buyers whose requests fail at
+    /// the same time repeat their requests at different times.
     fn jittered(&mut self, pause: Duration) -> Duration {
         pause.mul_f64(1.0 + self.rng.random_range(0.0..0.25))
     }

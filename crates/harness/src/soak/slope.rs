@@ -36,7 +36,7 @@ impl SlopeCheck {
         self.most.is_none_or(|most| self.slope.is_some_and(|slope| slope <= most))
     }
 
-    /// Returns a line of the report.
+    /// Returns the report's line about this value.
     #[must_use]
     pub fn to_text(&self) -> String {
         let Self { what, unit, last, .. } = self;

@@ -53,7 +53,7 @@ pub(super) fn sell(cluster: &Cluster, buyers: u32, shared: &Progress) -> anyhow:
         }
         shared.orders.fetch_add(orders, Ordering::Relaxed);
         shared.lost_answers.fetch_add(report.lost_answers, Ordering::Relaxed);
-        // The faults include the server errors.
+        // The report counts server errors as faults too.
         shared.faults.fetch_add(report.faults.values().sum(), Ordering::Relaxed);
         admin(cluster, &format!("/v1/admin/sales/{name}/close"), &Value::Null)?;
         shared.units.fetch_add(stock.into(), Ordering::Relaxed);

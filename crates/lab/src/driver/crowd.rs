@@ -21,8 +21,8 @@ use crate::limits::{ANSWER_WITHIN, TRIES_MAX};
 const RETRY_FIRST: Duration = Duration::from_millis(2);
 const RETRY_LAST: Duration = Duration::from_millis(50);
 
-/// A buyer who has started and has no last answer. `index` is the buyer's place in the sequence of
-/// arrival.
+/// A buyer who has started and still waits for the final answer. `index` is the buyer's place in
+/// the sequence of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PendingBuyer {
     index: usize,
@@ -38,7 +38,7 @@ pub(super) struct BuyerSource<'a> {
     order: Vec<i64>,
     next: usize,
     start: Instant,
-    /// The number of buyers who have started and have no last answer.
+    /// The number of buyers who have started and still wait for their final answer.
     open: usize,
     /// Buyers who pause before they repeat their request.
     pausing: BinaryHeap<Reverse<(Instant, PendingBuyer)>>,
@@ -75,14 +75,15 @@ impl<'a> BuyerSource<'a> {
         self.answers = Answers::default();
     }
 
-    /// Returns the result. A buyer who did not start or has no last answer has no record.
+    /// Returns the collected answers. They have no record of a buyer who did not start or has no
+    /// last answer.
     pub(super) fn finish(mut self) -> Answers {
         self.answers.elapsed = self.last_answer.duration_since(self.start);
         self.answers.buyers = self.crowd.buyers;
         self.answers
     }
 
-    /// Returns `None` if no more buyers come.
+    /// Returns when the next new buyer arrives, or `None` if no more buyers come.
     fn arrival(&self) -> Option<Instant> {
         if self.next == self.order.len() {
             return None;

@@ -14,8 +14,7 @@ pub const SERIES: &str = "buyer";
 pub enum Target {
     /// Workers of the lab.
     Workers,
-    /// The product. Has the sale in which the buyers buy, and the secret that signs the buyers'
-    /// tokens.
+    /// The product, with the sale in which the buyers buy, and the secret that signs their tokens.
     Product { sale: String, secret: Vec<u8> },
 }
 
@@ -27,7 +26,7 @@ pub enum Reply {
     /// The request is refused for another reason than too few units. A repeated request would be
     /// refused too.
     Refused(String),
-    /// The request is not decided, and the buyer must send it again.
+    /// The server has not decided the request, so the buyer must send it again.
     Busy,
     /// The request failed, and the buyer must send it again.
     Error(String),
@@ -37,7 +36,7 @@ pub enum Reply {
 pub(super) enum Requests {
     /// Requests to workers of the lab. Each buyer requests this number of units.
     Workers(i64),
-    /// The tokens are signed before the run.
+    /// Requests to the product. The buyers' tokens are signed before the run.
     Product(Box<(Buyers, Template)>),
 }
 
@@ -97,7 +96,8 @@ impl Target {
             // The request is not decided. The buyer repeats the same request and then gets the
             // verdict.
             (Self::Product { .. }, 202 | 503) | (_, 429) => Reply::Busy,
-            // Right after the opening, a node may not know yet that the sale exists or is open.
+            // Right after the opening, a node may not know yet that the sale exists or is open. So
+            // the buyer repeats the request after these two answers.
             (Self::Product { .. }, 400..=499)
                 if status != 404 && !text.contains(r#""code":"not_started""#) =>
             {

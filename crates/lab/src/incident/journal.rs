@@ -1,6 +1,6 @@
 //! The timeline of the incident. In `lab incident`, strategies record here what they do with their
-//! lock. They also wait here for as long as the work under the lock takes. In all other commands,
-//! the journal does nothing.
+//! lock. They also wait here as long as the simulated work under the lock takes. In all other
+//! commands, the journal does nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use crate::redis_link::RedisLink;
 
 /// How long the lock lasts in the incident.
 pub const LOCK_MS: u64 = 60;
-/// How long a usual call and a slow call to the payment company take.
+/// How long a usual call to the payment company takes. The next constant is for a slow call.
 const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
 /// One call in this many is slow, on average.
@@ -167,8 +167,8 @@ impl Journal {
     }
 
     /// Records that this actor took the lock. If the journal still names another holder, that
-    /// holder's lock expired before the holder began to release it. So that holder may still be
-    /// changing data.
+    /// holder's lock expired before the holder began to release it. The previous holder may thus
+    /// still be changing data.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let until = now + Duration::from_millis(lock_ms);
@@ -192,7 +192,7 @@ impl Journal {
         });
     }
 
-    /// Records that the stock was read under the lock.
+    /// Records that the actor read the stock under the lock.
     pub fn read_stock(&self, available: i64) {
         self.note(|| format!("reads the stock: {available} bottles"));
     }
@@ -223,8 +223,8 @@ impl Journal {
     }
 
     /// Records that the actor will now delete the lock without checking who holds it. Call this
-    /// before the deletion. Otherwise the next holder could take the lock, and record that before
-    /// this deletion is recorded.
+    /// before the deletion. Otherwise the next holder could take the lock, and could record its
+    /// event before this deletion is recorded.
     pub fn record_lock_deletion(&self) {
         self.write(|written, now, actor| match written.holder.take() {
             Some((other, until)) if other != actor && until > now => {
@@ -238,7 +238,7 @@ impl Journal {
     }
 
     /// Notes that the actor begins to release its lock. Call this before the release. Otherwise the
-    /// next holder could take the lock, and record that before this release is recorded.
+    /// next holder could take the lock, and could record its event before this release is recorded.
     pub fn record_release_start(&self) {
         let Some(actor) = &self.0 else { return };
         actor.shared.with(|written, _| {
@@ -296,8 +296,8 @@ impl Journal {
                 tokio::time::sleep(Duration::from_millis(lock_ms / 3)).await;
                 let mut renew = script.key(lock);
                 let renewed = redis.script::<i64>(renew.arg(&token).arg(lock_ms)).await;
-                // The lock has ended and was not renewed, so the timer ends. The release script
-                // later detects that the lock was lost.
+                // The lock was not renewed, so this timer ends. The release script later detects
+                // that the holder lost the lock.
                 if !renewed.is_ok_and(|renewed| renewed == 1) {
                     return;
                 }
@@ -347,8 +347,8 @@ mod tests {
         let (shared, a, b) = journals();
         a.locked(60);
         a.record_release_start();
-        // Server B can receive the reply to its lock command before server A receives the reply to
-        // its release.
+        // Server B may get the lock before the journal has recorded server A's release. This is not
+        // an overlap.
         b.locked(60);
         a.released(true);
         let expected = [EventKind::TakesLock, EventKind::TakesLock, EventKind::ReleasesLock];

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::incident::{Event, EventKind, LOCK_MS, VariantReport};
 
 const EVENTS_DRAWN: usize = 30;
-/// Where the lanes begin and end, from left to right, and the height of a lane.
+/// The left end and the right end of all lanes, and the height of one lane.
 const LEFT: f64 = 90.0;
 const RIGHT: f64 = 880.0;
 const LANE: f64 = 56.0;

@@ -113,7 +113,7 @@ fn facts(rows: &[(&str, String)]) -> String {
     let mut text =
         String::from("<h2 class=\"unseen\">How it was measured</h2><dl class=\"facts\">");
     for (name, value) in rows {
-        // Writing to a string cannot fail.
+        // The result of `write!` is ignored, because writing to a string cannot fail.
         let class = if value.len() > LONG_FACT { " class=\"long\"" } else { "" };
         let _ = write!(text, "<div{class}><dt>{name}</dt><dd>{}</dd></div>", escape(value));
     }
@@ -131,7 +131,7 @@ fn pill(result: &RunResult) -> String {
 }
 
 /// Returns the section with the plots. The plots show only the runs with the first fault of the
-/// report. If a run has several seeds, each point is the median over the seeds.
+/// report. If the report has several seeds, each point is the median over the seeds.
 fn plots(run: &RunReport) -> String {
     let fault = run.results.first().map_or(Fault::None, |result| result.faults);
     let fault = match fault {

@@ -15,8 +15,8 @@ const levels = [...new Set(plain.map((result) => result.level))].sort((a, b) => 
 const ids = [...new Set(plain.map((result) => result.strategy))];
 
 // Maps each chosen strategy to a number, which determines the colour and the dash of its line. The
-// numbers 0 to 5 have different colours. If a strategy is no longer chosen, another strategy can
-// get its number.
+// numbers 0 to 5 have different colours. After the visitor deselects a strategy, another strategy
+// can get its number.
 const shown = new Map();
 
 function choose(id) {

@@ -63,8 +63,8 @@ mod tests {
     use crate::contract::{StrategyEntry, StrategyKind};
     use crate::registry::{ENTRIES, find};
 
-    /// Checks that the quoted code has the function `take`, and the statements or scripts that take
-    /// units.
+    /// Checks that the report quotes the strategy's function `take`, and its statements or scripts
+    /// that book units.
     fn assert_essence(entry: &StrategyEntry) {
         let (id, essence) = (entry.id, decision_lines(entry.text));
         assert!(essence.contains("fn take("), "{id}: {essence}");

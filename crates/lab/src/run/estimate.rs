@@ -32,7 +32,7 @@ impl Estimate {
         let mut runs: BTreeMap<(usize, Fault), Runs> = BTreeMap::new();
         for &fault in &options.faults {
             for &level in &options.levels {
-                // There are 24 strategies at most.
+                // There are at most 24 strategies, so their number fits a u32.
                 runs.entry((level, fault)).or_default().left += options.seeds * strategies as u32;
             }
         }

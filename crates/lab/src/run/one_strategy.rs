@@ -93,9 +93,9 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Runs one shape of the product. The runs use the same installation. After a failed run, and
-    /// after each run with the fault `slow`, the next run starts a new installation. So each run
-    /// with `slow` opens its connections in the same order.
+    /// Runs one shape of the product. A run reuses the installation of the previous run. There are
+    /// two exceptions: after a failed run, and with the fault `slow`, the next run starts a new
+    /// installation. So with `slow`, each run opens its connections in the same order.
     async fn run_shape(&self, shape: Shape, done: &mut Outcomes<'_>) {
         let mut running = None;
         let mut runs = self.runs().into_iter();
@@ -196,8 +196,8 @@ impl OneStrategy<'_> {
         (level, seed): LevelAndSeed,
     ) -> Result<RunResult> {
         {
-            // These connections are closed before the sale. During the sale, only workers are
-            // connected, so the lab can see whether a restart of Redis affects them.
+            // These connections are closed before the sale, so that during the sale only workers
+            // are connected. Then the lab can see whether a restart of Redis affects the workers.
             let backends = Backends::new(&servers.addresses(2))?;
             backends.clear().await?;
             make(&backends).prepare(self.options.stock).await?;
@@ -265,7 +265,7 @@ impl OneStrategy<'_> {
         };
         if self.fault != Fault::None {
             // In a run with a fault, at most two buyers come for each order that the stock allows.
-            // They arrive over a longer time, so that the fault happens during the sale.
+            // The buyers arrive over a longer time, so that the fault happens during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
             crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;

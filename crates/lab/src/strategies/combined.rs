@@ -49,7 +49,8 @@ INSERT INTO orders (buyer, units) SELECT buyer, units FROM batch";
 struct Combined(Backends);
 
 impl Combined {
-    /// Runs the transaction in the database. This transaction decides, not the cache or the lock.
+    /// Runs the transaction in the database. This transaction decides whether the buyer gets the
+    /// units; the cache and the lock do not decide it.
     async fn sell(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let mut db = self.0.db().await?;
         let stock = query_one(&db, READ, &[]).await?;

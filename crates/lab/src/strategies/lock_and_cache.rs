@@ -50,8 +50,8 @@ impl Strategy for LockAndCache {
         Box::pin(async move {
             let cached = self.0.redis().run::<Option<i64>>(cmd("GET").arg("left")).await;
             if cached.is_ok_and(|left| left.is_some_and(|left| left < units)) {
-                // The buyer may have bought before and may be repeating the request. Only the
-                // database knows this for certain.
+                // This request may be a repetition after a purchase. Only the database knows this
+                // for certain.
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
             }

@@ -50,7 +50,8 @@ const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
 struct RedisLockFenced(Backends);
 
 impl RedisLockFenced {
-    /// Does the work under the lock.
+    /// Sells units to one buyer while this process has the lock. `token` is the lock's fencing
+    /// token.
     async fn sell(&self, token: i64, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let mut db = self.0.db().await?;
         let Some(row) = query(&db, READ, &[&token]).await?.pop() else {
@@ -87,8 +88,8 @@ impl Strategy for RedisLockFenced {
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
-            // No units return in this sale. So if too few units are left, the request can be
-            // decided without the lock.
+            // In this sale, sold units never come back. So if too few are left, the program answers
+            // without the lock.
             if query_one(&self.0.db().await?, PEEK, &[]).await?.get::<_, i64>(0) < units {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });

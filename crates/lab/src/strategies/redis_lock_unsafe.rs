@@ -63,8 +63,8 @@ impl Strategy for RedisLockUnsafe {
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
-            // No units return in this sale. So if too few units are left, the request can be
-            // decided without the lock.
+            // In this sale, sold units never come back. So if too few are left, the program answers
+            // without the lock.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
                 return Ok(Answer::SoldOut);
             }

@@ -1,10 +1,10 @@
 //! A script and a table of intents: each purchase writes a row into the database before it books
 //! units in Redis, so that no booking is lost.
 //!
-//! How it works: a row in the state `pending` is written into the table `sends`. Then the script
-//! books the units, once for each buyer. Then the row becomes `sent`, and the buyer gets the answer
-//! "sold". A background task repeats the script for rows that stay `pending`. A consumer makes one
-//! order of each `sent` row.
+//! How it works: the program writes a row in the state `pending` into the table `sends`. Then the
+//! script books the units, at most once for each buyer. Then the row becomes `sent`, and the buyer
+//! gets the answer "sold". A background task repeats the script for rows that stay `pending`. A
+//! consumer makes one order of each `sent` row.
 //! Where it comes from: transactional messages of message queues; the outbox pattern.
 //! When it holds: while Redis keeps its data, even if processes die at any step.
 //! How it breaks: Redis still decides. After a restart from a snapshot, Redis has lost bookings and
@@ -63,7 +63,8 @@ impl RedisLuaOutbox {
         Ok(if booked > 0 { Answer::Sold } else { Answer::SoldOut })
     }
 
-    /// Returns whether Redis would refuse the request. If so, the caller writes no row for it.
+    /// Returns whether Redis would refuse the request. If so, the caller writes no row for the
+    /// request.
     async fn is_sold_out(&self, buyer: i64, units: i64) -> anyhow::Result<bool> {
         let mut look = pipe();
         look.cmd("HMGET").arg("item").arg("Total").arg("Booked");

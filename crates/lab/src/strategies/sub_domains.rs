@@ -41,7 +41,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 const PARTITIONS: i64 = 2;
 /// The units of a new partition.
 const INITIAL: i64 = 400;
-/// If the active sub-domain has fewer units, the partition gets a refill.
+/// If the active sub-domain has fewer units than this, the partition gets a refill.
 const THRESHOLD: i64 = 380;
 /// The units of one refill.
 const REFILL: i64 = 100;

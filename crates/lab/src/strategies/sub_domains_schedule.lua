@@ -5,8 +5,8 @@
 -- Returns the sum of the units in the partition and in the pool.
 local active = redis.call('HGET', KEYS[1], 'active')
 local threshold = tonumber(redis.call('HGET', KEYS[1], 'threshold'))
--- If Redis has restarted empty, the partition is missing, or it has only the fields that
--- sub_domains_gather.lua wrote.
+-- Redis may have restarted without its data. Then the partition does not exist, or it has only the
+-- fields that sub_domains_gather.lua wrote.
 if not active or not threshold then
   return 0
 end

@@ -1,4 +1,4 @@
--- Writes new details, and deducts their units from the stock, in one statement.
+-- Inserts rows into `details`, and deducts the new rows' units from the stock, in one statement.
 -- $1: the details, each in the form buyer:units:partition:domain.
 WITH written AS (
     INSERT INTO details (buyer, units, partition, domain)

@@ -96,7 +96,8 @@ fn sub_domains_sell_from_the_pool_and_from_both_sub_domains() {
             if units == 1 && stock > 1 {
                 let places = count("SELECT count(DISTINCT (partition, domain)) FROM details").await;
                 let writes = count("SELECT count(DISTINCT xmin::text) FROM details").await;
-                // Each write has at most 100 details.
+                // The scheduler writes the 1,700 records (`details`) in transactions of at most
+                // 100.
                 assert!(places == 4 && writes >= 17, "{places} places, {writes} writes");
             }
         });

@@ -67,7 +67,8 @@ pub(crate) fn announce_key(settings: &Settings, secrets: &Secrets) {
     if !(is_new || is_file_missing) {
         return;
     }
-    // In a demonstration, `announce` prints the key, or the path of its file.
+    // In a demonstration, `announce` prints the key, or the path of its file. So no log line is
+    // needed.
     let is_shown = is_new && !settings.demo;
     match secrets::keep_admin_key(settings, &secrets.admin_key) {
         Ok(()) if !is_shown => {}

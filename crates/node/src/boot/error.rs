@@ -64,7 +64,7 @@ pub enum ServeError {
     Handles {
         /// The limit.
         allowed: u64,
-        /// The lowest limit with which a server starts.
+        /// The lowest limit of open files with which a server starts.
         needed: u64,
     },
     /// The store failed permanently while the server ran.

@@ -1,4 +1,5 @@
-//! The event loop of a server: its threads, and how often they look for woken tasks.
+//! The event loop of a server: its threads, and how often a thread looks for tasks of other
+//! threads.
 
 use std::io;
 
@@ -67,8 +68,8 @@ mod tests {
         .take(ASKED)
         .collect();
         waits.sort_unstable();
-        // A wait is counted in polls of other tasks. With Tokio's default interval, a wait lasts
-        // 32,000 polls.
+        // Each value in `waits` is the number of polls of other tasks during one wait. With Tokio's
+        // default interval, there are 32,000 polls in a wait.
         assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
         runtime.shutdown_background();
     }

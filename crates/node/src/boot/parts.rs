@@ -27,8 +27,8 @@ pub(super) struct StartContext<'a> {
 
 /// Publishes the keys for edges in the shared Redis, if there is one, until `stop` is cancelled.
 /// Edges also get some settings with the keys. A node without the role `api` may lack these
-/// settings, so it publishes nothing.
-/// `sign_in_url` is the present `auth.sign_in_url`; the other settings need a restart.
+/// settings, so it publishes nothing. `sign_in_url` always has the newest value of
+/// `auth.sign_in_url`. The other settings change only at a restart.
 pub(super) async fn publish_keys(
     context: StartContext<'_>,
     sign_in_url: watch::Receiver<Option<String>>,
@@ -73,7 +73,8 @@ pub(super) fn stock_location(
     })
 }
 
-/// `clock` is the store's clock.
+/// Prepares the continuous backup. Returns `None` if the settings name no backup. `clock` is the
+/// store's clock.
 pub(super) fn continuous_backup(
     settings: &Settings,
     clock: &Clock,

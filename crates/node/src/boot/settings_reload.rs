@@ -30,7 +30,7 @@ impl Reloader {
         Ok(Self { hangups: signal(SignalKind::hangup())?, flags, values, levels })
     }
 
-    /// Runs until the caller drops the returned future.
+    /// Loads the settings again at each SIGHUP, until the caller drops the returned future.
     pub(super) async fn run(mut self, app: Arc<App>, sign_in_url: watch::Sender<Option<String>>) {
         while self.hangups.recv().await.is_some() {
             self.reload(&app, &sign_in_url).await;
@@ -54,8 +54,8 @@ impl Reloader {
                 tracing::error!(
                     faults,
                     event = "config.reload_refused",
-                    "the settings are invalid, so nothing was changed; correct them and send \
-                     SIGHUP again"
+                    "the settings or certificates cannot be used, so no setting was changed; \
+                     correct the faults and send SIGHUP again"
                 );
                 return;
             }
@@ -82,7 +82,7 @@ impl Reloader {
     }
 }
 
-/// The error has all faults in one line.
+/// Loads and checks the settings. If they cannot be used, the error has all faults in one line.
 fn load(flags: &Flags) -> Result<(Settings, SettingValues), String> {
     let (mut settings, values) = config::load_with_values(flags, std::env::vars_os())
         .map_err(|faults| faults.to_string().replace('\n', "; "))?;

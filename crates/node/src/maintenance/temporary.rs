@@ -24,7 +24,8 @@ pub struct TemporaryDirs(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     paths: Vec<PathBuf>,
-    /// True after [`TemporaryDirs::remove_all`] has run. Then no directory is created any more.
+    /// True after [`TemporaryDirs::remove_all`] has run. After that, no further directory can be
+    /// created.
     is_closed: bool,
 }
 
@@ -132,7 +133,8 @@ fn is_temporary(name: &str) -> bool {
     })
 }
 
-/// If the file system fails, the next backup or restore removes the rest.
+/// Removes a directory with its files, or a file. If the file system fails, the next backup or
+/// restore removes the rest.
 fn remove(path: &Path) {
     for _ in 0..ATTEMPTS_MAX {
         let removed = match fs::symlink_metadata(path) {
@@ -198,7 +200,7 @@ mod tests {
             assert!(!names.iter().any(is_left));
             assert!(is_left(&"doorbuster.sqlite3"));
         }
-        // Another command still restores a store.
+        // While another command holds a lock, the clean-up must remove nothing.
         create();
         let running = File::open(dir).expect("it exists");
         running.lock_shared().expect("the file system has locks");

@@ -21,7 +21,8 @@ const BURST: u64 = 50;
 const BURSTS: usize = 41;
 /// The maximum number of allocations for one refusal: a read buffer and a write buffer.
 const EACH: u64 = 2;
-/// The longest time for a burst. The machine may pause for a while.
+/// The longest wait for a burst of requests. The wait is long, because the machine may pause for a
+/// while.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 struct RefusedRequest {
@@ -91,8 +92,8 @@ fn a_refusal_allocates_only_its_read_and_write_buffers() {
     runtime.block_on(async { drop(app.stop().await) });
 }
 
-/// Checks the number of allocations for refusals. Each case has a sale, and the code of its
-/// refusals.
+/// Checks that a refusal makes at most [`EACH`] allocations. Each case has a sale, and the problem
+/// code with which the sale's requests are refused.
 fn check_allocations(runtime: &Runtime, app: &TestApp, cases: &[(&str, &str)]) {
     for (sale, code) in cases {
         let mut refused = runtime.block_on(RefusedRequest::new(app, sale, code));

@@ -105,7 +105,7 @@ async fn an_answer_to_each_kind_of_challenge_gives_a_pass_and_the_pass_an_order(
             "{kind}: a spent challenge must be refused"
         );
     }
-    // The server accepts a slider's piece near the gap, and ignores the case of an image's letters.
+    // The server accepts a piece near its gap. It ignores the case of the letters of an image.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let slider = challenge(&app, "anna", "slider", json!({})).await;
         let solved = solve_sealed([0x5a; 32], &slider, "slider", "anna");
@@ -363,7 +363,7 @@ async fn the_challenges_of_one_buyer_are_limited_even_without_other_limits() {
             201 => given += 1,
             _ => break reply,
         }
-        // The limit is a burst of 200, and two requests per second.
+        // The limit admits a burst of 200 requests, and then two requests per second.
         assert!((1..=202 + begun.elapsed().as_secs() * 2).contains(&given), "{given}");
     };
     assert!(given >= 200, "{given}");

@@ -265,7 +265,7 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
     assert_eq!(tier.proxy.purchases() - before, 20, "the edge must pass every request on");
     assert_eq!(tier.edge.get("/v1/sales/spring").await.status, 200, "passed on");
     tier.wait_until_fresh().await;
-    // Redis loses all data, and the node writes the feed again.
+    // The test deletes all data in Redis, and the node then writes the feed again.
     let before = tier.generations().await;
     tier.redis.flush();
     until("the edge reads the new feed from its beginning", async || {

@@ -29,7 +29,7 @@ async fn every_endpoint_is_served_as_its_row_says() {
         let bare = app.call(method, &path, &headers, body).await;
         let verdict = bare.verdict();
         match (endpoint.id, endpoint.auth) {
-            // These endpoints check the body first.
+            // These endpoints check the request's body before they check who sent the request.
             ("purchase" | "create_session", _) => assert_eq!(verdict, "422 invalid_request"),
             ("take_sandbox_message", _) => assert_eq!(verdict, "401 unauthenticated"),
             ("take_stripe_message", _) => assert_eq!(verdict, "404 not_found"),
@@ -74,8 +74,8 @@ async fn head_works_for_every_get_and_returns_the_same_headers() {
         let head = app.call("HEAD", &path, &headers, b"").await;
         assert_eq!(head.status, get.status, "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
-        // A streamed answer has no `Content-Length`. The metrics may change between `GET` and
-        // `HEAD`.
+        // The lengths are not compared for a streamed answer, which has no `Content-Length`, and
+        // for the metrics, which may change between `GET` and `HEAD`.
         if get.header("content-length").is_some() && !matches!(endpoint.id, "metrics") {
             assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
         }

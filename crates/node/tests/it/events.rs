@@ -285,7 +285,7 @@ async fn open_slow_reader(app: &TestApp, buyer: &str) -> WebSocketStream<TcpStre
     client_async_with_config(request, stream, None).await.expect("an upgrade").0
 }
 
-/// Buys with 40 connections of one buyer.
+/// Sends this number of purchases of one buyer, over 40 connections.
 async fn buy_many(app: &TestApp, orders: usize) {
     let known = bearer("anna");
     let mut connections = Vec::new();
@@ -348,7 +348,8 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
             }
         };
         drop(slow);
-        // Only the quick reader is left. The others were dropped before the write timeout of 30 s.
+        // The server has disconnected all readers except the quick one. It did so before the write
+        // timeout of 30 s.
         wait_for_metric(&app, &["doorbuster_events_websockets 1"]).await;
         (read, code, dropped.elapsed())
     };
@@ -386,7 +387,7 @@ async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
         other => panic!("{:?}", other.map(|(_, response)| response)),
     }
     drop(socket(&app, "bert", "").await);
-    // The closed stream still counts until the server has noticed its end.
+    // The closed stream counts for the buyer's limit until the server has noticed its end.
     sockets.pop();
     let again = async {
         while open(&app, "", &[("authorization", &bearer("anna"))]).await.is_err() {

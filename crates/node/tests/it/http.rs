@@ -17,8 +17,8 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Returns the value of the header with this name in lower case. Fails if the header occurs
-    /// twice.
+    /// Returns the value of a header, or `None` without the header. `name` must be in lower case.
+    /// Fails if the header occurs twice.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values =
             self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
@@ -148,7 +148,8 @@ impl Connection {
         }
     }
 
-    /// The last chunk is empty.
+    /// Reads the next chunk of a body. The last chunk is empty. Returns `None` if the connection
+    /// ends first.
     pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
         let end = loop {
             if let Some(at) = self.read.windows(2).position(|two| two == b"\r\n") {

@@ -420,7 +420,7 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
     app.stop().await;
 }
 
-/// Returns the time in the format of the API.
+/// Returns the time that is `later` from now, in the format of the API.
 fn time_in(later: Duration) -> String {
     let at = std::time::SystemTime::now() + later;
     let millis = at.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();

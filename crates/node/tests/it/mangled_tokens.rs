@@ -16,7 +16,7 @@ use crate::money::{self, assert_ledger_adds_up, captured, now_secs, send, send_t
 
 /// The number of inputs of each kind, if `DOORBUSTER_MANGLED` is not set.
 const MANGLED: usize = 400;
-/// One text gets at most this many changes.
+/// The test changes one text at most this many times.
 const CHANGES_MAX: usize = 4;
 /// The longest piece that the test moves, doubles or removes, in bytes.
 const PIECE_MAX: usize = 40;

@@ -44,7 +44,7 @@ pub(crate) fn now_secs() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
-/// Returns `v1,` and the signature, computed without the tested code.
+/// Returns `v1,` and the signature. Computes the signature without the tested code.
 pub(crate) fn signature(key: &[u8], id: &str, timestamp: &str, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
     mac.update(format!("{id}.{timestamp}.{body}").as_bytes());

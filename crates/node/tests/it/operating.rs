@@ -78,7 +78,7 @@ async fn a_scheduled_sale_opens_and_closes_by_itself() {
     let app = TestApp::start().await;
     let soon = || time(now_ms() + 3_000);
     let mut body = sale("spring", 5.into(), 1);
-    // The first start is far away. Later the test sets a near start and a near end.
+    // The test first sets a start in the far future, and later a near start and a near end.
     body["starts_at"] = json!("2100-01-01T00:00:00Z");
     let patch = async |body: Value| {
         let reply = app.admin("PATCH", "/v1/admin/sales/spring", Some(body)).await;

@@ -42,8 +42,8 @@ fn named(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The language's JavaScript file contains comments and one object. The object's texts are in
-/// single quotes without escapes.
+/// Returns a language's texts by their keys, from the language's JavaScript file. The file contains
+/// comments and one object. The object's texts are in single quotes without escapes.
 fn words(language: &str) -> BTreeMap<String, String> {
     let file = format!("{}/../web/assets/texts-{language}.js", env!("CARGO_MANIFEST_DIR"));
     let script = std::fs::read_to_string(file).expect("the file exists");
@@ -85,7 +85,7 @@ fn both_languages_have_the_same_texts_and_promise_no_message_that_is_not_sent() 
     assert!(alone.is_empty(), "only one language has these texts: {alone:?}");
     let places = |sentence: &str| {
         let names = sentence.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
-        // `{count:person|people}` chooses a word by the number. Chinese needs no such choice.
+        // `{count:person|people}` chooses a word by `count`. Chinese texts need no such choice.
         let names = names.map(|(name, _)| name.split_once(':').map_or(name, |(name, _)| name));
         names.map(str::to_owned).collect::<BTreeSet<_>>()
     };
@@ -308,7 +308,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check("/sale/spring?lang=zh&x", false).await;
     check(&format!("{asset}?x"), false).await;
     // After a change of the sale, pages that do not know of this change still request the previous
-    // version. So a shared cache may store the answer to this version.
+    // version. So a shared cache may store the answer to such a request too.
     app.step("spring", "pause").await;
     assert_ne!(status().await["version"], version.as_str());
     check(&format!("/v1/sales/spring/status?v={version}"), true).await;

@@ -222,7 +222,7 @@ async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
     let pass = loop {
         let reply = ask("near").await;
         if reply.status == 201 {
-            // The server ignores small steps of the machine's clock, so server time may be ahead.
+            // The server ignores small clock steps, so its time may be ahead of the test's time.
             assert!(now_ms() >= starts_at - 60_000 - STEP_MAX_MS);
             break reply.json();
         }

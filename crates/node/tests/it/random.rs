@@ -26,7 +26,8 @@ const FRESH_SALE_EVERY: u64 = 50;
 /// One in this many requests may get a `503`. All services are available, so only a pause of the
 /// machine causes a `503`, and each pause affects only a few requests.
 const REQUESTS_PER_503: u64 = 50;
-/// Each run may have this many additional `503` answers, so that even a short run may have some.
+/// In addition, each run may get this many `503` answers. So even a run with few requests may get
+/// some.
 const SPARE_503: usize = 5;
 /// The longest part of a request or an answer that a failure prints, in bytes.
 const SHOWN_BYTES: usize = 1_500;
@@ -124,7 +125,8 @@ async fn make_a_world(app: &TestApp, draw: &mut RequestGenerator) {
     }
 }
 
-/// Sends the request on the connection of the last request, or on a new connection.
+/// Sends the request on the previous request's connection if this connection is still open and the
+/// request does not need a fresh one. Otherwise opens a new connection.
 async fn exchange(
     app: &TestApp,
     kept: &mut Option<Connection>,
@@ -182,7 +184,8 @@ fn stays(reply: &Reply, drawn: &GeneratedRequest, head: bool) -> bool {
         && reply.header("connection") != Some("close")
 }
 
-/// The table of endpoints must allow the answer, and the answer's JSON must match `/openapi.json`.
+/// Checks an answer: the table of endpoints must allow the answer, and the answer's JSON must match
+/// `/openapi.json`.
 fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<(), String> {
     // Answers with 503 are allowed and counted. Any other 5xx status is a server fault.
     if reply.status >= 500 && reply.status != 503 {

@@ -23,7 +23,8 @@ async fn announce(app: &TestApp, stock: Value, limit: u32) {
     announce_with(app, stock, limit, &json!({})).await;
 }
 
-/// `more` has additional settings of the front door.
+/// Creates and schedules a sale with a waiting room. `more` has additional settings of the front
+/// door.
 async fn announce_with(app: &TestApp, stock: Value, limit: u32, more: &Value) {
     let mut sale = sale("spring", stock, limit);
     sale["front_door"] = json!({"waiting_room": "always", "limits": {"buyer": null, "ip": null}});
@@ -259,8 +260,8 @@ async fn streams_read_positions_no_more_often_than_pages_may() {
     assert_eq!(polls(&app).await, before + 2, "the limit must allow two reads by streams");
     let page = app.buyer("anna", "GET", "/v1/sales/spring/waiting-room").await;
     assert_eq!(page.verdict(), "429 rate_limited", "pages and streams must share the limit");
-    // When a buyer has used up the limit, the server answers the buyer's streams from this node's
-    // memory, without a read of the store.
+    // After a buyer has used up the limit, new streams of the buyer get the position from the
+    // node's memory, without a read of the store.
     assert_eq!(enter(&app, "bert").await.verdict(), "201");
     let mut events = listen("bert", "?sale=spring").await;
     while next(&mut events).await["state"] != "admitted" {}
@@ -275,7 +276,8 @@ async fn buy(app: &TestApp, buyer: &str) -> Reply {
     buy_item(app, buyer, "phone").await
 }
 
-/// The request key is the item's id.
+/// Gets a pass, and buys one unit of the item. If the server refuses the pass, returns this
+/// refusal. The request key is the item's id.
 async fn buy_item(app: &TestApp, buyer: &str, item: &str) -> Reply {
     let bearer = crate::app::bearer(buyer);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];

@@ -203,7 +203,8 @@ fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Setti
         .expect("valid settings")
 }
 
-/// Returns whether the node created the operators' key, and the secrets.
+/// Loads the secrets as a starting node does. Returns two values: whether this start created the
+/// operators' key; and the secrets, with a hash in place of `id_key`.
 async fn secrets(
     dir: Option<&Path>,
     url: &str,

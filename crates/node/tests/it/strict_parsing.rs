@@ -195,7 +195,7 @@ async fn the_first_check_that_fails_answers() {
         ("pass, limit", with_pass, order("narrow", "phone", 1), "403 pass_invalid"),
         ("limit, stock", by(&anna, "new"), order("scarce", "phone", 1), "429 rate_limited"),
     ] {
-        // `Connection: close` leads to the general server. Its answer must equal the fast path's.
+        // `Connection: close` bypasses the fast path. Both paths must give the same answer.
         for more in [&[][..], &[("Connection", "close")]] {
             assert_eq!(
                 ask(&[headers.as_slice(), more].concat(), &body).await,
@@ -233,7 +233,7 @@ async fn a_body_that_is_too_large_is_refused_without_harm() {
     let mut connection = app.connect().await;
     connection.send(&chunked).await;
     assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "413 body_too_large");
-    // With `Expect: 100-continue`, the refusal comes before the body.
+    // With `Expect: 100-continue`, the server refuses the request before the client sends the body.
     let mut connection = app.connect().await;
     let ask = [headers(("Content-Length", "99999999")).as_slice(), &[("Expect", "100-continue")]]
         .concat();

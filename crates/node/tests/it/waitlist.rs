@@ -98,8 +98,8 @@ fn id(order: &Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() {
     let app = TestApp::start().await;
-    // Holds of 6 s expire during the test, but not so soon that a slow machine causes a failure.
-    // The first order must not expire, so an operator extends its hold.
+    // The holds of 6 s end during the test, but late enough for a slow machine. The first order
+    // must not expire, so an operator extends its hold.
     let (first, long) = (app.held_out(1, 1, 6).await, json!({"secs": 3_600}));
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{first}/extend"), Some(long)).await.verdict(),

@@ -26,8 +26,8 @@ const LAST_RECORD: u8 = 2;
 pub struct BrowserKeys {
     /// The public key: a point of the curve P-256.
     pub public: [u8; PUBLIC_KEY_BYTES],
-    /// A secret of the browser and the shop. Only a sender that knows it can send messages to the
-    /// browser.
+    /// A secret that the browser and the shop share. Only a sender with this secret can send
+    /// messages to the browser.
     pub auth: [u8; AUTH_BYTES],
 }
 

@@ -1,6 +1,6 @@
 //! The messages that wait, and the number of running requests to each push service. Each push
 //! service gets only a part of the concurrent requests. So a push service that does not answer
-//! cannot block messages to the others.
+//! cannot block messages to other push services.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::message::PushMessage;
 
-/// The maximum number of waiting messages. If the queue is full, each new message causes the loss
-/// of one message: the last message of the push service with the most waiting messages. Messages
-/// that failed are put back without this check, so the queue can exceed the bound by at most
-/// [`AT_ONCE_MAX`].
+/// The maximum number of waiting messages. If the queue is full, the node drops one message for
+/// each new message. The dropped message is the last one for the push service with the most waiting
+/// messages. Messages that failed are put back without this check, so the queue can exceed the
+/// bound by at most [`AT_ONCE_MAX`].
 const WAITING_MAX: usize = 1_000;
 const AT_ONCE_MAX: usize = 32;
 const SERVICE_AT_ONCE_MAX: usize = 8;
@@ -43,8 +43,8 @@ pub(super) struct MessageQueue {
 }
 
 impl MessageQueue {
-    /// Adds a message. Returns `false` if the queue was full, so that this message or another one
-    /// was dropped.
+    /// Adds a message. Returns `false` if the queue was full, which means that this message or
+    /// another one was dropped.
     pub(super) fn add(&mut self, message: PushMessage, now: Instant) -> bool {
         let service = service_of(&message.target.endpoint);
         let is_full = self.waiting.len() >= WAITING_MAX;
@@ -96,7 +96,8 @@ impl MessageQueue {
         Some(queued)
     }
 
-    /// Returns the earliest time after `now` at which a failed message may be sent again.
+    /// Returns the earliest time after `now` at which a failed message may be sent again, or `None`
+    /// if there is no such message.
     pub(super) fn next_due_at(&self, now: Instant) -> Option<Instant> {
         self.waiting.iter().map(|queued| queued.next_at).filter(|at| *at > now).min()
     }
@@ -172,7 +173,7 @@ mod tests {
             assert!(queue.add(message(id, "slow"), now));
         }
         assert!(!queue.add(message(1_000, "slow"), now));
-        assert!(!queue.add(message(1_001, "fast"), now), "a message of the slow one is dropped");
+        assert!(!queue.add(message(1_001, "fast"), now), "a message to `slow` must be dropped");
         assert!(!queue.has_room(1));
         let mut sent = take(&mut queue, now);
         let ids: Vec<u64> = sent.iter().map(|queued| queued.message.id).collect();

@@ -16,8 +16,8 @@ pub(super) struct PushReader {
     pub target: Arc<Target>,
     pub ends_at: Millis,
     /// The messages that the browser already got. The key is a topic: each waiting room and each
-    /// order has its own topic. The value is the end of the turn or of the payment window in the
-    /// message.
+    /// order has its own topic. The value is the time that the message named: the end of the
+    /// buyer's turn, or the end of the payment window.
     pub sent: HashMap<String, Millis>,
 }
 
@@ -57,8 +57,8 @@ impl PushReaders {
         ids.filter_map(|id| self.by_id.get_key_value(id)).map(|(id, reader)| (*id, reader))
     }
 
-    /// Adds a subscription. If the buyer already has the maximum number of subscriptions, removes
-    /// the one with the earliest end before that.
+    /// Adds a subscription. If the buyer already has the maximum number of subscriptions, first
+    /// removes the subscription that ends first.
     pub(super) fn insert(&mut self, id: u64, buyer: BuyerId, reader: PushReader) {
         if self.of_buyer(&buyer).count() >= OF_BUYER_MAX {
             let first = self.of_buyer(&buyer).min_by_key(|(_, reader)| reader.ends_at.0);

@@ -58,7 +58,8 @@ impl Sender {
         self.client.renew();
     }
 
-    /// Checks a browser's address by the rules for the addresses of webhooks.
+    /// Checks the address of a browser's subscription. The rules are those for the addresses of
+    /// webhooks.
     pub(super) async fn check(&self, endpoint: &str) -> Result<(), &'static str> {
         let url = check_address(endpoint, &self.guard)?;
         self.guard.refuse_private_host(&url).await

@@ -17,9 +17,8 @@ use super::WebPush;
 use super::text::PushText;
 
 const SYNC_INTERVAL: Duration = Duration::from_secs(3);
-/// The maximum number of subscriptions that one comparison takes over, and the maximum number that
-/// one comparison loads. If more subscriptions are left, the next comparison starts at once,
-/// provided that the queue has room for this many messages.
+/// One comparison takes over at most this many subscriptions, and also loads at most this many. If
+/// more are left and the queue has room for this many messages, the next comparison starts at once.
 const PAGE_SIZE: usize = 500;
 
 impl WebPush {
@@ -39,13 +38,14 @@ impl WebPush {
         }
     }
 
-    /// Returns whether the next comparison must start at once.
+    /// Compares the subscriptions in memory with the store once. Returns whether the next
+    /// comparison must start at once.
     async fn sync(&self, node: &Node) -> StoreResult<bool> {
         let taken = self.take_over(node).await?;
-        // A browser can subscribe while this function runs, and `owned` may be older than the new
-        // subscription. So this function removes only subscriptions in `known`. If `owned` contains
-        // the new subscription, this function may load the subscription although it is already in
-        // the memory.
+        // A browser may subscribe while this function runs. Then `owned` may lack a subscription
+        // that is already in the memory, so this function removes only subscriptions in `known`. If
+        // `owned` has the new subscription, this function may load it although it is already in the
+        // memory.
         let known = self.lock().ids();
         let owned = node.store().owned_push_subscriptions(node.id()).await?;
         let mut missing = self.apply_owned(&known, &owned);

@@ -112,7 +112,7 @@ fn about_position(node: &Node, gate: &Gate, key: &RoomKey, buyer: &BuyerId) -> O
     }
 }
 
-/// Returns a title only in the languages of the pages, because a message must be short.
+/// Reduces a title to the languages of the pages, because a message must be short.
 fn in_page_languages(text: &Text) -> Text {
     let texts = PAGE_LANGUAGES.map(|language| (language, text.for_language(language)));
     match texts {

@@ -59,7 +59,7 @@ fn a_response_requests_a_pause_in_seconds_or_until_a_date() {
     assert_eq!(pause_ms(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new(), now), 0);
 }
 
-/// The resolver maps a shop's public name to this machine.
+/// Returns a guard whose resolver maps a shop's public name to this machine.
 fn guard(allow_private: bool) -> AddressGuard {
     AddressGuard::with_names(allow_private, |name| match name {
         "shop.example" => Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),

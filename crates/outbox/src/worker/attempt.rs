@@ -25,8 +25,8 @@ impl From<DeliveryError> for SendError {
     }
 }
 
-/// Converts the result of an attempt to the outcome for the delivery queue, and the text of the
-/// error.
+/// Converts the result of an attempt to two values: the outcome for the delivery queue, and the
+/// text of the error, if there is one.
 pub(super) fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
     let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
     match unsent {

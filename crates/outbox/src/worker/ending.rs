@@ -41,7 +41,7 @@ impl Worker<'_> {
         self,
         endpoint: &mut watch::Receiver<Arc<Endpoint>>,
     ) -> Result<(), StoreError> {
-        // Because of this mark, `run` starts the next worker without a pause.
+        // This call makes `run` start the next worker without a pause.
         endpoint.mark_changed();
         self.finish().await
     }

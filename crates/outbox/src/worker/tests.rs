@@ -129,7 +129,7 @@ async fn an_old_address_that_answers_gone_does_not_disable_the_new_address() {
         async || outbox.node.store().endpoints().await.expect("reads").iter().all(|e| e.enabled);
     let mut worker = Worker::new(&outbox, "end_1", endpoint(), Vec::new());
     worker.disable().await.expect("the store writes");
-    assert!(is_enabled().await, "the answer came from the old address");
+    assert!(is_enabled().await, "the old address must not disable the endpoint");
     let mut worker = Worker::new(&outbox, "end_1", new, Vec::new());
     worker.disable().await.expect("the store writes");
     assert!(!is_enabled().await);
@@ -141,7 +141,7 @@ fn a_worker_that_ends_late_does_not_end_the_next_worker_of_its_endpoint() {
     let (sender, receiver) = watch::channel(Arc::new(endpoint()));
     let mut known = HashMap::from([("end_1".to_owned(), sender)]);
     crate::remove_ended(&mut known, Ok(()));
-    assert_eq!(known.len(), 1, "the next worker still has its receiver");
+    assert_eq!(known.len(), 1, "the sender of the next worker must stay");
     drop(receiver);
     crate::remove_ended(&mut known, Ok(()));
     assert_eq!(known.len(), 0);

@@ -195,7 +195,7 @@ async fn running_requests_make_progress_while_another_node_leads() {
         Turn::First
     };
     let turn = tokio::time::timeout(Duration::from_secs(30), queries.drive_until(closed)).await;
-    assert_eq!(turn, Ok(Turn::First), "the answer must be stored before the turn");
+    assert_eq!(turn, Ok(Turn::First), "the running request must close the checkout");
     assert!(!seen.lock().expect("no panic").is_empty());
     engine.stock.stop_node().await;
 }

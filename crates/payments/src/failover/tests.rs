@@ -111,7 +111,7 @@ async fn a_payment_that_is_refunded_is_applied_again_too() {
     let payments = stripe_payments(&other, "http://127.0.0.1:1".to_owned());
     let (_fences, changes) = watch::channel(2);
     let unasked = payments.apply_again(2, read, &changes).await;
-    assert_eq!(unasked, [], "refunds need no question");
+    assert_eq!(unasked, [], "the node must not ask about payments that it refunds");
     let refunds = other.node.store().refunds_pending().await;
     assert_eq!(refunds.expect("reads"), 2);
     other.stock.stop_node().await;

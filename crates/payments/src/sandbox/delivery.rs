@@ -29,7 +29,7 @@ const PAUSE_MS_MAX: i64 = 15_000;
 /// missing after this time, the node stopped before it stored the message. So the announcement is
 /// ignored.
 const ORPHAN_MS: i64 = 30_000;
-/// The value of an announcement whose message needs no further attempt.
+/// The stored value of an announcement whose message needs no further attempt to send it.
 const SENT: &str = "done";
 
 impl Sandbox {
@@ -61,8 +61,8 @@ impl Sandbox {
         }
     }
 
-    /// Sends the messages that are due and whose announcements follow the key `from`. Moves `from`
-    /// past the announcements that are done.
+    /// Sends the due messages whose announcements have keys after `from`. Sets `from` to the key of
+    /// the last announcement before which nothing is left to send.
     async fn send_due(&self, from: &mut String) -> Result<(), EngineError> {
         let mut after = from.clone();
         let mut all_done = true;
@@ -77,8 +77,9 @@ impl Sandbox {
                     return Ok(());
                 }
                 all_done &= value == SENT || self.send_announced(&key, due, session, now).await?;
-                // `from` moves only past announcements that are older than [`ORPHAN_MS`], because
-                // another node may still write an announcement whose time has just passed.
+                // Another node may still write an announcement whose time has just passed. So
+                // `from` moves only past announcements that have been due for more than
+                // [`ORPHAN_MS`].
                 if all_done && now.0 - due > ORPHAN_MS {
                     from.clone_from(&key);
                 }

@@ -111,7 +111,8 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, update) = (event.to_owned(), refund_update(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
-                // This refund may cover only a part of the payment.
+                // This refund may return only a part of the payment. So if the refund arrived,
+                // `update` has the amount.
                 let is_settled = update == RefundUpdate::Settled;
                 let arrived = object["amount"].as_i64().filter(|_| is_settled);
                 let update = arrived.map_or(update, RefundUpdate::Arrived);
@@ -203,7 +204,7 @@ pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, Stri
     let payment = &session["payment_intent"];
     let payment = payment.as_str().or_else(|| payment["id"].as_str());
     let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
-    // A free session has no payment, so the session's id is used.
+    // A free session has no payment, so the session's id is used as the payment's id.
     let payment =
         payment.or_else(|| session["id"].as_str().filter(|_| minor == Some(0))).map(str::to_owned);
     let currency = session["currency"]
@@ -228,12 +229,13 @@ fn order_id(session: &Value) -> Option<String> {
     named.map(str::to_owned)
 }
 
-/// Removes control characters from a text, because PostgreSQL cannot store every one of them.
+/// Removes control characters, because PostgreSQL cannot store NUL. Cuts off a text that is too
+/// long.
 fn without_control_chars(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(ORDER_TEXT_CHARS_MAX).collect()
 }
 
-/// Returns whether this installation created the session: other shops may use the same account.
+/// Returns whether this installation made the session. Other shops may use the same account.
 fn is_ours(session: &Value, mark: &str) -> bool {
     session["metadata"][INSTALLATION_KEY].as_str() == Some(mark)
 }

@@ -31,9 +31,9 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
     all.iter().filter(|made| counts(made)).filter_map(|made| made["amount"].as_i64()).sum()
 }
 
-/// Returns the progress of `refund`. `all` contains all refunds of its payment. If a person has
-/// refunded a part of the payment, the server's own refund covers only the rest. Returns `None` if
-/// Stripe lists no refund that counts for `refund`.
+/// Returns the progress of the server's `refund`. `all` contains all refunds of the payment that
+/// Stripe lists. If a person has refunded a part of the payment at Stripe, the server refunds only
+/// the rest. Returns `None` if no refund in `all` counts for `refund`.
 pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {
@@ -49,7 +49,7 @@ pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUp
             "a partial refund made by hand did not arrive".to_owned(),
         ));
     }
-    // If Stripe lists no refund of the server, a person may have refunded the whole payment.
+    // If Stripe lists no refund that the server made, a person may have refunded the whole payment.
     let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
     made.map(event::refund_update)
 }

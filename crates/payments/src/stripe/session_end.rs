@@ -12,8 +12,8 @@ const LIFE_MAX_MS: i64 = (24 * 60 - 1) * MINUTE_MS;
 /// Returns the end of a new session twice: in seconds for Stripe, and in the store's time. `now` is
 /// the store's time, and `wall` is the wall clock's time.
 ///
-/// If the clocks differ so much that no end is within both limits, the session gets the shortest
-/// life.
+/// The clocks may differ so much that no end is within Stripe's limits by both clocks. The session
+/// then gets the shortest life ([`LIFE_MIN_MS`]).
 pub(super) fn session_end(pay_by: Millis, now: Millis, wall: Millis) -> (i64, Millis) {
     // Stripe compares the end with the real time. After a large step of the wall clock, either the
     // store's time or the wall clock may be right. So the end must be within Stripe's limits by

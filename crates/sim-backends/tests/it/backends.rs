@@ -19,8 +19,8 @@ use tokio::runtime::{Builder, Runtime};
 /// The number of lists of operations for each store, if `DOORBUSTER_SIM_LISTS` is not set. The
 /// first seeds cover every profile.
 const LISTS: u64 = 28;
-/// The number of lists of operations for slots in Redis. It is higher, because a list runs faster
-/// on slots than on stores.
+/// The number of lists of operations for slots in Redis. This number is higher than [`LISTS`],
+/// because a list takes less time on slots than on a store.
 const SLOT_LISTS: u64 = 280;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Starts a server. After a line of input, or at the end of the input, kills the server and removes

@@ -133,8 +133,8 @@ fn compare(interpreter: &Rc<Interpreter>, run: &RecordedRun) -> Result<(), Strin
     Ok(())
 }
 
-/// What all lists together must cover: results of calls, `Swap` (an old copy replaces a slot), and
-/// Redis commands.
+/// Each of these must occur in at least one list: results of calls, `Swap` (an old copy replaces a
+/// slot), and Redis commands.
 const REACHED: &[&str] = &[
     "ApplyOutcome(At",
     "ApplyOutcome(Foreign",

@@ -2,7 +2,8 @@
 mod backends;
 mod lua;
 
-/// The number of lists of operations that run on SQLite in memory and on slots in memory.
+/// How many lists of operations the test runs. The store is SQLite in memory, and the slots are
+/// also in memory.
 const LISTS: u64 = 2_000;
 
 #[test]

@@ -187,8 +187,8 @@ impl Checker {
             let is_in_time = id.parts().is_some_and(|parts| node_now <= parts.decide_by);
             !is_refused && is_in_time && !self.lacks_grant(id)
         });
-        // After a failover, the node's memory may have a lost order of this request in place of the
-        // queued ticket. In this case, the checker allows the refusal.
+        // If a failover lost an order of this request, the node's memory may still have this order
+        // instead of the queued ticket. The checker then allows the refusal.
         let mut tickets = self.tickets.get(&purchase.request()).into_iter().flatten();
         let lost_an_order = tickets.any(|id| self.lost.contains(id));
         if let Some(id) = undecided.filter(|_| !lost_an_order) {
@@ -266,8 +266,8 @@ impl Checker {
         }
     }
 
-    /// Checks that the id in an answer is not a ticket that was refused before the request arrived.
-    /// For such a request, the node must make a new try.
+    /// Checks that the id in an answer is not the id of a ticket that was refused before the
+    /// request arrived. Instead of such an answer, the node must make a new try.
     pub(crate) fn refused_with_ticket(&mut self, purchase: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =
@@ -308,9 +308,9 @@ impl Checker {
         });
     }
 
-    /// Checks a refusal of a request that has an order. Such a request must not be refused. There
-    /// is one exception. If the node's snapshot is older than the order, the node may refuse the
-    /// request until the node has named the order in an answer.
+    /// Checks that a node does not refuse a request that has an order. There is one exception: a
+    /// node whose snapshot is older than the order may refuse the request, unless the node has
+    /// already named the order in an answer.
     fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };

@@ -13,8 +13,8 @@ use crate::store::{SimStore, Tx, TxResult};
 /// How long an order keeps its units although the provider does not answer. The time begins with
 /// the first unanswered query about the checkout after the order's payment window.
 const GRACE_MS: i64 = 120_000;
-/// The longest time after the end of its payment window for which an order waits for its provider.
-/// This limit also applies if the server has sent no query.
+/// The longest time that an order waits for its provider, from the end of its payment window, in
+/// milliseconds. This limit also applies if the server has sent no query.
 const ASK_WITHIN_MS: i64 = 1_800_000;
 /// The greatest distance from now to the new end of an extended payment window.
 const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;

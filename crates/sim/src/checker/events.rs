@@ -1,5 +1,5 @@
 //! Checks events. The transaction that makes a change also writes exactly one event about it. Each
-//! endpoint receives each event at least once, and the events about one subject in sequence.
+//! endpoint receives each event at least once. The events about one subject arrive in sequence.
 use std::sync::Arc;
 
 use doorbuster_core::event::{Event, EventType, Subject};
@@ -23,7 +23,7 @@ fn ordering_key(event: &Event) -> String {
 }
 
 impl Checker {
-    /// Notes that the current commit must have written this event.
+    /// Notes that the current commit must write this event. `events` then checks whether it did.
     pub(super) fn expect_event(&mut self, what: EventType, about: String) {
         self.deliveries.due.push(ExpectedEvent { what, about });
     }
@@ -130,7 +130,7 @@ impl Checker {
         self.count_case("event delivered");
     }
 
-    /// Returns the key of an event: an endpoint gets the events with one key in sequence.
+    /// Returns the key of an event. An endpoint gets all events that have the same key in sequence.
     pub(crate) fn event_key(&self, event: usize) -> Arc<str> {
         self.deliveries.keys[event].clone()
     }
@@ -145,9 +145,9 @@ impl Checker {
 
     pub(crate) fn endpoint_position_moved(&mut self, back: bool, pending: usize, bound: usize) {
         self.check(!back, "position", || "an endpoint's position went back".into());
-        // After a failover, the endpoint may again have rows that its worker had already deleted. A
-        // real worker reads the rows again every two seconds, and so stays within the bound. A
-        // simulated worker does not.
+        // After a failover, the store may again have an endpoint's rows that the worker had already
+        // deleted. A real worker reads the rows again every two seconds, and so stays within the
+        // bound. A simulated worker does not.
         self.check(pending <= bound || self.has_failed_over, "I9", || {
             format!("{pending} events wait for one endpoint, but the bound is {bound}")
         });

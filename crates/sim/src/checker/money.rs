@@ -21,7 +21,7 @@ pub(super) fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Returns whether a message that arrives now may be older than the return of the refund's money.
+/// Returns whether a message that arrives now may be from before the refund's money came back.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
@@ -84,7 +84,7 @@ fn expected_capture(before: &RowsBefore, capture: &Capture, last: bool) -> Expec
     }
 }
 
-/// A failed attempt does not count.
+/// Returns whether the store has this payment. A failed attempt does not count.
 pub(crate) fn is_applied(model: &Model, payment: &PaymentId) -> bool {
     model.payments.get(payment).is_some_and(|row| row.state != PaymentState::Failed)
 }
@@ -257,8 +257,8 @@ impl Checker {
     }
 
     /// Checks a refund that the provider sends. The store must have marked the payment as refunded.
-    /// `back` must have the full amount, and the money of all earlier refunds of this payment must
-    /// have come back.
+    /// `back` must have the full amount. Earlier refunds of this payment must have failed, so that
+    /// their money came back.
     pub(crate) fn refund_sent(
         &mut self,
         store: &SimStore,

@@ -59,8 +59,8 @@ impl Checker {
         }
     }
 
-    /// Checks that each id that a buyer received has a verdict (I8). Ids under a grant that a
-    /// failover lost are excepted.
+    /// Checks that each id that a buyer received has a verdict (I8). Skips the ids of grants that a
+    /// failover lost.
     pub(crate) fn verdicts_at_rest(&mut self, store: &SimStore) {
         for (id, _) in &self.handed {
             if store.verdict(id).is_none() && !self.lacks_grant(id) {

@@ -38,7 +38,7 @@ pub(super) struct ItemCounts {
     pub(super) held_by: [u32; BUYERS_ALL],
 }
 
-/// The store as it was after one commit, as sums that the checker computed from the rows.
+/// The state of the store after one commit: sums that the checker computed from the rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CommitState {
     pub(super) version: u64,
@@ -74,11 +74,11 @@ pub(super) struct DeliveryLog {
 }
 
 impl DeliveryLog {
-    /// Adds the deliveries from the log that was in use before a failover. Leaves out events that
-    /// this log does not contain, because the failover lost them. `in_memory` has the events that
-    /// workers still know by their old positions. If an endpoint refuses such an event, the dead
-    /// letter has the old position, at which the store has no event. Later the worker reads the
-    /// event at its new position and sends it again.
+    /// Adds the deliveries from `other`, the log before a failover. Leaves out the events that the
+    /// failover lost: `self` does not contain them. `in_memory` has the events that workers still
+    /// know by their old positions. If an endpoint refuses such an event, the dead letter has the
+    /// old position, at which the store has no event. Later the worker reads the event at its new
+    /// position and sends it again.
     pub(super) fn keep_deliveries(&mut self, other: &Self, in_memory: &[(usize, usize)]) {
         let known = |(_, event): &&(usize, usize)| *event < self.events;
         self.delivered.extend(other.delivered.iter().filter(known));

@@ -10,7 +10,8 @@ use super::rows_before::RowsBefore;
 const REFUND_TRIES: u32 = 12;
 
 impl Checker {
-    /// A message about a failure makes a pending refund fail.
+    /// Checks the effect of a provider's message about a refund. A message about a failure must
+    /// make a pending refund fail, and must not change the state of a refund that is not pending.
     pub(super) fn refund_message(
         &mut self,
         update: &RefundUpdate,

@@ -68,7 +68,7 @@ impl Checker {
             });
             self.check(is_same, "history", || {
                 format!(
-                    "the event about {now:?} has other contents: {:?}",
+                    "the last event does not match the reversal {now:?}: {:?}",
                     store.model.events.last()
                 )
             });
@@ -105,16 +105,16 @@ impl Checker {
         });
     }
 
-    /// Checks the refunds by hand of one payment. The store must show at least the refunded amount.
-    /// If there were several refunds, the store may show more, because a report names only an
-    /// amount and does not show which refund failed.
+    /// Checks the refunds of one payment that someone made by hand at the provider. After several
+    /// refunds by hand, the store may show more than the refunded amount. The reason: a report of a
+    /// failed refund names only an amount, and not which refund failed.
     fn returned_at_rest(&mut self, of: &PaymentReversals, row: Option<&Reversal>) {
         let total = of.returned();
         let shown = row.filter(|row| row.stands).map_or(0, |row| row.money.minor);
         let is_exact = of.all.iter().filter(|it| it.dispute.is_none()).count() <= 1;
         let right = if is_exact { shown == total } else { shown >= total };
         self.check(right, "reversal", || {
-            format!("the provider refunded {total} by hand, but the store has {row:?}: {of:?}")
+            format!("{total} of {of:?} was refunded by hand, but the store has {row:?}")
         });
     }
 }

@@ -169,7 +169,7 @@ impl Checker {
         self.history.push(CommitState { version, at, items, phases });
     }
 
-    /// Checks the invariant I7 and the values of each grant's row.
+    /// Checks the invariant I7 of `docs/protocol.md`, and the values of each grant's row.
     fn grants(&mut self, model: &Model) {
         for grant in model.grants.values() {
             let (id, granted, settled) = (grant.id, grant.granted, grant.settled);
@@ -340,8 +340,8 @@ impl Checker {
         else {
             return;
         };
-        // The order may have appeared in this commit, after this ticket was returned. Then the
-        // verdict need not name the order.
+        // The current commit may have created the order after it returned this ticket. In this
+        // case, the verdict need not name the order.
         let earlier = self.orders.get(order).is_some_and(|held| held.version < store.version);
         let Some(row) = store.model.orders.get(order).filter(|_| earlier) else { return };
         let same = row.item == ticket.purchase.item && row.units == ticket.units;
@@ -358,8 +358,8 @@ impl Checker {
         });
     }
 
-    /// Checks a finished recall. If the recall moved units to an open grant, this grant's feed must
-    /// have a row with the units.
+    /// Checks a finished recall. If the recall moved units to an open grant, a feed row must tell
+    /// the grant's slot about these units.
     fn recalled(&mut self, model: &Model, done: &TxResult) {
         let TxResult::Moved(moved) = *done else { return };
         for recall in model.recalls.values().filter(|r| r.done && r.taken > 0) {

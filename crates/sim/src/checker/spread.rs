@@ -1,4 +1,4 @@
-//! Checks a slot's counters, the portions of units that slots get, the partitions, and the leases.
+//! Checks a slot's counters, how many units slots get at a time, the partitions, and the leases.
 //! Compares each step of a slot and each decision of a leader with this file's own version of the
 //! rules.
 use doorbuster_core::respread::{SlotDrainStep, SpreadSlot};
@@ -216,8 +216,8 @@ impl Checker {
         }
     }
 
-    /// Checks that every new slot has units. This must hold if an equal part of the units is enough
-    /// for the largest request (`limit` units). If `initial` is 0, sub-domains are not in use.
+    /// Checks that every new slot has units. The check passes if an equal part of the units is too
+    /// small for the largest request (`limit` units). `initial` is 0 if sub-domains are not in use.
     pub(crate) fn shares_at_rest(
         &mut self,
         item: ItemId,
@@ -243,8 +243,8 @@ impl Checker {
         });
     }
 
-    /// Checks the invariant I9: the number of parked requests stays within the bound `tight`. 0
-    /// means no such bound.
+    /// Checks the invariant I9: at most `tight` requests are parked. If `tight` is 0, the number of
+    /// parked requests is not checked.
     pub(crate) fn parked(&mut self, parked: usize, tight: u8) {
         self.check(tight == 0 || parked <= usize::from(tight), "I9", || {
             format!("{parked} requests are parked, but the bound is {tight}")

@@ -74,7 +74,9 @@ impl Checker {
             }
             (Tx::Force(id, ..), TxResult::Forced(Some(_))) => {
                 let waits = self.waitlists.waiting.iter().any(|s| s.id == *id);
-                self.check(!waits, "waitlist", || format!("a verdict on entry {id} was forced"));
+                self.check(!waits, "waitlist", || {
+                    format!("waiting entry {id} got a forced verdict")
+                });
             }
             (Tx::Open(slot, ..), TxResult::Opened(Some(_))) => {
                 self.kept_back(store, slot.item, before)
@@ -178,7 +180,8 @@ impl Checker {
         }
     }
 
-    /// Makes the checker treat the id of a waitlist entry like the id of a ticket for one unit.
+    /// Records a new waitlist entry. From then on, the checker treats the entry's id like the id of
+    /// a ticket for one unit.
     fn watch_entry(&mut self, store: &SimStore, id: TicketId, item: ItemId, who: RequestNumbers) {
         let purchase = BuyerRequest {
             node: 0,
@@ -270,8 +273,8 @@ impl Checker {
         let first: Vec<_> =
             self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
         for entry in first.into_iter().filter(|_| on) {
-            // The store's rows already include this entry's new order. Its unit must not count
-            // here.
+            // The store's rows already include this entry's new order. The order's unit must not
+            // count here.
             let new = |o: &&Order| o.id == entry.id && is_active(o);
             let held = units(&store.model, item, entry.who.0)
                 - store.model.orders.values().find(new).map_or(0, |o| o.units.get());
@@ -366,7 +369,7 @@ impl Checker {
         self.count_case("answered waiting");
     }
 
-    /// The entry must never become an order.
+    /// Notes the answer that an entry ended with its sale. The entry must never become an order.
     pub(crate) fn answered_sale_ended(&mut self, id: &TicketId) {
         let first = *self.reported.entry(*id).or_insert(Verdict::Unavailable);
         self.check(first == Verdict::Unavailable, "I8", || {

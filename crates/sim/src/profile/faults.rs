@@ -28,8 +28,8 @@ pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
 }
 
 /// Sometimes returns a fixed sequence of operations: a slot leaves the spread while one of its
-/// tickets is undecided. The ticket's buyer repeats the request, and the node parks this request
-/// for the longest time allowed.
+/// tickets is undecided. The ticket's buyer repeats the request. The node parks the repeated
+/// request for the longest time allowed.
 pub(super) fn narrowing_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Respread || !rng.percent(8) {
         return Vec::new();

@@ -30,7 +30,8 @@ pub(super) fn money(_: Profile, rng: &mut SimRng) -> Op {
 }
 
 /// Sometimes returns a sequence of operations in which a payment window ends while the provider is
-/// unavailable. The order then waits for about the longest time that is allowed, and expires.
+/// unavailable. The order then waits for the provider for about the longest time allowed, and
+/// expires.
 pub(super) fn silence_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Silence || !rng.percent(3) {
         return Vec::new();
@@ -59,7 +60,7 @@ pub(super) fn silence_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     ops
 }
 
-/// Sometimes returns a sequence of operations in which one payment is reversed several times. The
+/// Returns operations that reverse one payment several times, or, usually, no operations. The
 /// provider's reports about the reversals arrive late.
 pub(super) fn reversal_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if !matches!(profile, Profile::Money | Profile::Failover) || !rng.percent(3) {

@@ -53,7 +53,7 @@ pub(crate) struct EndpointMemory {
     /// The transaction that the current turn waits for, and the effects that follow it. `None` if
     /// no turn is running.
     pub(crate) waits_for: Option<(u64, &'static [Effect])>,
-    /// The transaction that moves the position.
+    /// The running transaction that moves the position. `None` if there is none.
     pub(crate) advancing: Option<u64>,
     /// The events that the worker has read, by position. `None` stands for an event that a failover
     /// lost.
@@ -112,9 +112,9 @@ impl Deliveries {
         memories.flat_map(of).collect()
     }
 
-    /// Continues after a failover, with the endpoints' rows of the standby. Each worker forgets its
-    /// memory, and reads the endpoint's rows again before its next effect. Transactions that the
-    /// worker has begun may still run.
+    /// Continues after a failover, with the endpoints' rows of the standby. Each worker loses its
+    /// memory of the endpoints, and reads their rows again before its next effect. Transactions
+    /// that a worker has begun may still run.
     pub(crate) fn fail_over(&mut self, standby: Self) {
         self.placed = standby.placed;
         self.last_position = outbox::last_position_after_failover(standby.last_position);

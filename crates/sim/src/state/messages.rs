@@ -43,13 +43,13 @@ pub(crate) struct ItemRound {
     pub(crate) item: ItemId,
     pub(crate) steps: Round,
     pub(crate) effect: RoundEffect,
-    /// The current effect sends feed rows to several slots, one by one. These slots already have
-    /// their rows.
+    /// The slots that already have the feed rows of the current effect. The effect sends the rows
+    /// to one slot after the other.
     pub(crate) fed: Vec<OpenSlot>,
-    /// The grants of the slots that did not answer when their rows were sent.
+    /// The grants of the slots that did not answer when the node sent them feed rows.
     pub(crate) missed: Vec<GrantId>,
-    /// The current effect refills several grants, one by one. These grants are already refilled,
-    /// each with the given number of units.
+    /// The grants that the current effect has already refilled, each with its number of units. The
+    /// effect refills one grant after the other.
     pub(crate) refilled: Vec<(GrantId, u64)>,
 }
 
@@ -59,7 +59,7 @@ impl ItemRound {
         Self { item, steps, effect, fed, missed, refilled }
     }
 
-    /// Returns the result of the current effect if the effect has called all its slots.
+    /// If the current effect is a feed and has called all its slots, returns the effect's result.
     pub(crate) fn finish_feed(&mut self) -> Option<RoundInput> {
         let RoundEffect::Feed(slots) = &self.effect else { return None };
         let is_complete = self.fed.len() + self.missed.len() == slots.len();
@@ -119,8 +119,8 @@ impl StockAction {
 }
 
 impl UnitsAction {
-    /// Returns the leader that waits for the end of the action. If the process of this leader ends,
-    /// the action is lost.
+    /// Returns the leader that waits for the end of the action, if a leader waits. If this leader's
+    /// process ends, the action is lost.
     pub(crate) fn leader(&self) -> Option<u8> {
         match &self.steps {
             StockAction::Payment { after, .. } => Some(after.as_ref()?.leader),
@@ -195,8 +195,8 @@ pub(crate) enum Message {
     /// The store sends a snapshot to a node. `parts` are the parts that the node still has to
     /// publish.
     Snapshot { node: u8, snapshot: Arc<Snapshot>, parts: &'static [Part] },
-    /// A leader closes the grants of nodes whose leases have lapsed, so that their units return to
-    /// the pool.
+    /// A leader closes the grants of nodes whose leases have lapsed, so that the units of these
+    /// grants return to the pool.
     Takeover { leader: u8, node: u8, takeover: Box<(Takeover, TakeoverEffect)> },
     /// A message about money.
     Money(Box<MoneyMessage>),
@@ -226,7 +226,8 @@ impl Message {
         }
     }
 
-    /// Returns whether the sender repeats this message until it succeeds.
+    /// Returns whether the sender repeats this message until its effect succeeds. The network does
+    /// not lose such a message.
     pub(crate) fn is_repeated(&self) -> bool {
         matches!(self, Self::Money(message) if matches!(**message, MoneyMessage::ApplyAgain { .. }))
     }
@@ -253,7 +254,7 @@ impl Message {
         }
     }
 
-    /// If the message is a transaction that is running, returns the transaction's number.
+    /// Returns the number of the transaction if the message is a running transaction.
     pub(crate) fn xid(&self) -> Option<u64> {
         match self {
             Self::Settle { xid, .. } => Some(*xid),

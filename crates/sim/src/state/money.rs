@@ -54,7 +54,8 @@ pub(crate) struct Closing {
     pub(crate) steps: CheckoutClosing,
 }
 
-/// What happens after a payment is applied: this leader continues to close the payment's checkout.
+/// What follows after a payment is applied: `leader` continues to close the checkout at which the
+/// buyer paid.
 #[derive(Clone, Debug)]
 pub(crate) struct AfterPayment {
     pub(crate) leader: u8,

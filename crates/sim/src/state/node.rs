@@ -65,9 +65,8 @@ pub(crate) struct Node {
     pub(crate) ended_orders: [u64; 2],
     /// The number of failovers that the node knows of.
     pub(crate) failovers: u64,
-    /// For each item, the unit counts of the buyers who have reached the limit. The simulator uses
-    /// commit numbers as times: each count has the number of the last commit before the count was
-    /// read.
+    /// For each item, the units of each buyer who has reached the limit. In place of a time, each
+    /// count has the number of the last commit before the node read the count.
     pub(crate) limit_counts: [LimitCounts<u64>; 2],
     pub(crate) applied: AppliedPayments,
 }
@@ -109,7 +108,7 @@ pub(crate) struct Attempt {
     pub(crate) purchase: BuyerRequest,
     pub(crate) state: AttemptState,
     pub(crate) half: u64,
-    /// The server runs the same steps.
+    /// The steps of the purchase. The server runs the same code.
     pub(crate) steps: Option<Box<purchase::Attempt>>,
     pub(crate) token: Token,
     pub(crate) decide_by: Millis,
@@ -132,8 +131,8 @@ pub(crate) struct Attempt {
     /// Whether the request holds one of the node's permits for parked requests. The request keeps
     /// its permit while it asks slots again.
     pub(crate) has_permit: bool,
-    /// The number of the last commit before the last try. In its last try, the attempt asks every
-    /// slot.
+    /// In its final try, the attempt asks every slot. This is the number of the newest commit when
+    /// that try began.
     pub(crate) last_try: u64,
     /// The ticket and its verdict, if the verdict arrived before the slot's answer.
     pub(crate) early: Option<(TicketId, Verdict)>,

@@ -48,7 +48,8 @@ impl PaymentReversals {
         self.all.iter().filter(|r| r.dispute.is_none() && r.stands).map(|r| r.minor).sum()
     }
 
-    /// Adds a dispute, or a refund by hand, and returns the provider's report.
+    /// Adds a dispute, or a refund that a person made at the provider. Returns the provider's
+    /// report.
     pub(crate) fn add(
         &mut self,
         event: String,
@@ -58,10 +59,10 @@ impl PaymentReversals {
         let dispute = reversal.dispute.clone();
         let minor = reversal.minor;
         self.all.push(reversal);
-        // The provider reports the total of all refunds by hand.
+        // The provider reports the total of all refunds that were made by hand.
         let minor = if dispute.is_none() { self.returned() } else { minor };
-        // An earlier refund of the same amount must have failed first, so the new refund gets a
-        // later time.
+        // If an earlier refund has the same amount, that refund has failed. So the report of the
+        // new refund must have a later time than the report of the failure.
         let is_same = |it: &ProviderReversal| it.minor == minor;
         let others = &self.all[..self.all.len() - 1];
         let pause = i64::from(dispute.is_none() && others.iter().any(is_same));

@@ -17,8 +17,8 @@ pub struct PhaseRow {
 }
 
 impl PhaseRow {
-    /// Returns whether the item's slots have open grants. The slots have open grants before the
-    /// opening of the sale and while the sale is open.
+    /// Returns whether the item's slots have open grants. They do before the sale opens, and while
+    /// the sale is open.
     #[must_use]
     pub fn has_open_slots(&self) -> bool {
         matches!(self.shown, Phase::Scheduled | Phase::Open)
@@ -41,7 +41,7 @@ impl SimStore {
     /// Changes the phase that buyers see, if the intended phase is still the one that the leader
     /// read. Returns whether the phase changed.
     pub(super) fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
-        // The number of a commit is never 0.
+        // Commits have numbers above 0, so 0 can stand for a missing intent.
         let version = |intent: Option<(Phase, u64)>| intent.map_or(0, |(_, version)| version);
         let as_announced =
             |row: &&mut PhaseRow| is_as_announced(version(intent), version(row.intent));
@@ -64,7 +64,7 @@ impl SimStore {
         }
     }
 
-    /// If the sale has opened, nothing changes.
+    /// Moves the start of an item's sale to the time `at`. Changes nothing if the sale has opened.
     pub(super) fn move_start(&mut self, item: ItemId, at: Millis) {
         let scheduled = |row: &&mut PhaseRow| row.shown == Phase::Scheduled;
         if let Some(row) = self.phases.get_mut(&item).filter(scheduled) {
@@ -72,7 +72,8 @@ impl SimStore {
         }
     }
 
-    /// Returns whether the item's slots have open grants and need not stop for a new phase.
+    /// Returns whether the item's slots have open grants in the sale's phase, and no change of the
+    /// phase is going to stop them.
     #[must_use]
     pub fn has_open_slots(&self, item: ItemId) -> bool {
         self.phases.get(&item).is_some_and(|row| row.has_open_slots() && row.intent.is_none())

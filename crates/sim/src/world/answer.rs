@@ -25,7 +25,8 @@ impl World {
         self.perform_all(i, Box::new(steps), effect);
     }
 
-    /// Gives the purchase its input, and performs its effects until it waits for a message or ends.
+    /// Gives this input to the purchase's steps, and performs their effects until the purchase
+    /// waits for a message or ends.
     pub(crate) fn drive(&mut self, i: usize, input: Input) {
         let Some(mut steps) = self.attempts[i].steps.take() else { return };
         let effect = self.next_effect(i, &mut steps, input);
@@ -106,8 +107,8 @@ impl World {
                 Some(Input::Done)
             }
             Effect::ForgetQueued(ticket) => {
-                // The purchase begins again. Until the purchase reads the quota, a count in memory
-                // may again refuse the request.
+                // The purchase begins again. Until the purchase reads the quota from the store
+                // again, the node may refuse the request because of a count in its memory.
                 self.attempts[i].has_read_quota = false;
                 let half = self.attempts[i].half;
                 let queued = &mut self.nodes[usize::from(purchase.node)].queued;
@@ -217,9 +218,9 @@ impl World {
         self.store.model.quotas.get(&(purchase.item, purchase.buyer())).copied().unwrap_or(0)
     }
 
-    /// Confirms a refusal: reads whether the refused request has an order. `used` is the quota that
-    /// the node read in the previous step. Before this read, the node knew of `ended_orders` ended
-    /// orders.
+    /// Confirms a refusal: reads whether the refused request has an order. `used` is the buyer's
+    /// quota, which the node read in the previous step. Before that step, the node knew of
+    /// `ended_orders` ended orders.
     pub(crate) fn confirmed(&mut self, i: usize, asked: u32, used: u32, ended_orders: u64) {
         if self.attempts[i].state == AttemptState::Confirming && self.attempts[i].asked == asked {
             let found = self.look_up(i);
@@ -289,7 +290,7 @@ impl World {
                         self.nodes[usize::from(node)].remember(half.low_64_bits());
                     }
                 }
-                // Nodes get the counts with snapshots.
+                // Nothing to do: in the simulation, nodes get the counts only with snapshots.
                 Part::Counts => {}
                 Part::Verdicts => self.deliver_verdict(node, id, verdict),
             }

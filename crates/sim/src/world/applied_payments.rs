@@ -14,7 +14,7 @@ impl World {
         self.running_node_from((charge % usize::from(self.setup.nodes)) as u8)
     }
 
-    /// Applies a captured payment on a node, which then remembers the payment.
+    /// A node applies a captured payment in the store, and then remembers the payment.
     pub(super) fn try_capture(
         &mut self,
         node: u8,
@@ -96,8 +96,9 @@ impl World {
         }
     }
 
-    /// Makes a node forget its payments, because its process ends. If a failover has happened, also
-    /// excuses the payments that the store lacks and that no other node remembers.
+    /// Makes a node forget its payments, because its process ends. If a failover has happened, the
+    /// checker then no longer demands the payments that the store lacks and that no other node
+    /// remembers.
     pub(super) fn forget_applied(&mut self, node: u8) {
         for charge in &mut self.provider.charges {
             charge.applied_at.retain(|(at, _)| *at != node);

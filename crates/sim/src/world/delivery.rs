@@ -14,7 +14,7 @@ use crate::state::{
     Sending, WORKERS, Worker, WorkerTransaction,
 };
 
-/// The bounds of deliveries to an endpoint. These bounds are so small that runs reach the bounds.
+/// Returns the bounds of deliveries to an endpoint. These bounds are so small that runs reach them.
 fn bounds(endpoint: usize) -> DeliveryBounds {
     let tries = 1 + endpoint as u32;
     DeliveryBounds { tries, refusals: tries, refused_ms: 0, at_once: 3, window: 6, pending: 4 }
@@ -140,8 +140,8 @@ impl World {
         }
     }
 
-    /// Sends events that may be sent now. If a failover lost an event that the worker still has to
-    /// send, the send counts as delivered.
+    /// Sends events that may be sent now. If the store lost an event in a failover before the
+    /// worker sends it, the event counts as delivered.
     fn send_events(&mut self, worker: usize, endpoint: usize, memory: &mut EndpointMemory) {
         for _ in 0..SENDS_MAX {
             let Some(position) = memory.queue.next(self.mono) else { break };

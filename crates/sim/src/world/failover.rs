@@ -78,8 +78,8 @@ impl World {
         self.apply_payments_again();
     }
 
-    /// Handles events that were on their way to endpoints when the failover lost the events. The
-    /// endpoints accept these events.
+    /// Lets the endpoints accept the events that are in flight at a failover and that the new
+    /// primary lacks. `events` is the number of events that the new primary has.
     fn lose_events_in_flight(&mut self, events: usize) {
         for message in self.flight.iter_mut().chain(&mut self.late) {
             if let Message::DeliveryMessage(DeliveryMessage::Send { from, event }) = *message
@@ -101,9 +101,9 @@ impl World {
         all.map(|grant| (grant, standby.grant(grant).is_none())).collect()
     }
 
-    /// Excuses the slot's open grant before the slot gets `grant`, if a failover lost `grant`. Both
-    /// grants may have the same epoch, so the slot may keep the lost grant instead of the open
-    /// grant.
+    /// Call this before the slot gets `grant`. If a failover lost `grant`, the checker excuses the
+    /// slot's open grant: both grants may have the same epoch, so the slot may keep `grant` and
+    /// refuse the open grant.
     pub(super) fn excuse_grant_beside_lost(&mut self, slot: usize, grant: GrantId) {
         if self.failovers.has_happened() && self.store.grant(grant).is_none() {
             let open = self.store.open_grant(self.places[slot].at).map(|open| open.id);
@@ -140,7 +140,7 @@ impl World {
         self.run_until_stable();
     }
 
-    /// A promoted standby begins a new timeline.
+    /// Returns the name of the database's timeline. A promoted standby begins a new timeline.
     pub(super) fn timeline(&self) -> String {
         match self.failovers.count {
             0 => String::new(),

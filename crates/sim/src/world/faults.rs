@@ -50,9 +50,9 @@ impl World {
         }
     }
 
-    /// Returns the requests that hold an order, for the node's next snapshot. Leaves out those that
-    /// an earlier snapshot of the node certainly contained. Also returns the position of a snapshot
-    /// that is taken now.
+    /// Returns the requests that hold an order, for the node's next snapshot. Leaves out the
+    /// requests that the node certainly got with an earlier snapshot. Also returns the position of
+    /// a snapshot that is taken now.
     fn holders(&self, node: usize) -> (Vec<u64>, SnapshotPosition) {
         let timeline = self.timeline();
         let since = self.nodes[node].position.as_ref();

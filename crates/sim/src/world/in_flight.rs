@@ -144,8 +144,8 @@ impl World {
     }
 
     fn leader_commits(&mut self, leader: u8, tx: Tx) {
-        // These transactions use the time at which they run. All other transactions use the time of
-        // the leader's decision.
+        // `Serve` and `EndWaitlist` get the time at which they run. All other transactions keep the
+        // time of the leader's decision.
         let tx = match tx {
             Tx::Serve(item, _) => Tx::Serve(item, self.now),
             Tx::EndWaitlist(item, _) => Tx::EndWaitlist(item, self.now),

@@ -92,7 +92,8 @@ impl World {
         }
     }
 
-    /// A leader on a dead node does nothing.
+    /// A leader closes the open grants of nodes whose leases have lapsed. A leader on a dead node
+    /// does nothing.
     pub(crate) fn close_lapsed_grants(&mut self, leader: u8) {
         let seat = leader % self.setup.nodes;
         if self.nodes[usize::from(seat)].is_dead {

@@ -17,8 +17,8 @@ use super::World;
 use crate::state::{AfterPayment, Message, StockAction, UnitsAction};
 use crate::store::{Tx, TxResult};
 
-/// At the end of a run, the loop of waits runs this many times for each action that waits for
-/// units.
+/// The maximum number of rounds of the loop in [`World::end_waits_at_rest`], at the end of a run in
+/// which no action waits for units. Each waiting action adds as many rounds.
 const WAITS_MAX: usize = 60;
 
 impl World {

@@ -67,8 +67,8 @@ impl World {
             }
             ProviderMessage::Failed(charge) => {
                 let mut capture = self.capture_message(*charge, event);
-                // In reality, a failed try to pay can have another amount than the payment that
-                // succeeds.
+                // Real failed payments can have another amount than the later payment that
+                // succeeds. So every second failed payment has a lower amount here.
                 capture.money.minor -= i64::from(charge.is_multiple_of(2));
                 self.commit(Tx::FailPayment(capture, self.now));
             }
@@ -99,8 +99,8 @@ impl World {
         }
     }
 
-    /// Handles the end of a payment's processing. If a leader found the payment while it was
-    /// closing the payment's checkout, the leader continues to close the checkout.
+    /// Handles the end of a payment's processing. A leader may have found the payment while the
+    /// leader was closing the payment's checkout. Then the leader continues to close the checkout.
     pub(super) fn payment_applied(
         &mut self,
         charge: usize,
@@ -178,8 +178,8 @@ impl World {
         self.send_effect(leader, Closing { order, session, steps }, effect, Vec::new());
     }
 
-    /// Makes the effect a message, because the leader's process may end before the effect. A
-    /// request to the provider is not lost in this case.
+    /// Sends the effect as a message. If the leader's process ends before the message arrives, the
+    /// effect is lost. But the message arrives in any case if it is a request to the provider.
     fn send_effect(&mut self, leader: u8, closing: Closing, effect: Effect, found: Vec<usize>) {
         let message = match effect {
             Effect::Finish | Effect::AskLater { starts_grace: false } => return,

@@ -9,7 +9,7 @@ use super::World;
 use crate::state::{ENDPOINTS, EndpointMode};
 use crate::store::Tx;
 
-/// The largest number of rounds in which all payments, refunds and deliveries must be completed.
+/// All payments, refunds and deliveries must be completed within this number of rounds.
 const ROUNDS_MAX: usize = 60;
 /// After this many rounds, an operator retries the refunds that the server gave up.
 const GIVEN_UP_AFTER: usize = 15;

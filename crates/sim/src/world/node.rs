@@ -88,8 +88,8 @@ impl World {
         }
     }
 
-    /// Publishes the next part of a snapshot. The remaining parts are a message, so that other
-    /// actors can act between two parts.
+    /// Publishes the next part of a snapshot. Sends the remaining parts as a message to the node,
+    /// so that other actors can act between two parts.
     pub(crate) fn take_snapshot(
         &mut self,
         node: u8,
@@ -103,7 +103,8 @@ impl World {
         }
     }
 
-    /// Makes the node use this part of the snapshot. The part `Verdicts` is empty in a snapshot.
+    /// Makes the node use this part of the snapshot. For the part `Verdicts`, does nothing, because
+    /// a snapshot contains no verdicts.
     pub(crate) fn publish(&mut self, node: usize, snapshot: &Arc<Snapshot>, part: Part) {
         match part {
             Part::Requests => {

@@ -1,4 +1,4 @@
-//! The units with which slots are opened.
+//! Computes how many units a slot's first grant has.
 use doorbuster_core::refill;
 
 use super::World;

@@ -64,7 +64,8 @@ impl World {
         }
     }
 
-    /// An operator moves the start of a sale to this number of tenths of a second from now.
+    /// An operator changes the start of a sale: the sale starts `tenths` tenths of a second from
+    /// now.
     pub(crate) fn move_start(&mut self, item: ItemId, tenths: u8) {
         self.commit(Tx::MoveStart(item, self.mono.plus(i64::from(tenths) * 100)));
     }
@@ -94,7 +95,7 @@ impl World {
     ) {
         while let Some(effect) = rest.split_off_first() {
             match effect {
-                // The new phase was announced when the change began.
+                // Nothing is left to do: the new phase was announced when the change began.
                 Effect::Announce => {}
                 Effect::StopSlots => self.stop_slots(item, true),
                 Effect::AwaitTickets => {
@@ -111,8 +112,8 @@ impl World {
         }
     }
 
-    /// Checks whether one more slot is drained. After the last slot, the new phase is shown, but
-    /// only if the intended phase has not changed since the first check. After such a change, a
+    /// Checks whether one more slot is drained. If it was the last slot, shows buyers the new
+    /// phase. If the intended phase has changed since the first check, the phase stays, because a
     /// checked slot may have issued tickets again.
     pub(crate) fn drained(&mut self, leader: u8, drain: Drain) {
         let Drain { item, intent, next, rest } = drain;
@@ -126,7 +127,7 @@ impl World {
         }
     }
 
-    /// Returns whether every ticket of the slot is settled and the slot cannot issue another.
+    /// Returns whether the slot can issue no more tickets, and all its tickets are settled.
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
         let Some(grant) = self.store.open_grant(place.at) else { return true };
@@ -142,8 +143,8 @@ impl World {
         self.send(Message::Roll { leader, slot });
     }
 
-    /// Closes the slot's grant if the slot is drained. The commit of this transaction gives the
-    /// slot its next grant and resumes the slot.
+    /// Closes the slot's grant if the slot is drained. When this transaction commits, the leader
+    /// gives the slot its next grant and resumes the slot, if the slot is still in the spread.
     pub(crate) fn rolled(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let Some(grant) = self.store.open_grant(at) else { return };

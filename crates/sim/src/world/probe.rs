@@ -9,8 +9,8 @@ use crate::names::{BUYERS, BUYERS_ALL, KEYS, NAMES};
 use crate::request::BuyerAnswer;
 use crate::store::Tx;
 
-/// The bound of tries for each buyer's request, each late payment, and an operator's removal of the
-/// free units.
+/// The largest number of tries. This bound applies to each buyer's request, to each late payment,
+/// and to an operator's removal of the free units.
 const RETRIES_MAX: usize = 4;
 
 impl World {
@@ -94,9 +94,9 @@ impl World {
         }
     }
 
-    /// Makes requests that were refused before, with the same key. These requests must now succeed
-    /// if units are free. The buyer's limit counts only the units that the buyer has in active
-    /// orders.
+    /// Makes requests that were refused before, with the same key. Such a request must now succeed
+    /// if enough units are free and the buyer's limit allows it. The limit counts only the buyer's
+    /// units in active orders.
     fn try_again(&mut self, item: ItemId) {
         for buyer in 0..BUYERS as u8 {
             if self.checker.has_finding() {
@@ -151,8 +151,8 @@ impl World {
             if self.store.model.orders[&id].state == OrderState::Paid {
                 return self.refund_order(id);
             }
-            // If a slot's memory of recalls is full, the slot gives up no units until its next
-            // epoch.
+            // A slot that remembers the maximum number of recalls refuses further recalls until its
+            // next epoch.
             let is_sealed = |place: &super::PlacedSlot| {
                 place.at.item == item && place.slot.view().is_some_and(|view| view.sealed)
             };
@@ -170,7 +170,7 @@ impl World {
         });
     }
 
-    /// Makes the order's units free again.
+    /// Refunds the order, so that its units are free again.
     fn refund_order(&mut self, id: TicketId) {
         self.commit(Tx::End(id, EndReason::Refund, operator(), self.now));
         self.run_until_stable();
@@ -183,8 +183,8 @@ impl World {
         };
         let total = |world: &Self| world.store.model.items.get(&item).map(|row| row.total);
         let (before, lowered) = (total(self), free as i64);
-        // A slot whose memory of recalls is full gives up no units. Between two tries, such a slot
-        // moves to a new epoch.
+        // A slot that remembers the maximum number of recalls refuses further recalls. Between two
+        // tries, such a slot moves to a new epoch.
         for _ in 0..RETRIES_MAX {
             self.adjust(item, -lowered);
             self.end_waits_at_rest();

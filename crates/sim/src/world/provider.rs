@@ -16,7 +16,7 @@ const SESSIONS_MAX: usize = 30;
 const SESSION_MS: i64 = 1_800_000;
 
 impl World {
-    /// `event` is the id of the message.
+    /// Returns the content of the provider's message about a charge. `event` is the message's id.
     pub(crate) fn capture_message(&self, charge: usize, event: &str) -> Capture {
         let Charge { payment, order, money, .. } = &self.provider.charges[charge];
         Capture {
@@ -202,8 +202,8 @@ impl World {
         }
         let (key, backs) = (refund.request_key(), &self.provider.backs);
         let own = || backs.iter().filter(|back| back.refund == refund.id);
-        // The provider pays a refund a second time only after the money of the first refund came
-        // back to the shop.
+        // The provider does not pay a refund a second time before the money of the first time has
+        // come back to the shop.
         let live = own().find(|back| !back.came_back);
         if let Some(back) = live.or_else(|| backs.iter().find(|back| back.key == key)) {
             return back.refund_update();
@@ -262,8 +262,8 @@ impl World {
         }
     }
 
-    /// Sends a message about each refund whose money came back and that the store still records as
-    /// settled.
+    /// Sends a message about each refund that the store still records as settled, although the
+    /// refund's money came back.
     pub(crate) fn send_lost_refunds(&mut self) {
         let backs = &self.provider.backs;
         let is_lost = |b: &&ProviderRefund| {

@@ -10,8 +10,8 @@ use crate::state::{Attempt, AttemptState};
 
 /// The largest number of rounds in which all loops must finish their work.
 const ROUNDS_MAX: usize = 40;
-/// A slot has left the spread after this many drains, which stop the slot, empty it, and close its
-/// grant.
+/// In each round, a slot that left the spread is drained this many times. Together, these drains
+/// stop the slot, empty it, and close its grant.
 const LEAVE_STEPS: usize = 3;
 
 /// A summary of the sale's state. If the summary is equal before and after a round, the round
@@ -120,8 +120,8 @@ impl World {
         open.map(|a| u64::from(a.asked)).sum()
     }
 
-    /// Lets time pass until every node may take units from the pools again. Returns whether there
-    /// was a pause.
+    /// Lets time pass until every node may take units from the pools again. Returns whether at
+    /// least one node had to wait.
     fn end_pool_rests(&mut self) -> bool {
         let last = self.nodes.iter().flat_map(|node| node.pool_rests_until).max();
         let rests = last.is_some_and(|last| last > self.mono);
@@ -217,9 +217,9 @@ impl World {
     }
 
     /// Starts to gather the missing units for all parked requests at once, before any message
-    /// arrives. Two recalls in opposite directions may then exchange units between two slots, and
-    /// neither slot can serve its request. So the caller later serves the requests one by one, as
-    /// if they had waited for different times.
+    /// arrives. Two recalls in opposite directions may then exchange the units of two slots, so
+    /// that neither slot can serve its request. So the caller later serves the requests one by one,
+    /// as if they had waited for different times.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
             let Attempt { state, purchase, .. } = self.attempts[i];
@@ -244,8 +244,8 @@ impl World {
                 AttemptState::Confirming => self.drive(i, Input::Elapsed),
                 AttemptState::Parked { .. } => {
                     let purchase = self.attempts[i].purchase;
-                    // This node begins recalls, and the other nodes then take the units out of
-                    // their slots.
+                    // The node with the parked request begins recalls. The other nodes then take
+                    // the recalled units out of their slots.
                     for step in 0..=self.setup.nodes {
                         let node = (purchase.node + step) % self.setup.nodes;
                         self.reconcile_item(node, purchase.item);

@@ -60,8 +60,8 @@ impl World {
         self.hook(event, ProviderMessage::Reversed(report));
     }
 
-    /// Handles a report. If the store knows the payment, the node forgets the payment. So the node
-    /// does not apply the payment again after a failover.
+    /// Records a report in the store. If the store has the reversed payment, the node removes this
+    /// payment from its memory. So the node does not apply the payment again after a failover.
     pub(super) fn apply_reversal(&mut self, report: &ReversalReport) {
         let outcome = self.commit(Tx::RecordReversal(report.clone(), self.now));
         if outcome != TxResult::Reversal(ReversalOutcome::NoPayment) {

@@ -82,9 +82,8 @@ impl ItemView for ItemAtNode<'_> {
         node.pool_rests_until[self.item.0 as usize - 1] = until;
     }
 
-    /// Returns the demand of the parked request that has waited longest for units: its first slot,
-    /// and its units. If the slots are in nodes' memories, each node considers only its own
-    /// requests.
+    /// Returns the first slot and the units of the parked request that has waited longest for
+    /// units. If the slots are in nodes' memories, considers only the requests at this node.
     fn first_demand(&self) -> Option<(SlotKey, Units)> {
         let shared = self.shared();
         let waits = |a: &&super::Attempt| {
@@ -168,9 +167,9 @@ impl World {
         }
     }
 
-    /// The call of a slot gets no answer, and the round goes on without the slot. If `pick` is odd,
-    /// the slot has performed the call nevertheless. If the round's next effect calls no slot, the
-    /// node drops the round.
+    /// A slot does not answer the round's call, and the round goes on without this slot. If `pick`
+    /// is odd, the slot performed the call, and only its answer is lost. If the round's next effect
+    /// calls no slot, the node drops the round.
     pub(super) fn lose_call_of_round(&mut self, node: u8, mut round: Box<ItemRound>, pick: u8) {
         if self.slot_of_round(&round).is_none() {
             return;
@@ -206,8 +205,8 @@ impl World {
         Some(match &round.effect {
             Effect::ReadGrants => Input::Grants(self.grants_of(round.item)),
             Effect::ReadRecalls => Input::Recalls(self.store.pending().cloned().collect()),
-            // If a slot lacks its open grant, the slot is started now, and this round leaves it
-            // out.
+            // If a slot lacks its open grant, the node begins to start the slot, and this round
+            // ignores the slot.
             Effect::StartSlots { slots, .. } => {
                 let slots = slots.clone();
                 Input::Started(
@@ -286,8 +285,8 @@ impl World {
         }
     }
 
-    /// Checks the portions of a round's refills. Leaves out slots that get their first units under
-    /// their grants, because other rules apply to them.
+    /// Checks the portions of a round's refills. Does not check a slot whose grant never had units,
+    /// because other rules apply to a grant's first units.
     fn check_portions(&mut self, round: &ItemRound, pool: u64, refills: &[Refill]) {
         let node_memory = self.places.iter().any(|p| p.at.item == round.item && p.node.is_some());
         let spread = self.spread(round.item);

@@ -64,8 +64,8 @@ impl World {
         let tickets = settling.batch.iter().map(|d| d.ticket.clone()).collect();
         self.store.xid = xid;
         let TxResult::Settled(all) = self.commit(Tx::Settle(tickets, self.now)) else { return };
-        // A node settles the tickets of the slots in its own memory. So this node learns of each
-        // new order with the commit.
+        // If a slot is in a node's memory, this node settles the slot's tickets. So it learns of
+        // each new order when it commits the order.
         if let Some(own) = self.places[settling.slot].node {
             for order in all.iter().filter_map(|resolved| resolved.order.as_ref()) {
                 let half = NAMES.key.request_hash(order.buyer.as_str(), order.key.as_str());

@@ -12,12 +12,13 @@ use doorbuster_sim::{mutants, op, profile};
 
 /// The number of seeds to run, if `DOORBUSTER_SIM_SEEDS` is not set.
 const SEEDS: u64 = 20_000;
-/// For most rules, if the rule is removed, at least one of this many seeds has a finding.
+/// The test removes each rule in turn, and runs this many seeds without the rule. For most rules,
+/// one of these seeds has a finding.
 const MUTANT_SEEDS: u64 = 5_000;
 /// For more than half of the rules, this smaller number of seeds is enough for a finding.
 const SOON_SEEDS: u64 = 2_000;
-/// At most this many rules can be removed without a finding in the [`MUTANT_SEEDS`] seeds. The
-/// directed list of such a rule detects the removal.
+/// The largest number of rules whose removal none of the [`MUTANT_SEEDS`] seeds detects. But the
+/// directed list of such a rule detects it.
 const RARE_MAX: usize = 10;
 
 /// The cases that the seeds must cover. A case that never happens is not tested.
@@ -208,8 +209,8 @@ fn regressions_stay_fixed() {
 }
 
 /// Without the rule `EvidenceOrder`, the rule's directed list closes a grant of slot 2, although
-/// slot 2 had no fault. A fault of slot 0 or 1 must not excuse this finding. A fault of slot 2
-/// excuses the finding.
+/// slot 2 had no fault. The checker must not excuse this finding because slot 0 or 1 has a fault.
+/// If slot 2 itself has a fault, the checker excuses the finding.
 #[test]
 fn a_fault_of_one_slot_excuses_no_grant_of_another_slot() {
     let lists = Reproduction::all(&directed_dir()).expect("directed lists can be read");

@@ -1,6 +1,6 @@
 //! The server enforces some rules only by the sequence of its code. In the simulator, a condition
-//! enforces each of these rules. Checks that docs/protocol.md lists these rules and names existing
-//! tests of them.
+//! enforces each of these rules. This test checks that docs/protocol.md lists these rules, and
+//! names existing tests of them.
 use std::collections::BTreeSet;
 use std::path::Path;
 

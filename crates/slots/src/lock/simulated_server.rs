@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::SlotError;
 
-/// How long faults occur in a run.
+/// Faults occur only in the first part of a run, which is this long.
 pub(super) const FAULTY_FOR: Duration = Duration::from_secs(20);
 /// After this time without an answer, a call fails, as with a real server.
 const ANSWER_MAX: Duration = Duration::from_millis(250);
@@ -51,10 +51,10 @@ pub(super) struct World {
 pub(super) struct Faults {
     pub(super) servers_forget: bool,
     pub(super) clocks_differ: bool,
-    /// A deliberate bug that the checks must find: a release that does not check the owner.
+    /// Switches on a deliberate bug that the checks must find: a release does not check the owner.
     pub(super) releases_foreign_locks: bool,
-    /// A deliberate bug that the checks must find: a renewal that does not store a greater fencing
-    /// number.
+    /// Switches on a deliberate bug that the checks must find: a renewal does not store a greater
+    /// fencing number.
     pub(super) keeps_fence_number: bool,
 }
 

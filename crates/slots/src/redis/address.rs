@@ -2,9 +2,9 @@
 
 use redis::{ConnectionAddr, ConnectionInfo};
 
-/// Returns the address of a server whose host and port another server of the cluster returned.
-/// `asked` is the address of that other server. If the returned host is empty or `?`, both servers
-/// have the same host. The other settings of the address come from `template`.
+/// Returns the address of a cluster's server. The server with the address `asked` returned this
+/// server's `host` and `port`. If `host` is empty or `?`, both servers have the same host. The
+/// other settings of the address come from `template`.
 pub(crate) fn server_address(
     template: &ConnectionInfo,
     asked: &str,

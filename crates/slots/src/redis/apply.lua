@@ -62,8 +62,8 @@ for i = 1, count do
     end
     if token ~= '' then
       if hash == '' then
-        -- The store decided the ticket from its id alone, so the row has no hash. If no settler has
-        -- acknowledged the ticket, its entry in the queue has the hash.
+        -- The store decided the ticket from its id alone, so the row lacks the hash of the request.
+        -- If no settler has acknowledged the ticket, the ticket's entry in the queue has this hash.
         local id = ARGV[2] .. '-' .. n
         local entry = redis.call('XRANGE', KEYS[5], id, id)[1]
         if entry and string.match(entry[2][2], '^%d+') == term.grant then

@@ -36,8 +36,8 @@ struct PendingTicket {
     answer: oneshot::Sender<TicketReply>,
 }
 
-/// The sender of requests to the writers. After the batcher is dropped, waiting requests still get
-/// their answers. After the last answer, the writers' tasks end.
+/// Sends requests to the tasks that write tickets. If the batcher is dropped, these tasks still
+/// answer the waiting requests, and then end.
 #[derive(Debug)]
 pub(super) struct TicketBatcher(Sender<PendingTicket>);
 
@@ -112,8 +112,9 @@ impl BatchWriter {
         }
     }
 
-    /// Writes one call for each part. If the settings require replicas, adds a `WAIT` command. The
-    /// answers are used even if too few replicas confirm, because a ticket is not yet an order.
+    /// Sends Redis one script call for each part. If the settings require replicas, adds a `WAIT`
+    /// command. The answers are used even if too few replicas confirm, because a ticket is not yet
+    /// an order.
     async fn write(
         &mut self,
         parts: &[Vec<PendingTicket>],

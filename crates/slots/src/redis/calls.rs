@@ -12,8 +12,8 @@ use super::failure::{RedisFailure, unexpected_reply};
 use super::limits::{EPOCH_MAX, RETIRED_KEEP};
 use crate::{DeliveryRef, SlotError};
 
-/// The hashes of requests, by the index of the request's feed row. The hash is "-" if the request
-/// was not found. Only the rows that the caller searched for are in the map.
+/// For each feed row that the caller searched for, by the row's index: the hash of the row's
+/// request, or "-" if the request was not found.
 pub(super) type FoundRequests = HashMap<usize, Vec<u8>>;
 
 /// Indices of feed rows, by the tokens of the rows' tickets.
@@ -32,7 +32,7 @@ pub(super) fn init(call: &mut Cmd, terms: GrantTerms) {
     call.arg(grant.0).arg(epoch.0).arg(u8::from(counted)).arg(available).arg(threshold);
 }
 
-/// All rows are of one grant.
+/// Adds the arguments of a call of `apply.lua`. All rows are of one grant.
 pub(super) fn apply(
     call: &mut Cmd,
     key: &IdKey,
@@ -46,8 +46,8 @@ pub(super) fn apply(
     }
 }
 
-/// Adds the arguments for one row. `found` is the hash of the request of the row's ticket, if the
-/// caller searched for this request.
+/// Adds the arguments for one row. The row's ticket was issued for a request. `found` is that
+/// request's hash. It is `None` if the caller did not search for the request.
 fn feed_row(call: &mut Cmd, key: &IdKey, row: &FeedRow, found: Option<&Vec<u8>>) {
     let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);
     call.arg(row.seq.0).arg(row.units).arg(row.counter.as_str()).arg(u8::from(brings));
@@ -70,7 +70,7 @@ fn feed_row(call: &mut Cmd, key: &IdKey, row: &FeedRow, found: Option<&Vec<u8>>)
     };
 }
 
-/// Returns the ticket whose request the slot forgets.
+/// If the row makes the slot forget the request of a returned ticket, returns this ticket.
 fn returned_ticket(row: &FeedRow) -> Option<TicketParts> {
     row.ticket.filter(|_| row.cause == FeedCause::Returned)?.parts()
 }
@@ -79,8 +79,8 @@ pub(super) enum Applied {
     /// Either the rows were applied, or nothing was applied because the slot has another grant or
     /// epoch.
     Outcome(ApplyOutcome),
-    /// Nothing was applied yet. The script needs the request of a ticket that is not in the queue.
-    /// The map has all rows without a request, so one search suffices.
+    /// Nothing was applied yet, because the script needs the request of a ticket that is not in the
+    /// queue. The map has all rows that lack their request, so the caller searches only once.
     NeedsRequests(RowsByToken),
 }
 
@@ -111,7 +111,7 @@ pub(super) fn parse_apply_reply(
     }
 }
 
-/// Parses the reply of `init.lua`, or the reply of `apply.lua` if that script needs no request.
+/// Parses the reply of `init.lua`, or a reply of `apply.lua` that does not ask for requests.
 pub(super) fn outcome(reply: &Value) -> Result<ApplyOutcome, RedisFailure> {
     match reply {
         Value::Array(values) => match values.first() {

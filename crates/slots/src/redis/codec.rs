@@ -171,7 +171,7 @@ pub(super) fn text(value: &Value) -> Result<&str, RedisFailure> {
     }
 }
 
-/// The number may be a text of digits.
+/// Reads a number from a reply. The reply may be the number, or a text of its digits.
 pub(super) fn number(value: &Value) -> Result<u64, RedisFailure> {
     match value {
         Value::Int(n) => u64::try_from(*n).map_err(|_| unexpected_reply(value)),

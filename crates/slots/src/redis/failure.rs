@@ -32,7 +32,7 @@ impl RedisFailure {
         }
     }
 
-    /// The text begins with the error's code.
+    /// Converts the text of Redis's error, which begins with the error's code.
     #[cfg(feature = "script-host")]
     pub(super) fn of_text(text: &str) -> Self {
         let code = text.split(' ').next().unwrap_or_default();
@@ -59,7 +59,8 @@ impl RedisFailure {
             ) => Self::WrongServer(reply),
             Some(K::CrossSlot | K::NoPerm) => Self::Refused(reply),
             None if code == "BUSY" => Self::Busy(reply),
-            // These errors come before the script's first write, so nothing was written.
+            // Redis or the script returns these errors before the script's first write, so nothing
+            // was written.
             None if matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "NOAUTH" | "DOORBUSTER") => {
                 Self::Refused(reply)
             }
@@ -110,7 +111,7 @@ pub(crate) fn check_reply(value: Value) -> Result<Value, RedisFailure> {
     }
 }
 
-/// The call may have taken effect.
+/// Returns the failure for a reply that cannot be parsed. The call may have taken effect.
 pub(crate) fn unexpected_reply(value: &Value) -> RedisFailure {
     RedisFailure::NoReply(format!("unexpected answer: {value:?}"))
 }

@@ -1,7 +1,7 @@
-//! Finds the requests of tickets in a slot's memory. Usually the slot finds the request in the
-//! queue. But the store can also decide a ticket from its id alone. If such a ticket has left the
-//! queue, only this search finds its request. The search takes small steps, so that the server
-//! handles other calls in between. One search finds the requests of many tickets.
+//! Finds the requests of tickets in a slot's memory. This search is needed only if the store
+//! decided a ticket from its id alone and the ticket has left the queue. In all other cases, the
+//! feed row or the queue has the request. The search takes small steps, so that the server handles
+//! other calls in between. One search finds the requests of many tickets.
 use doorbuster_core::{SlotKey, Token};
 use redis::{Cmd, Value};
 

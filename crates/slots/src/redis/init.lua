@@ -25,8 +25,9 @@ if has_queue then
   local info = redis.call('XINFO', 'STREAM', KEYS[5])
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then
-      -- If the queue has entries of this epoch or a later epoch, Redis would refuse this epoch's
-      -- tickets. This happens if Redis lost the term but not the queue.
+      -- The ids in a queue must rise. So if the queue has had entries of this epoch or a later one,
+      -- Redis would refuse tickets of this epoch. This happens if Redis lost the term but not the
+      -- queue.
       local last = whole(string.match(info[i + 1], '^(%d+)-'))
       if not last or epoch <= last then
         return {}

@@ -43,20 +43,22 @@ fn tag(slot: SlotKey) -> String {
     slot.to_string()
 }
 
-/// Returns the hash slot to which the slot belongs in a Redis Cluster.
+/// Returns the hash slot of a Redis Cluster to which all keys of this slot belong.
 pub(super) fn hash_slot(slot: SlotKey) -> u16 {
     crc16(tag(slot).as_bytes()) % HASH_SLOTS
 }
 
-/// Returns the index of the server that has the slot, outside of a cluster. The item decides which
-/// server gets the item's first partition. The other partitions go to the next servers in turn. So
-/// the servers' shares of an item differ by at most one partition.
+/// Returns the index of the server that has the slot, if the servers form no Redis Cluster. The
+/// item decides which server gets the item's first partition. The other partitions go to the next
+/// servers in turn. So the numbers of an item's partitions on any two servers differ by at most
+/// one.
 pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
     let start = usize::from(crc16(&slot.item.0.to_be_bytes()));
     (start + slot.index as usize) % servers.max(1)
 }
 
-/// The cluster specification requires CRC-16/XMODEM.
+/// Computes the checksum that determines a key's hash slot. The cluster specification requires
+/// CRC-16/XMODEM.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, &byte| {
         (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| {

@@ -18,13 +18,13 @@ pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
 /// The pause after a failed attempt to connect to a server. Meanwhile, calls that need a new
 /// connection fail at once.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
-/// The largest number of requests that wait for one server. At the bound, a further request fails
-/// at once, without an effect.
+/// The largest number of requests that wait for one server. If so many wait, a further request
+/// fails at once, without an effect.
 pub(super) const BATCHER_WAITING_MAX: usize = 16_384;
 /// The largest number of requests that go to one server in one write.
 pub(super) const BATCH_MAX: usize = 512;
-/// The largest number of writes to one server that wait for their answers. At the bound, further
-/// requests gather for the next write.
+/// The largest number of writes to one server that wait for their answers. If so many writes wait,
+/// further requests gather for the next write.
 pub(super) const BATCH_WRITERS: usize = 2;
 /// The largest number of requests of one slot in one call of `ticket.lua`. The server does no other
 /// work during this call.

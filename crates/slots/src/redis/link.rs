@@ -89,13 +89,14 @@ impl ServerConnections {
         reply.map_err(|e| RedisFailure::of(&e)).and_then(check_reply)
     }
 
-    /// The watch task then checks the servers.
+    /// Reports a broken connection, so that the watch task checks the servers at once.
     pub(super) fn report_broken(&self) {
         self.broken.notify_one();
     }
 }
 
-/// If this fails, nothing was sent.
+/// Connects to a server within the time `connect_max`. If this fails, no call was sent.
+/// `response_max` is the longest wait for an answer. `None` means that answers have no time limit.
 pub(crate) async fn connect(
     client: &Client,
     connect_max: Duration,
@@ -115,9 +116,9 @@ pub(crate) async fn connect(
         Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             Err(RedisFailure::Refused(format!("{}: {error}", address())))
         }
-        // If the server runs a long script of another program, the server refuses the command
-        // `SELECT`, which chooses the URL's database. The client library keeps only the text of
-        // this error.
+        // A server that runs a long script of another program refuses `SELECT`, the command that
+        // chooses the URL's database. The client library keeps only the text of this refusal, so
+        // the text is searched.
         Ok(Err(error))
             if error.detail().is_some_and(|reply| reply.contains("is busy running a script")) =>
         {

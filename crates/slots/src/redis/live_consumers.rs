@@ -9,7 +9,8 @@ use super::codec::{self, array, text};
 use super::failure::RedisFailure;
 use super::reader::consumer;
 
-/// The names. The set is empty while it is not known which nodes are live.
+/// The names with which live nodes read the queues. The set is empty until this node knows which
+/// nodes are live.
 #[derive(Debug, Default)]
 pub(super) struct LiveConsumers(Mutex<HashSet<String>>);
 
@@ -20,7 +21,7 @@ impl LiveConsumers {
     }
 
     /// Parses an answer to `XINFO CONSUMERS`. Returns the consumers of dead nodes that have
-    /// unacknowledged entries. Returns no consumer while it is not known which nodes are live.
+    /// unacknowledged entries. Returns no consumer until this node knows which nodes are live.
     pub(super) fn parse_dead_consumers(&self, reply: Value) -> Result<Vec<String>, RedisFailure> {
         let live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if live.is_empty() {

@@ -40,7 +40,8 @@ impl Redis {
         Ok(())
     }
 
-    /// Sets the live nodes. A new reader takes over the tickets of all other nodes without a delay.
+    /// Sets the live nodes. A new reader takes over the tickets of nodes that are not live, without
+    /// a delay.
     pub(crate) fn set_live_nodes(&self, nodes: &[NodeId]) {
         self.0.live.set(nodes);
     }

@@ -50,14 +50,14 @@ impl QueueReader {
         this
     }
 
-    /// Ends the reader after its current read. If the reader ended during the read, the tickets of
-    /// the read would wait until another node claims them.
+    /// Ends the reader after its current read. If the reader ended during the read, the tickets
+    /// that the read returns would wait until another node claims them.
     pub(super) fn end_after_read(&mut self) {
         self.ends.cancel();
         self.task.detach_all();
     }
 
-    /// Waits until the reader's connection is closed.
+    /// Ends the reader, and waits until its connection is closed.
     pub(super) async fn shutdown(mut self) {
         self.task.shutdown().await;
     }
@@ -104,8 +104,8 @@ impl Reader {
     }
 
     async fn read(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
-        // First come the tickets that this node received earlier and did not acknowledge: before
-        // its restart, or before its connection ended.
+        // First, read the tickets that this node received before its restart, or over an earlier
+        // connection, and did not acknowledge.
         let mut from = "0".to_owned();
         loop {
             let (tickets, last) = self
@@ -162,9 +162,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Drops entries that cannot be decoded. A reader finds such entries during a claim. If such
-    /// entries stayed in the queue, no drain could end, and the slot would seem to have no settler.
-    /// No order depends on such an entry.
+    /// Drops entries that a reader claimed but cannot decode. If such an entry stayed in the queue,
+    /// no drain could end, and the slot would seem to have no settler. No order depends on such an
+    /// entry.
     async fn drop_unreadable(
         &self,
         connection: &mut MultiplexedConnection,

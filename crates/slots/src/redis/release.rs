@@ -1,6 +1,6 @@
-//! Makes the unacknowledged tickets of a stopping node available to other settlers. Without this
-//! step, another settler would get the tickets only [`CLAIM_IDLE`] after their delivery, or when
-//! this node counts as dead.
+//! Makes the unacknowledged tickets of a stopping node available to other settlers. Otherwise,
+//! another settler would get the tickets only when [`CLAIM_IDLE`] has passed since their delivery,
+//! or when this node counts as dead.
 //!
 //! A stream cannot take back an entry that it delivered. Instead, a command sets the time since
 //! each entry's delivery to [`CLAIM_IDLE`], so that the next claim takes the entry.
@@ -38,7 +38,7 @@ impl Redis {
         loop {
             let received = pending(&keys, consumer, &from);
             let reply = self.0.routes.server(slot)?.link.ask(&received).await;
-            // The queue does not exist, so no ticket was delivered.
+            // Redis refuses the command if the queue does not exist. No ticket was delivered then.
             let reply = if matches!(reply, Err(RedisFailure::Refused(_))) {
                 Value::Array(Vec::new())
             } else {

@@ -29,7 +29,8 @@ pub(super) struct Server {
     pub(super) batcher: TicketBatcher,
 }
 
-/// Which server is asked first for the map: the server that answered last, or the next one.
+/// Which server a refresh asks first for the map: the server that answered the last refresh, or the
+/// server after it.
 #[derive(Clone, Copy)]
 enum FirstServer {
     Last,
@@ -97,9 +98,9 @@ impl Routes {
         let is_cluster = opened
             .iter()
             .any(|(.., probed)| probed.as_ref().is_ok_and(|(health, _)| health.is_cluster));
-        // Outside of a cluster, a server that is unreachable or busy prevents the start, because
-        // its stock could not be sold. In a cluster, such a server does not prevent the start. A
-        // server that cannot hold slots always prevents the start.
+        // A server that cannot hold slots prevents the start. Outside of a cluster, an unreachable
+        // or busy server also prevents the start, because the stock on this server could not be
+        // sold.
         let mut fails = opened.iter().filter_map(|(.., probed)| probed.as_ref().err());
         if let Some(fail) =
             fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_)))
@@ -189,12 +190,12 @@ impl Routes {
         self.map().servers
     }
 
-    /// Notified when a connection breaks.
+    /// Returns the signal that is notified when a connection breaks.
     pub(super) fn broken(&self) -> &Notify {
         &self.broken
     }
 
-    /// Returns the server that had the slot at the last refresh.
+    /// Returns the server of the slot, according to the last refresh of the map.
     pub(super) fn server(&self, slot: SlotKey) -> Result<Arc<Server>, RedisFailure> {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let index = if self.is_cluster {
@@ -351,8 +352,8 @@ async fn ask_for_map(link: &ServerConnections) -> Result<Value, RedisFailure> {
     link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await
 }
 
-/// Reads the server's health, and loads the scripts. Fails at once if the server is unreachable.
-/// Tries again until the time `until` if the server is busy.
+/// Reads the server's health, and loads the scripts. If the server is busy, tries again until the
+/// time `until`. Fails at once if the server is unreachable.
 async fn probe(client: &Client, until: Instant) -> Result<(Health, Scripts), RedisFailure> {
     let address = client.get_connection_info().addr().to_string();
     let mut connection = loop {
@@ -384,8 +385,8 @@ async fn read_health(
     Ok((health, scripts))
 }
 
-/// Pauses before the next attempt. Returns the failure instead if the failure is permanent, or if
-/// the time `until` has passed.
+/// Pauses before the next attempt. If `fail` is a permanent failure, or if the time `until` has
+/// passed, returns `fail` without a pause.
 async fn pause_before_retry(fail: RedisFailure, until: Instant) -> Result<(), RedisFailure> {
     if !fail.is_transient() || Instant::now() >= until {
         return Err(fail);

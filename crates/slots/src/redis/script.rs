@@ -71,7 +71,7 @@ impl Scripts {
         Ok(Self(all))
     }
 
-    /// The caller adds the arguments.
+    /// Begins a call of the script, in the form `by`. The caller adds the arguments.
     pub(super) fn call(&self, script: Script, by: ScriptForm, keys: &Keys) -> Cmd {
         match by {
             ScriptForm::Digest => start_call("EVALSHA", &self.0[script as usize], keys),

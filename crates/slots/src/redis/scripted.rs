@@ -46,8 +46,8 @@ pub enum HostReply {
 impl From<HostReply> for Value {
     fn from(reply: HostReply) -> Self {
         match reply {
-            // The caller handles an error before this conversion, and no reply contains an error
-            // inside it.
+            // No error gets here: the caller handles an error before this conversion, and no list
+            // of replies contains an error.
             HostReply::Nil | HostReply::Error(_) => Self::Nil,
             HostReply::Int(n) => Self::Int(n),
             HostReply::Status(word) => Self::SimpleString(word.to_owned()),
@@ -67,7 +67,7 @@ pub struct ScriptedSlot<H> {
     id_key: IdKey,
     bounds: SlotBounds,
     consumer: String,
-    /// Tickets that were redelivered and not taken since then.
+    /// Tickets that the slot delivered again, and that no settler has taken since then.
     redelivered: VecDeque<QueuedTicket>,
 }
 
@@ -220,8 +220,8 @@ impl<H: ScriptHost> ScriptedSlot<H> {
     pub fn acknowledge(&mut self, at: u64, token: Token) -> Reply<()> {
         let ticket = DeliveryRef { slot: self.slot, at, token };
         self.call(Script::Acknowledge, |call| calls::acknowledge(call, &[ticket]))?;
-        // On a real server, an acknowledged ticket may be delivered once more, which settles
-        // nothing. Here it is not delivered again.
+        // On a real server, an acknowledged ticket may be delivered once more, but this changes
+        // nothing. Here, such a ticket is not delivered again.
         self.redelivered.retain(|it| (it.at, it.ticket.token) != (at, token));
         Ok(())
     }

@@ -7,7 +7,8 @@
 -- - is_type(key, wanted, or_none): whether the key has this type. If or_none is true, the result is
 --   also true for a missing key.
 -- - flag(text): 0 or 1, or nil if the text is neither.
--- - read_term(): the term. If the slot has no term, nil, and for a retired slot also its epoch.
+-- - read_term(): the term. If the slot has no term, the first result is nil. For a retired slot,
+--   the second result is the slot's epoch.
 -- The term counts as lost if a key has a wrong type, the queue is missing, or a value is missing or
 -- out of range.
 -- This file must never write.

@@ -1,5 +1,5 @@
--- Issues tickets for one or more requests of one slot, in sequence. For each request, it checks
--- whether the request is repeated, and checks the buyer's limit and the units. Then it deducts the
+-- Issues tickets for one or more requests of one slot, in sequence. For each request, the script
+-- checks the memory of requests, the buyer's limit and the units. Then the script deducts the
 -- units, remembers the request and queues the ticket.
 -- KEYS: see term.lua.
 -- ARGV: the largest numbers of remembered requests and of queued tickets, and the milliseconds that
@@ -53,9 +53,9 @@ if waiting > 0 then
   end
 end
 
--- If only the other counter has enough units, it becomes active. If neither counter has enough,
--- both are merged into the active counter. After the deduction, if the active counter is below the
--- threshold and the other counter has more units, the other counter becomes active.
+-- If only the inactive counter has enough units, it becomes the active counter. If neither counter
+-- has enough, both are merged into the active counter. After the deduction, if the active counter
+-- is below the threshold and the other counter has more units, the other counter becomes active.
 local function deduct(units)
   local other = term.active == 'a' and 'b' or 'a'
   if term[term.active] < units then

@@ -48,7 +48,8 @@ impl ServerWatch {
         }
     }
 
-    /// Ends when the slots are dropped.
+    /// Checks the servers repeatedly. The task that runs this function ends when the slots are
+    /// dropped.
     pub(super) async fn run(self: Arc<Self>, routes: Arc<Routes>) {
         loop {
             drop(tokio::time::timeout(WATCH_INTERVAL, routes.broken().notified()).await);

@@ -19,8 +19,8 @@ const STOCK: u64 = 1_000;
 /// A script that runs for `ARGV[1]` milliseconds, like a script that an operator starts by mistake.
 const LONG_SCRIPT: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
      local from = now() while now() < from + ARGV[1] do end return 1";
-/// With these settings, a server answers BUSY soon after a script has started, and loads its file
-/// slowly.
+/// With these settings, a server loads its data file slowly, and answers BUSY when a script has run
+/// for 20 milliseconds.
 const SLOW: [&str; 6] = [
     "--busy-reply-threshold",
     "20",
@@ -97,9 +97,9 @@ async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<Slo
     (issued, failed)
 }
 
-/// Checks that calls failed with the error `word`, and that they had no effect. The next ticket
-/// must have the next number. The number may be higher by one for each call without an answer,
-/// because such a call may have issued a ticket.
+/// Checks that calls failed with the error `word` and had no effect: the next ticket must have the
+/// next number. Each failed call without an answer may have issued a ticket, so each may raise this
+/// number by one.
 async fn check_failed_without_effect(slots: &Slots, word: &str, issued: u64, failed: &[SlotError]) {
     let refused: Vec<_> = failed.iter().filter(|error| error.reason.contains(word)).collect();
     assert!(!refused.is_empty(), "{word}: {failed:?}");

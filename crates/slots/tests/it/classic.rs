@@ -56,7 +56,7 @@ impl Both {
         self.server.ask(&["HGET", "item", "Booked"])
     }
 
-    /// `n` is the number of units. Returns whether the slot's script issued a ticket.
+    /// Requests `n` units from the slot's script. Returns whether the script issued a ticket.
     fn ours(&self, n: &str) -> bool {
         let script = Script::new(OURS);
         let mut call = script.prepare_invoke();

@@ -15,9 +15,9 @@ use super::server::{Server, options};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
-/// After this many milliseconds without a message, the other servers treat a server as failed, or
-/// forget it if it has just joined. The time is long, because a busy machine may pause all servers.
-/// A test that replaces a server shortens the time.
+/// If a server sends no message for this many milliseconds, the other servers treat it as failed,
+/// or forget it if it has just joined. The time is long, because a busy machine may pause all
+/// servers. A test that replaces a server sets a shorter time.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 
@@ -158,8 +158,8 @@ async fn a_slot_that_moves_under_load_is_followed() {
             .iter()
             .filter(|s| !s.ask::<Vec<String>>(&["KEYS", "shop:{5#0}:term"]).is_empty());
         assert_eq!(home.count(), 1);
-        // After the move, other kinds of calls, and reads of the queue, must find the slot's new
-        // server.
+        // After the move, not only purchases must find the slot's new server: `view` and the reader
+        // of the queue must find it too.
         let view = slots.view(slot).await.expect("reachable").expect("the slot has an epoch");
         assert!(view.n.0 > 0);
         let taken = tokio::time::timeout(READY_WITHIN, slots.take(1)).await;

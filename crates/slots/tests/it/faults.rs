@@ -19,7 +19,7 @@ const GRANT: GrantId = GrantId(1 << 62);
 /// Longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Opens slots without readers of their queues, so that only the test's calls change the slots.
+/// Opens slots whose queues no task reads, so that only the test's calls change the slots.
 async fn open_unread(server: &Server) -> Slots {
     Slots::redis(options(vec![server.url()], "shop")).await.expect("the server can hold slots")
 }
@@ -46,8 +46,8 @@ async fn ask(slots: &Slots, buyer: &str, key: &str) -> Result<TicketAnswer, Slot
 async fn issue(slots: &Slots, buyer: &str, key: &str) -> TicketN {
     let until = Instant::now() + WITHIN;
     loop {
-        // The first request after a broken connection gets an error, and is retried with the same
-        // key.
+        // The first request after a broken connection gets an error. This loop repeats the request
+        // with the same key.
         match ask(slots, buyer, key).await {
             Ok(TicketAnswer::Issued(cut)) => return cut.n,
             Err(error) => assert!(Instant::now() < until, "{error}"),
@@ -286,7 +286,7 @@ async fn a_ticket_with_a_repeated_id_is_acknowledged_only_by_its_token() {
     ready(&slots, 1, 10).await;
     issue(&slots, "a", "k").await;
     let old = take(&slots, 1).await;
-    // Like a replica that lags behind, the server has the grant but not the ticket.
+    // Now the server gets the grant again but not the ticket, like a replica that lags behind.
     let _: () = server.ask(&["FLUSHALL"]);
     ready(&slots, 1, 10).await;
     issue(&slots, "b", "k").await;

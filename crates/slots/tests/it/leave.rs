@@ -104,8 +104,8 @@ async fn a_new_reader_leaves_a_live_node_its_tickets() {
     );
 }
 
-/// A reader hands its queue over in the middle of a read. The tickets of this read must still be
-/// delivered.
+/// In the middle of a read, a reader's queue goes to another node. The tickets that the read
+/// returns must still be delivered.
 #[tokio::test]
 async fn no_ticket_waits_when_a_queue_is_handed_over_under_load() {
     let server = Server::start(&[]);

@@ -78,7 +78,8 @@ fn threads_that_share_a_slot_issue_every_unit_once() {
 /// An issued ticket must be delivered within this time.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
-/// Counts a thread as working until this value is dropped: when the thread ends or panics.
+/// Counts a thread as working. The thread drops this value when it ends or panics, and then no
+/// longer counts.
 struct RunningThread<'a>(&'a AtomicU64);
 
 impl Drop for RunningThread<'_> {
@@ -91,7 +92,7 @@ struct ContendedSlot {
     slots: Slots,
     slot: SlotKey,
     issued: AtomicU64,
-    /// These threads may still change the slot.
+    /// The number of threads that may still change the slot.
     working: AtomicU64,
 }
 
@@ -164,8 +165,8 @@ impl ContendedSlot {
         while self.working.load(Ordering::Acquire) > 0
             || (taken.len() as u64) < self.issued.load(Ordering::Acquire)
         {
-            // A thread counts a ticket in `issued` only after the slot has issued it. So this loop
-            // may take a ticket that is not counted yet.
+            // A thread counts a ticket in `issued` only after the slot has issued the ticket. So
+            // `taken` may already contain tickets that `issued` does not count yet.
             if taken.len() as u64 >= self.issued.load(Ordering::Acquire) {
                 std::thread::yield_now();
                 continue;

@@ -60,7 +60,7 @@ async fn work_longer_than_a_lease_keeps_the_lock_and_others_wait() {
     let next = other.try_take(NAME).await.expect("reachable").expect("the lock is free");
     assert!(next.fence() > fence);
     drop(next);
-    // A dropped lock is released a moment later.
+    // The drop of a guard releases the lock a moment later, so `take` retries until then.
     take(&one).await.release().await;
 }
 
@@ -173,7 +173,7 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     take(&one).await.release().await;
     follows(replica, primary).await;
-    // The replica is told to follow an address without a server, so the replica gets no later
+    // The test makes the replica follow an address without a server, so the replica gets no later
     // writes.
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", "1"]);
     let late = take(&one).await;
@@ -194,8 +194,8 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
         written.write(&next) && !written.write(&late),
         "a write with a smaller number must be refused"
     );
-    // The next request of `mine` fails, because its connection is broken. Later requests go to the
-    // promoted replica, which `others` also uses.
+    // The next request of `mine` fails, because the connection of `mine` is broken. Later requests
+    // go to the promoted replica, which `others` also uses.
     while mine.get(FENCE).await.is_err() {
         assert!(taken_over.elapsed() < TIMEOUT, "the replica is not found");
         tokio::time::sleep(Duration::from_millis(10)).await;

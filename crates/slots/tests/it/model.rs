@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use super::server::{Server, options};
 
 const SLOT: SlotKey = SlotKey { item: ItemId(3), index: 1 };
-/// How long issued tickets may take to be delivered.
+/// The longest wait for the delivery of the issued tickets.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
 /// A request. The buyers and the keys come from a small range, so that they often repeat.
@@ -53,7 +53,8 @@ enum What {
     RecallOutcome,
     /// Credits one of the issued tickets. The flag says whether the feed row has the request's key.
     Returned(Index, bool),
-    /// Ends or revives one of the orders. The feed row changes the quota of the order's buyer.
+    /// Ends one of the orders if the flag is true, and otherwise revives it. The feed row changes
+    /// the quota of the order's buyer.
     Order(Index, bool),
 }
 
@@ -172,9 +173,9 @@ impl Both {
         }
     }
 
-    /// Returns whether the queue's bound is low. If so, the test acknowledges the oldest ticket
-    /// first, because only the reference counts a ticket until all earlier tickets are
-    /// acknowledged.
+    /// Returns whether the queue's bound is low. If so, the test always acknowledges the oldest
+    /// ticket first. With another sequence, the two queues would be full at different times: only
+    /// the reference counts an acknowledged ticket until all earlier tickets are acknowledged.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }
@@ -203,8 +204,8 @@ impl Both {
                 let there = self.slot.init(terms);
                 let here = self.slots.init(SLOT, terms).await.expect("reachable");
                 if is_first {
-                    // If a slot is stopped before its first epoch, the reference remembers the
-                    // stop, but Redis ignores the stop. So the test repeats the stop.
+                    // If a slot is stopped before its first epoch, the reference remembers this,
+                    // but Redis ignores the call. So the test calls `stop` again.
                     self.slots.stop(SLOT, self.stopped).await.expect("reachable");
                 }
                 let view = self.slot.view().expect("just given");

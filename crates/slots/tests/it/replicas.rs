@@ -61,7 +61,7 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     }
     assert!(waits(&primary) < 51, "the server must wait once for each batch, not for each request");
 
-    // If a replica does not answer, the server waits until the bound.
+    // The primary waits for a silent replica until the time `BOUND` has passed.
     replica.freeze();
     let began = Instant::now();
     issue(&slots, "c").await;

@@ -1,6 +1,6 @@
 //! Checks that a slot in memory is linearizable. Three threads make random calls in parallel. There
-//! must be a sequence of the calls that fits the times of the calls and gives the same answers on
-//! the reference.
+//! must be a sequence of these calls that fits their times, and in which a simple reference slot
+//! gives the same answers.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
 //! A seed determines the calls, but not their interleaving.
@@ -68,10 +68,11 @@ struct World {
     bounds: SlotBounds,
     terms: GrantTerms,
     key: IdKey,
-    /// The requests. There are few, so that the same requests repeat.
+    /// The requests of the calls. There are only a few, so that several calls have the same
+    /// request.
     requests: Vec<TicketRequest>,
-    /// A counter that rises with each call and each answer, in all threads. Its values are the
-    /// times of calls and answers.
+    /// A counter that all threads share. Each call and each answer raises it, and gets its value as
+    /// the time of the call or answer.
     instants: AtomicU64,
     /// The number of threads that are ready to start.
     here: AtomicUsize,
@@ -165,11 +166,10 @@ impl World {
         self.explains_rest(threads, &mut vec![0; threads.len()], &self.reference())
     }
 
-    /// Returns whether the reference explains the calls that follow `done` calls of each thread.
+    /// Like `explains`, for the calls that follow the first `done` calls of each thread.
     fn explains_rest(&self, threads: &[Vec<Did>], done: &mut [usize], slot: &Slot) -> bool {
         let next = |(did, &done): (&Vec<Did>, &usize)| did.get(done).map(|did| did.answered);
-        // If a call was made after the answer to another call, the sequence must have the two calls
-        // in this order.
+        // If call B was made after the answer to call A, the sequence must have A before B.
         let Some(first) = threads.iter().zip(&*done).filter_map(next).min() else { return true };
         for (thread, all) in threads.iter().enumerate() {
             let Some(did) = all.get(done[thread]).filter(|did| did.called < first) else {
@@ -301,8 +301,8 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// After each step, the thread spins as often as the step's number says. If this number is 1,
-    /// the thread yields instead.
+    /// Makes the thread's steps. After each step, the thread spins as many times as the step's
+    /// number says. If the number is 1, the thread yields instead.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();

@@ -13,8 +13,8 @@ use doorbuster_testkit::tool;
 use redis::{Cmd, FromRedisValue};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Runs a server until a line of input arrives or the input ends. The input ends when the test's
-/// process ends, or earlier. Unless the line is `keep`, the server's directory is removed.
+/// Runs a server until a line of input arrives or the input ends, at the latest when the test's
+/// process ends. Then kills the server, and removes its directory unless the line is `keep`.
 const GUARD: &str = r#"dir=$1; shift; "$@" >>"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null
 [ "$word" = keep ] || rm -rf "$dir""#;
 

@@ -153,8 +153,8 @@ async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
 async fn the_script_of_limits_decides_as_the_rule_in_the_core() {
     let server = Server::start(&[]);
     let shared = SharedRedis::new(&[server.url()], "shop").expect("an address");
-    // Amounts are multiples of ten minutes, so the time that passes during the test changes no
-    // decision.
+    // All amounts are multiples of ten minutes. The test is much shorter, so the time that passes
+    // during the test changes no decision.
     const UNIT_US: u64 = 600_000_000;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let number = |most: u64| proptest::num::u64::ANY.prop_map(move |n| n % (most + 1));

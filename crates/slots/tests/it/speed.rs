@@ -68,8 +68,8 @@ async fn through_slots(url: String, stock: u64) -> f64 {
     rate
 }
 
-/// Measures the classic script, with one call for each request. If `shared` is true, all callers
-/// share one connection, which writes many commands at once.
+/// Measures the usual script of other programs, which is called once for each request. If `shared`
+/// is true, all callers share one connection, which writes many commands at once.
 async fn bare(url: String, shared: bool) -> f64 {
     let client = Client::open(url).expect("a URL");
     let config = AsyncConnectionConfig::new();

@@ -9,8 +9,8 @@ use super::faults::SLOT;
 use super::server::{Server, options};
 use doorbuster_testkit::tool;
 
-/// The environment variable with the server's URL. The first test runs the second test in another
-/// process, and sets this variable for that process.
+/// The environment variable with the server's URL. The first test sets it for the process in which
+/// it runs the second test.
 const URL: &str = "SLOTS_TLS_URL";
 
 #[test]

@@ -1,5 +1,5 @@
-//! Tests the effects that the feed's steps request, their sequence, and each way in which the steps
-//! end.
+//! Tests the steps of a feed: which effects they request, in which sequence, and each way in which
+//! they end.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{Counter, GrantId};
 

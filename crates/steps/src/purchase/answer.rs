@@ -20,7 +20,8 @@ impl Attempt {
             TicketAnswer::Short { .. } => self.unserved(Unserved::Short, view),
             TicketAnswer::KeyReused => self.refused_by_slot(Refusal::KeyReused, view),
             // One of the buyer's orders may have ended before this request arrived. The slot may
-            // still lack the feed row that lowers the buyer's quota. Any node may deliver this row.
+            // still lack the feed row that lowers the buyer's quota. So this node asks for a
+            // reconciliation, which delivers this row.
             TicketAnswer::LimitReached { .. } if view.is_behind(slot, self.ended_orders) => {
                 self.signals.wakes = true;
                 self.look_up_or(AfterLookUp::TryAgain, view)
@@ -98,10 +99,10 @@ impl Attempt {
         }
     }
 
-    /// Handles the verdict of a ticket of an earlier request with the same key. If the ticket was
-    /// refused, the reason may no longer hold, so this request tries again. The slot still
-    /// remembers the refused ticket until the slot gets the feed row about this ticket. So the item
-    /// is reconciled first.
+    /// An earlier request with the same key has a ticket. Handles the verdict of this ticket. If
+    /// the verdict is a refusal, this request tries again, because the reason for the refusal may
+    /// be gone. The slot remembers the ticket until the slot gets the feed row about the ticket. So
+    /// the item is reconciled first.
     fn earlier_verdict(&mut self, verdict: Verdict, view: &mut impl NodeView) -> Effect {
         let has_order = matches!(verdict, Verdict::Reserved | Verdict::Order(_));
         if has_order || !enforces(Rule::NewTryAfterRefusal) {
@@ -124,9 +125,10 @@ impl Attempt {
         }
     }
 
-    /// Asks the store to confirm a slot's refusal. A slot knows only the requests that it served.
-    /// The request may have an order, or a ticket in another slot, and these count more than the
-    /// refusal. The slot may also refuse because of a ticket that the store has not decided yet.
+    /// Asks the store to confirm a slot's refusal. A slot knows only the requests that it served,
+    /// but the request may have an order, or a ticket of another slot. An order and a ticket take
+    /// precedence over the refusal. The slot may also refuse because of a ticket that the store has
+    /// not decided yet.
     fn refused_by_slot(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
         match enforces(Rule::SlotRefusalConfirmed) {
             true => self.look_up_or(AfterLookUp::Confirm(refusal), view),
@@ -135,11 +137,10 @@ impl Attempt {
     }
 
     pub(super) fn confirm(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
-        // If there is only one node, it knows every order. So if the key was used for another
-        // request, no confirmation is needed. If there are several nodes, the leader may have given
-        // the request an order from the waitlist. Or the key may hold an order for another item. A
-        // reached limit always needs a confirmation, because the slot also counts tickets that may
-        // be returned.
+        // A single node knows every order, so it need not confirm the refusal of a reused key. With
+        // several nodes, a node may not know the order that has the key: the order may come from
+        // the waitlist, or be for another item. A reached limit always needs a confirmation,
+        // because the slot also counts tickets that may be returned.
         let is_known = !view.has_other_slots() && view.is_only_node();
         if is_known && refusal == Refusal::KeyReused {
             return self.refuse(refusal);

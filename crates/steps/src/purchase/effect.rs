@@ -28,9 +28,9 @@ pub enum Input {
     /// The driver must read the units before the order. If the units include the order of this
     /// request, the driver then also finds the order.
     Confirmed(u32, Option<Outcome>),
-    /// The units that the store counts for the buyer, if the store answered.
+    /// The units that the store counts for the buyer. `None` if the store did not answer.
     Quota(Option<u32>),
-    /// The answer from the request's order. `None` if the request holds no order.
+    /// The answer for the order that the request holds. `None` if it holds no order.
     LookedUp(Option<Outcome>),
     /// A parked request may try again.
     Woken,
@@ -45,7 +45,7 @@ pub enum Input {
 /// The next action of the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Look up the order that the request holds. The result is [`Input::LookedUp`].
+    /// Look up the request's order in the store. The result is [`Input::LookedUp`].
     LookUpOrder,
     /// Ask the slot for a ticket. The result is [`Input::Slot`].
     AskSlot {
@@ -109,8 +109,8 @@ pub enum Effect {
     Answer(Outcome),
 }
 
-/// The answer to a purchase. If the answer has an order, the driver adds the order that the driver
-/// read last.
+/// The answer to a purchase. For [`Outcome::Created`] and [`Outcome::Replayed`], the driver adds
+/// the order that it read last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The order was created by this request.
@@ -132,7 +132,7 @@ impl Outcome {
     }
 }
 
-/// Why one try did not serve the request.
+/// Why one try for a ticket failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unserved {
     /// The slots have too few units now, but may get more.

@@ -30,8 +30,8 @@ impl Attempt {
     }
 
     /// Looks up the request's order if the request may hold an order. Otherwise goes on with
-    /// `after`. An order counts more than a slot's refusal, because a slot with a new epoch does
-    /// not know the request.
+    /// `after`. An order takes precedence over a slot's refusal, because a slot with a new epoch
+    /// does not know the request.
     pub(super) fn look_up_or(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
         match may_hold(view) {
             true => self.look_up(after, view),
@@ -44,9 +44,10 @@ impl Attempt {
             AfterLookUp::Refuse(refusal) => self.refuse(unless_stale(view.age_ms(), refusal)),
             AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
             AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
-            // The buyer's units may belong to an order of this very request, so the order is looked
-            // up first. A count is used only if the node's snapshot is newer than the count. So if
-            // the count includes the order, the node's memory has the order's request.
+            // The counted units of the buyer may belong to an order of this very request. So the
+            // order is looked up before the refusal. This finds the order: the node uses a count
+            // only if its snapshot is newer than the count. So its memory has the request of each
+            // counted order.
             AfterLookUp::FirstTry => {
                 match view.used_at_limit().filter(|_| is_recent(view.age_ms())) {
                     Some(used) => {
@@ -59,8 +60,9 @@ impl Attempt {
         }
     }
 
-    /// Handles the end of the wait for an earlier copy's verdict. If no verdict arrived, another
-    /// node may have settled the ticket, so the verdict is read from the store.
+    /// The request was sent before, and its ticket was queued. Handles the end of the wait for this
+    /// ticket's verdict. If no verdict arrived, another node may have settled the ticket, so the
+    /// verdict is read from the store.
     pub(super) fn queued_before(
         &mut self,
         queued: Queued,
@@ -87,10 +89,10 @@ impl Attempt {
         }
     }
 
-    /// Handles the verdict of the ticket of an earlier, queued copy. If the ticket was refused, the
-    /// request begins again, because the sale may have changed. The slot may still remember the
-    /// refused ticket, so the item is reconciled. If a third copy of the request has been queued
-    /// since then, the request waits for the verdict of that copy.
+    /// An earlier copy of this request was queued. Handles the verdict of that copy's ticket. If
+    /// the ticket was refused, the request begins again, because the sale may have changed. The
+    /// slot may still remember the refused ticket, so the item is reconciled. If a third copy of
+    /// the request has been queued since then, the request waits for the verdict of that copy.
     fn verdict_before(
         &mut self,
         queued: Queued,
@@ -109,9 +111,9 @@ impl Attempt {
         self.look_up_order(after)
     }
 
-    /// Answers the request with the result of an earlier, queued copy. If the key was queued for
-    /// another item or other units, first looks for an order that another copy of this request
-    /// created.
+    /// Answers a repeated request with the result of the earlier queued request. If the earlier
+    /// request asked for another item or number of units, looks for an order of this request key
+    /// instead.
     fn answer_repeat(&mut self, queued: Queued, outcome: Outcome) -> Effect {
         match queued.item == self.item && queued.ticket.units == self.units {
             true => self.answer(outcome),

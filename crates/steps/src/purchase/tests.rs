@@ -118,7 +118,8 @@ fn run(node: &mut Node, inputs: &[(i64, Input)]) -> Effect {
     run_at_door(node, None, inputs)
 }
 
-/// `door` is the front door's refusal.
+/// Runs a purchase with these results of its effects, each with its time. Returns the effect after
+/// the last result. `door` is the front door's refusal, if any.
 fn run_at_door(node: &mut Node, door: Option<DoorRefusal>, inputs: &[(i64, Input)]) -> Effect {
     let (mut attempt, mut effect) = Attempt::start((ItemId(1), units(1), 2), door, Millis(0), node);
     for &(at, input) in inputs {
@@ -240,7 +241,7 @@ fn a_refused_request_gets_the_ticket_that_was_queued_before() {
     let expected =
         [Effect::Wake, Effect::ForgetQueued(ticket()), Effect::LookUpOrder, refused_at_door];
     assert_eq!(effects, expected);
-    // The key was queued for another item.
+    // A request with this key is already queued, for another item.
     let other = [undecided[0], undecided[1], (3, Input::LookedUp(None))];
     assert_eq!(run_at_door(&mut queued(ItemId(2)), door, &other[..2]), Effect::LookUpOrder);
     assert_eq!(run_at_door(&mut queued(ItemId(2)), door, &other), refused(Refusal::KeyReused));

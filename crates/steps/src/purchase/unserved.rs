@@ -30,8 +30,9 @@ impl Attempt {
             Unserved::Short | Unserved::NotReady => {}
             Unserved::Undecided => {
                 self.undecided += 1;
-                // By now, the store may have decided. But the slot may lack the feed rows about
-                // returned units and about a lower quota. Any node may deliver these rows.
+                // The slot refused the request because of undecided tickets. By now, the store may
+                // have decided them, but the slot may lack the feed rows about returned units and
+                // lower quotas. A reconciliation delivers these rows.
                 self.signals.wakes |= self.undecided == 2;
             }
             // The request has already received a second ticket. If this second ticket is also
@@ -40,8 +41,8 @@ impl Attempt {
             Unserved::TicketLost => {
                 self.was_renewed = true;
                 self.signals.renews = true;
-                // The slot does not get its next epoch at once. So the request may be parked for
-                // the full time again.
+                // The slot may need some time until its next epoch. So the request may be parked
+                // for the full time again.
                 self.parked_until = self.now.plus(PARK_MS);
                 self.waits = self.waits.max(1);
             }
@@ -51,8 +52,8 @@ impl Attempt {
         }
         let is_short = why == Unserved::Short;
         if self.now >= self.parked_until {
-            // The slots have too few units for the first time, so the request has not waited for
-            // units yet. Without such a wait, the answer must not claim that no units are left.
+            // If the slots have too few units for the first time, the request has not waited for
+            // units yet. The answer must not say "sold out" before such a wait.
             self.is_uncertain |= is_short && !self.was_short;
             return self.parked_too_long(is_short, view);
         }
@@ -65,8 +66,8 @@ impl Attempt {
     }
 
     /// Handles the end of one wait. If the slots had too few units and the parking time is over,
-    /// ends the parking. Otherwise, tries the request again, even after the parking time, because
-    /// the request may have missed a change.
+    /// ends the parking. Otherwise, tries the request again, even if the parking time is over,
+    /// because a change may have happened without a signal.
     pub(super) fn unparked(
         &mut self,
         why: Unserved,
@@ -86,8 +87,8 @@ impl Attempt {
     }
 
     /// If the request holds no order, refuses the request as sold out. The caller must read the
-    /// counts before this call. So for each order in the counts, this call finds the order's
-    /// request.
+    /// counts before this call. Then this call finds the request of every order that the counts
+    /// include.
     pub(super) fn refuse_sold_out(
         &mut self,
         sold_out: SoldOut,

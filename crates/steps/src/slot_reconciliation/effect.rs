@@ -17,14 +17,15 @@ pub trait ItemView {
     fn is_in_spread(&self, slot: SlotKey) -> bool;
     /// Returns whether this node reaches every slot of the item.
     fn reaches_all_slots(&self) -> bool;
-    /// Returns the portions in which the slots get units.
+    /// Returns how many units a slot gets at a time.
     fn portions(&self) -> Portions;
     /// Returns the item's limit: the largest number of units for one buyer. This number also limits
     /// each request.
     fn limit(&self) -> u32;
     /// Returns the units in the pool that slots may get.
     fn pool(&self) -> u64;
-    /// Returns for how many more milliseconds this node must take no units from the pool.
+    /// Returns how many milliseconds this node must still wait before it may take units from the
+    /// pool.
     fn pool_rest_ms(&self) -> u64;
     /// Makes this node take no units from the pool for [`POOL_REST_MS`], because this node moved
     /// units to the pool for another node.
@@ -85,7 +86,7 @@ pub struct Refill {
 /// Why the item's next round begins only after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
-    /// A slot outside the spread is still not drained.
+    /// A slot that is no longer in the item's spread is not drained yet.
     Drain,
     /// This node takes no units from the pool for this many milliseconds, so that another node can
     /// take them.
@@ -130,12 +131,12 @@ pub enum Effect {
     /// Send these slots their missing feed rows ([`crate::feed`]), and read the slots again. The
     /// result is [`Input::Fed`].
     Feed(Vec<OpenSlot>),
-    /// Move units from the pool to slots, in the portions of these refills. The result is
+    /// Move units from the pool to slots: each slot gets the units of its refill. The result is
     /// [`Input::Refilled`].
     Distribute {
-        /// The units in the pool when the portions were computed.
+        /// The units that were in the pool when the server computed `refills`.
         pool: u64,
-        /// The portions.
+        /// The refills of the slots.
         refills: Vec<Refill>,
     },
     /// Move units from the pool to one slot, because the oldest waiting request lacks these units.
@@ -190,7 +191,7 @@ pub enum Input {
     },
     /// The units that each grant got.
     Refilled(Vec<(GrantId, u64)>),
-    /// The new recall. `None` means that the grant has no units to recall.
+    /// The new recall. `None` means that no recall began, because the grant has no units to recall.
     RecallBegun(Option<Recall>),
     /// The effect was performed.
     Done,

@@ -1,11 +1,11 @@
-//! The portions in which an item's slots get the units of the pool.
+//! Portions: how many units of the pool an item's slots get at a time.
 use doorbuster_core::refill::{self, Portion};
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{Counter, Spread, Stock};
 
 use super::OpenSlot;
 
-/// The portions in which a slot gets an item's units.
+/// How many of an item's units a slot gets at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portions {
     /// The spread whose settings decide the sizes of the portions.
@@ -14,12 +14,13 @@ pub struct Portions {
 }
 
 impl Portions {
-    /// Returns the portions for an item with the setting `spread`. `nodes` is the number of live
-    /// nodes if the slots are in the nodes' memory, and `None` if every node reaches every slot.
+    /// Decides how many units the slots of an item with the setting `spread` get at a time. `nodes`
+    /// is the number of live nodes if the slots are in the nodes' memory, and `None` if every node
+    /// reaches every slot.
     ///
-    /// If the slots are in the nodes' memory, and the item has counted stock and no sub-domains,
-    /// the portions are small. So if a node dies, its slot withholds only few units. In all other
-    /// cases, the portions have the sizes that `spread` sets.
+    /// Usually, `spread` sets the sizes of the portions. But if the slots are in the nodes' memory,
+    /// and the item has counted stock and no sub-domains, the portions are small, so that the slot
+    /// of a dead node withholds only few units.
     #[must_use]
     pub fn new(spread: Spread, total: Stock, nodes: Option<u64>) -> Self {
         let Some(nodes) = nodes else { return Self { spread, slots: spread.partitions } };
@@ -40,8 +41,8 @@ impl Portions {
             || refill::next_portion(&self.spread, pool, self.slots, view, 0).is_some()
     }
 
-    /// Returns the portion of the pool that each slot gets. `limit` is the largest number of units
-    /// in one request.
+    /// Divides the pool's units among `open_slots`. Returns each slot's portion, in the same
+    /// sequence. `limit` is the largest number of units in one request.
     pub(super) fn split_pool(
         &self,
         pool: u64,

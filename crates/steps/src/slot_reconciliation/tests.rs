@@ -263,7 +263,8 @@ fn a_round_goes_on_without_a_slot_that_does_not_answer() {
     let slots = [behind, open(ALSO_HERE, 0)];
     let wanted = ["feed [0]", "distribute [(1, 3)]", "feed [1]"];
     check(silent(), &slots, &[], &wanted);
-    // The second recall from the same slot is not tried.
+    // The slot does not answer the first recall, so the round does not try the second recall from
+    // this slot.
     let recalls =
         [recall(HERE, RecallTarget::Pool), recall(HERE, RecallTarget::Grant(grant(ALSO_HERE).id))];
     let slots = [open(HERE, 5), open(ALSO_HERE, 0)];
@@ -277,8 +278,8 @@ fn units_are_gathered_from_slots_that_a_node_can_reach() {
     let slots = [open(HERE, 2), open(ALSO_HERE, 3)];
     let take_two = ["recall 2 from grant 1 into 2", "take 2 from 0", "move 2", "feed [0, 1]"];
     check(item(), &slots, &[], &take_two);
-    // If no node reaches the slot of a recall, the recall's units do not count as units on their
-    // way.
+    // No node reaches the slot from which this pending recall takes units. So these units do not
+    // count as on their way.
     let pending = recall(ELSEWHERE, RecallTarget::Grant(grant(ALSO_HERE).id));
     check(item(), &slots, &[pending], &take_two);
     check(Item { demand: Some(6), ..item() }, &slots, &[], &[]);

@@ -1,5 +1,5 @@
-//! Tests the effects that a change of an item's stock requests, their sequence, and when the change
-//! is refused.
+//! Tests a change of an item's total: which effects it requests, in which sequence, and when it is
+//! refused.
 use super::*;
 
 const START: Millis = Millis(10_000);
@@ -41,7 +41,7 @@ fn tickets_in_flight_get_time_to_return_their_units() {
     assert_eq!(steps.next(Input::Adjusted(Some(2)), after(400)), Effect::ReadFree);
     steps.next(Input::Free(6), after(400));
     assert_eq!(steps.next(Input::Recalled(0), after(WAIT_MAX_MS)), Effect::Adjust);
-    // When the wait is over, the units of tickets that are not settled do not count as free.
+    // After the wait, the units of unsettled tickets do not count as free.
     let last = after(WAIT_MAX_MS);
     assert_eq!(steps.next(Input::Adjusted(Some(2)), last), Effect::CountFree);
     assert_eq!(steps.next(Input::Free(2), last), Effect::Refuse(2));

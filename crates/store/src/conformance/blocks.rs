@@ -76,7 +76,7 @@ pub async fn a_repeated_block_is_recorded_once(fixture: Fixture) {
     assert_eq!(fixture.store.actions(query).await.expect("reads").rows.len(), 1);
 }
 
-/// The version of the blocks changes with every change of the blocks.
+/// Every change of a block changes the version of the blocks.
 pub async fn the_version_changes_with_the_blocks(fixture: Fixture) {
     let mut marks = vec![version(&fixture).await];
     for (value, until) in [("a", None), ("b", None), ("b", Some(fixture.clock.now().plus(500)))] {

@@ -24,8 +24,8 @@ async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Op
     }
 }
 
-/// Sends these answers to the store concurrently. For each answer, returns whether the answer is
-/// right, and how many wrong answers of the buyer the store had counted before this answer.
+/// Sends these answers to the store concurrently. For each answer, returns two values: whether the
+/// answer is right, and the number of the buyer's earlier wrong answers that the store had counted.
 async fn at_once(
     fixture: &Fixture,
     answers: impl Iterator<Item = AnswerSpend>,
@@ -58,7 +58,7 @@ pub async fn a_spent_challenge_stays_spent(fixture: Fixture) {
     assert_eq!(
         spend_answer(&fixture, 2, 1, true).await,
         None,
-        "a wrong answer must spend the challenge"
+        "a wrong answer must use up the challenge"
     );
 }
 
@@ -88,7 +88,7 @@ pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     assert_eq!(
         spend_answer(&fixture, 10, 1, true).await,
         Some(4),
-        "a right answer must get the count of wrong answers, and must not change it"
+        "the call with a right answer must return the count of wrong answers unchanged"
     );
     assert_eq!(spend_answer(&fixture, 11, 1, true).await, Some(4));
     assert_eq!(
@@ -107,7 +107,8 @@ pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 16, 1, true).await, Some(1));
 }
 
-/// Each of several concurrent wrong answers gets a different count of earlier wrong answers.
+/// If one caller sends several wrong answers concurrently, the store counts each answer once: each
+/// answer gets a different count of earlier wrong answers.
 pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     const LOOKED_AT: u32 = 10;
     const WRONG: u32 = 30;
@@ -127,7 +128,7 @@ pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
         assert_eq!(
             spend_answer(&fixture, 200 + by, by, true).await,
             Some(WRONG),
-            "a right answer must get the full count"
+            "a right answer must get the count of all wrong ones"
         );
     }
 }

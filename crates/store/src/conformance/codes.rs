@@ -36,8 +36,8 @@ async fn counts(fixture: &Fixture) -> CodeCounts {
     fixture.store.code_counts("spring").await.expect("reads")
 }
 
-/// A code admits as many buyers as it has uses. If a buyer repeats the request, this costs no
-/// further use.
+/// A code admits as many buyers as it has uses. A buyer's repeated request spends no further use of
+/// the code.
 pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(add(&fixture, &[1], 1).await, CodesOutcome::NotFound);
     sale(&fixture, "spring").await;

@@ -70,8 +70,8 @@ pub async fn nodes_describe_themselves(fixture: Fixture) {
     assert_eq!(nodes().await, [NodeRow { leader: false, ..seven }]);
 }
 
-/// If a node's statistics of a time step are inserted twice, the second call changes nothing.
-/// Statistics by second and by minute expire at different times.
+/// If a node inserts its statistics of a time step twice, the second call changes nothing. The
+/// statistics by second and the statistics by minute expire at different times.
 pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture) {
     let store = &fixture.store;
     let point = |step, at, node, text: &str| SaleSeriesRow {
@@ -136,11 +136,11 @@ async fn old_minutes_last_until_their_sale_is_closed_for_long(fixture: &Fixture)
         store.delete_expired(old, 100).await.expect("writes")
     };
     fixture.clock.advance(1_000);
-    assert_eq!(delete(fixture.clock.now()).await, 0, "the minutes of an open sale must stay");
+    assert_eq!(delete(fixture.clock.now()).await, 0, "an open sale must keep its statistics");
     store.step_sale("winter", PhaseStep::Close).await.expect("writes");
     let sale = store.sale("winter").await.expect("reads").expect("created");
     let closed_at = sale.closed_at.expect("a closed sale");
-    assert_eq!(delete(closed_at).await, 0, "the minutes must stay after the close");
+    assert_eq!(delete(closed_at).await, 0, "statistics of a sale closed at the cutoff must stay");
     assert_eq!(delete(closed_at.plus(1)).await, 1);
 }
 
@@ -161,13 +161,13 @@ pub async fn wrong_keys_are_counted_by_minute(fixture: Fixture) {
     }
     assert_eq!(count(other, minute).await, 1);
     take_back(one, minute).await;
-    assert_eq!(count(one, minute).await, 3, "the subtracted key must not be counted");
+    assert_eq!(count(one, minute).await, 3, "a key that was taken back must not be counted");
     assert_eq!(count(one, minute + 1).await, 1, "a new minute must have a new count");
     take_back(one, minute).await;
     assert_eq!(
         count(one, minute).await,
         2,
-        "a wrong key of a past minute must be counted in the newest minute"
+        "a late wrong key of a past minute must be counted in the newest minute"
     );
     fixture.clock.advance(60_000);
     let deleted = store.delete_expired(RetentionCutoffs::NONE, 100).await.expect("writes");

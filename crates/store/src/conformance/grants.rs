@@ -48,8 +48,8 @@ pub async fn an_unknown_item_gets_no_grant(fixture: Fixture) {
     assert_eq!(fixture.store.grants(ItemId(404)).await.expect("reads"), []);
 }
 
-/// A slot keeps the spread that it got with its grant. So if the spread changes before the sale
-/// opens, the grants are closed. In an open sale, the grants stay open.
+/// A slot keeps the spread that it got with its grant. So if an operator changes the spread before
+/// the sale opens, the store closes the grants. If the sale is open, the grants stay open.
 pub async fn a_new_spread_closes_the_grants_before_the_opening(fixture: Fixture) {
     let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(9), 2)]);
     let sale = fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
@@ -99,8 +99,8 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     fixture.expect_units(slot.item, 7, 0, 2, 0).await;
 }
 
-/// An id opens at most one grant. If the transaction runs again, it opens no second grant, even
-/// after the first grant was closed.
+/// At most one grant is ever opened with a given id. If the transaction runs again, it opens no
+/// second grant, even if the first grant is already closed.
 pub async fn an_id_opens_one_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 4, 1).await;
     fixture.store.close_grant(grant.id, CloseCause::Rolled).await.expect("writes");
@@ -230,7 +230,8 @@ fn by(item: ItemId, units: i64, key: &str) -> Adjustment {
     Adjustment { item, units, reason: "recount".to_owned(), key: key.to_owned() }
 }
 
-/// An adjustment adds or removes units of the pool, and a repeated call changes nothing.
+/// An adjustment adds units to the pool or removes units from it. A repeated call with the same key
+/// changes nothing.
 pub async fn an_adjustment_happens_once(fixture: Fixture) {
     let grant = fixture.slot(100, 60, 1).await;
     let item = grant.slot.item;

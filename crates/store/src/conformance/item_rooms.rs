@@ -132,8 +132,8 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     assert_eq!(held, [Some(case)]);
 }
 
-/// One transaction can admit visitors of both rooms. If a room has changed since its snapshot, the
-/// transaction admits none of this room's visitors.
+/// One transaction can admit visitors of two rooms. If one room has changed since the caller read
+/// it, the transaction admits only visitors of the other room.
 pub async fn one_transaction_admits_visitors_of_both_rooms(fixture: Fixture) {
     let items = sale(&fixture, 1, 8).await;
     open(&fixture).await;
@@ -176,7 +176,8 @@ pub async fn an_operator_admits_visitors_of_one_item(fixture: Fixture) {
     assert_eq!(admit_all(&fixture, case).await, ["carl"]);
 }
 
-/// The store can tell whether any visitor who entered an open room is still waiting.
+/// The store can tell whether a room still has a waiting visitor who entered while the room was
+/// open.
 pub async fn a_room_knows_who_waits_since_it_was_open(fixture: Fixture) {
     let [phone, _] = sale(&fixture, 3, 3).await;
     let seed = || DrawSeed::new([3; 32]);

@@ -379,8 +379,8 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         );
     }
     assert_eq!(refunds(&fixture, for_payment(&order)).await, from_ref(&settled));
-    // A settled refund fails only if a message says that the money came back, and a later query
-    // confirms the message.
+    // A message says that the money of the settled refund came back. The refund fails when the
+    // provider's answer to a later query confirms this.
     let apply = async |update| {
         let noted = fixture.store.apply_refund_update(refund.id.clone(), update).await;
         noted.expect("writes").expect("a refund")
@@ -409,7 +409,8 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     ] {
         assert_eq!(apply(late).await, back, "a late report must change nothing");
     }
-    // An operator requests the refund again. A later message can be about the first attempt.
+    // An operator requests the refund again. A message that arrives after that can still be about
+    // the first attempt.
     let again = fixture
         .store
         .retry_refund(refund.id.clone())

@@ -260,7 +260,7 @@ pub async fn a_late_payment_revives_an_expired_order(fixture: Fixture) {
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     end(&fixture, &order, EndReason::Cancel).await;
     let PayOutcome::Done(revived) = pay(&fixture, &order).await else {
-        panic!("the payment must revive the order")
+        panic!("the payment must make the order active again")
     };
     assert_eq!((revived.state, revived.ended_at), (OrderState::Paid, None));
     fixture.expect_units(grant.slot.item, 0, 0, 0, 4).await;
@@ -304,8 +304,8 @@ pub async fn an_order_outlives_its_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 9, 0, 0, 0).await;
 }
 
-/// Several changes of one order run concurrently. These changes end the order at most once. The
-/// order is active afterwards only if a payment succeeded.
+/// A payment, a cancellation and an expiry of one order run concurrently. They end the order at
+/// most once. Afterwards, the order is active if and only if the payment succeeded.
 pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=20 {
@@ -329,8 +329,8 @@ pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
         let paid = matches!(paid.expect("runs").expect("writes"), PayOutcome::Done(_));
         let cancelled = matches!(cancelled.expect("runs").expect("writes"), ChangeOutcome::Done(_));
         let expired = expired.expect("runs").expect("writes").len();
-        // A payment may make the order active again after its end. In this case, both the payment
-        // and the end have succeeded.
+        // If the order ends first, the payment may make the order active again. Then the payment
+        // and one of the other calls have succeeded.
         let endings = usize::from(cancelled) + expired;
         let now = fixture.store.order(order.id).await.expect("reads").expect("an order").state;
         assert!(endings <= 1, "the order ended {endings} times");

@@ -36,7 +36,7 @@ async fn add(fixture: &Fixture, id: &str) -> Endpoint {
     fixture.store.insert_endpoint(new(id), MOST).await.expect("writes").expect("there is room")
 }
 
-/// All events must be readable.
+/// Returns the events, which must all be readable.
 fn whole(read: Vec<EventRead>) -> Vec<StoredEvent> {
     read.into_iter().map(|read| read.expect("the event row is readable")).collect()
 }
@@ -151,8 +151,8 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     assert_eq!(ids(fixture.store.endpoints().await.expect("reads")), ["end_1", "end_3"]);
 }
 
-/// After a rotation, messages are signed with the new secret. They are also signed with each
-/// earlier secret until the end of that secret.
+/// After a rotation, the new secret signs messages. Each earlier secret also signs messages, until
+/// its time `until`.
 pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let rotate = async |word: &str, for_ms: i64| {
@@ -306,7 +306,7 @@ pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     assert!(!fixture.store.lease_endpoint("end_9", NodeId(1), 100).await.expect("writes"));
     // When the clock is set back, the first node's lease becomes invalid.
     fixture.clock.advance(-3_600_000);
-    assert!(lease(2, 100).await && !lease(1, 100).await, "another node must get a void lease");
+    assert!(lease(2, 100).await && !lease(1, 100).await, "another node must get an invalid lease");
 }
 
 /// A dead letter is resolved once: it is retried with the tries reset to 0, or it is discarded.
@@ -427,7 +427,7 @@ pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     assert_eq!(
         (standing.waiting, standing.oldest_at),
         (0, Some(requested_at)),
-        "the waiting time of an old event must begin with the request"
+        "an old event must wait only since the request to send it again"
     );
 }
 
@@ -486,8 +486,8 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     old_messages_go_and_their_payment_stays(&fixture, order).await;
 }
 
-/// Tests a provider's message that arrives again after the store has deleted the message's id. The
-/// store still has the payment, so the repeated message changes nothing.
+/// The store deletes the id of an old provider message, but keeps the payment. If the provider
+/// repeats the message after that, the message changes nothing.
 async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Order) {
     let capture = async || {
         fixture.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes")

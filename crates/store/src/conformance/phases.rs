@@ -65,7 +65,8 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
         assert_eq!(close(announced).await, None);
         assert_eq!(store.sale("spring").await.expect("reads"), Some(before.clone()));
     }
-    // Another node cancels the drain, so every node sells again.
+    // Another node cancels a second drain. All nodes then sell again, so the second drain does not
+    // count either.
     let announced = drain().await;
     store.cancel_drain("spring").await.expect("writes");
     if others {
@@ -82,7 +83,7 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
             if sale.phase == Phase::Closed && *changed == by_this_call)
     };
     assert!(is_closed(&closed, true), "{closed:?}");
-    // A closed sale does not have to be drained again.
+    // A second request to close the sale needs no new drain.
     let again = close(announced).await;
     assert!(is_closed(&again, false), "{again:?}");
     assert_eq!(store.drain_sale("autumn", 60_000).await.expect("writes"), None);

@@ -66,8 +66,8 @@ pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
 }
 
 /// When another buyer subscribes in the same browser, the browser gets no more messages of the
-/// earlier buyer. A forged subscription, with the browser's URL and other keys, does not stop these
-/// messages.
+/// earlier buyer. If a subscription has the browser's URL but other keys, it may be forged, so it
+/// does not end the earlier buyer's subscription.
 pub async fn a_browser_gets_the_messages_of_its_last_buyer(fixture: Fixture) {
     let anna = put(&fixture, FIRST, &browser("anna", "one")).await;
     let also = put(&fixture, FIRST, &browser("anna", "two")).await;

@@ -104,7 +104,7 @@ pub async fn refills_and_recalls_are_counted(fixture: Fixture) {
         refills,
         recalls,
     });
-    assert_eq!(moves, due, "only answered recalls of this grant must be counted");
+    assert_eq!(moves, due, "only this grant's own answered recalls must count");
 }
 
 /// A recall takes at most the unsettled units of a grant, even if the slot reports more units.

@@ -9,8 +9,8 @@ use crate::contract::Redelivery;
 /// The largest number of deliveries that may be pending.
 const MOST: usize = 9;
 
-/// When an operator requests a delivery again, earlier attempts no longer count. Only an attempt
-/// that began after the request changes the delivery.
+/// After an operator has requested a delivery again, the store ignores the result of an attempt
+/// that began before the request.
 pub async fn an_earlier_attempt_does_not_change_a_requested_delivery(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at = events[0].position;
@@ -25,10 +25,10 @@ pub async fn an_earlier_attempt_does_not_change_a_requested_delivery(fixture: Fi
     let tries = async || pending(&fixture, "end_1").await.first().map(|row| row.tries);
     let requested = fixture.store.redeliver("end_1", at, MOST).await.expect("writes");
     assert_eq!((requested, tries().await), (Redelivery::Done, Some(0)));
-    assert!(!record(20, true).await, "the attempt must be too old");
-    assert_eq!(tries().await, Some(0), "the old attempt must not count as a try");
-    // A postponed attempt does not increase `tries`. A result may be recorded twice, because the
-    // outcome of its commit may have been unknown.
+    assert!(!record(20, true).await, "an attempt from before the request must be ignored");
+    assert_eq!(tries().await, Some(0), "an attempt from before the request must not count");
+    // A postponed attempt does not change the number of tries (0). A worker records the same result
+    // twice (1) if it does not know whether the first commit succeeded.
     for number in [0, 1, 1, 2] {
         assert!(record(number, false).await);
         assert_eq!(tries().await, Some(number));

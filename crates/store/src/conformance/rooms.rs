@@ -14,8 +14,8 @@ use crate::contract::{
 };
 
 const SALE: &str = "spring";
-/// The length of an admission, in milliseconds. While other visitors wait, the store shortens
-/// longer admissions to `IDLE_TURN_MS`. So this length is never shortened.
+/// The length of an admission, in milliseconds. While other visitors wait, the store shortens an
+/// admission to `IDLE_TURN_MS`. An admission of this length is therefore never shortened.
 const FOR_MS: i64 = IDLE_TURN_MS;
 const ADMISSIONS_MAX: u64 = 500;
 
@@ -205,7 +205,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
         RoomSupply { free: Some(2), limit: 1, open: 2, used: 1, used_units: 1 }
     );
     assert!(admit_all(&fixture).await.is_empty());
-    // The next visitor gets a returned unit.
+    // A returned unit is free again, for the next visitor.
     fixture
         .store
         .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
@@ -292,12 +292,12 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     assert_eq!(
         admit_next().await,
         [("last".to_owned(), Some(last.plus(WHOLE_MS)))],
-        "the last visitor must get the full time, because no visitor waits"
+        "the last visitor must get the full time, because no other visitor waits"
     );
 }
 
-/// If a visitor leaves before the admission, the room passes over the visitor. If the visitor
-/// leaves later, the admission ends. The draw does not change.
+/// If a visitor leaves before being admitted, the room passes over the visitor. If an admitted
+/// visitor leaves, the admission ends. In both cases, the draw stays the same.
 pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     let leave = async |name: &str| {
         let left = fixture.store.leave_room(&room(), buyer(name)).await.expect("writes");
@@ -318,8 +318,8 @@ pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     );
     open(&fixture).await;
     enter(&fixture, &["late"]).await;
-    // The first call admits the visitor who left, because the draw does not change. This admission
-    // has already ended, so the second call gives the unit to the next visitor.
+    // The draw stays the same, so the first call admits the visitor who left. This visitor's
+    // admission ended at once, so the second call gives the unit to the next visitor.
     assert_eq!(admit_all(&fixture).await, drawn[..1]);
     assert_eq!(admit_all(&fixture).await, drawn[1..2]);
     assert!(admit_all(&fixture).await.is_empty());
@@ -347,11 +347,12 @@ pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
     );
     let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
     let admitted = admit(&fixture, &seen, 2, FOR_MS).await;
-    assert_eq!(admitted.len(), 2, "one call must admit at most its maximum");
+    assert_eq!(admitted.len(), 2, "one call must not admit more visitors than its maximum");
     assert_eq!(admit_all(&fixture).await, ["c"]);
 }
 
-/// An operator can admit more visitors than there are units. The action has the number of visitors.
+/// An operator can admit more visitors than there are units. The recorded action says how many
+/// visitors the operator admitted.
 pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fixture) {
     let store = &fixture.store;
     sale(&fixture, 1, 1).await;
@@ -381,7 +382,7 @@ pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fi
     let query = ActionQuery { limit: 10, ..ActionQuery::default() };
     let actions = store.actions(query).await.expect("reads").rows;
     let counts = actions.iter().filter_map(|row| row.action.changes[0].to.as_u64());
-    assert_eq!(counts.collect::<Vec<_>>(), [1, 2, 2], "only calls that admit write an action");
+    assert_eq!(counts.collect::<Vec<_>>(), [1, 2, 2], "a call without admissions writes no action");
     store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
     assert_eq!(more(1).await, None, "a paused sale must not admit visitors");
 }

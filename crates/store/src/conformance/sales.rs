@@ -52,8 +52,8 @@ pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     assert_eq!(sales[1], fixture.store.sale("a").await.expect("reads").expect("created"));
 }
 
-/// If several nodes share the store, each change of the catalogue sets a new version. Other changes
-/// do not set a new version. In an embedded store, the version is always empty.
+/// In a store that several nodes share, each change of the catalogue sets a new version, and
+/// nothing else does. In an embedded store, the version is always empty.
 pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixture) {
     let store = &fixture.store;
     let version = async || {

@@ -79,8 +79,8 @@ pub async fn a_ticket_is_resolved_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// If a request gets a second ticket, this ticket gets the order of the first ticket. The second
-/// ticket's units are credited to the slot.
+/// If a request has an order and gets a second ticket, the verdict of this ticket names the order.
+/// The store credits the second ticket's units to the slot.
 pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let first = fixture.ticket(&grant, 1, "anna", "k", 2);
@@ -103,8 +103,8 @@ pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
     fixture.expect_units(first.item, 0, 8, 2, 0).await;
 }
 
-/// If a buyer already has an order under a request key, a ticket with the same key and other
-/// content is refused.
+/// If a buyer already has an order under a request key, the store refuses a ticket with the same
+/// key for another item or another number of units.
 pub async fn a_key_with_other_content_is_refused(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let other = fixture.slot(10, 10, 5).await;
@@ -114,7 +114,7 @@ pub async fn a_key_with_other_content_is_refused(fixture: Fixture) {
     assert_eq!((more.verdict, elsewhere.verdict), (Verdict::KeyReused, Verdict::KeyReused));
     assert_eq!((more.order, elsewhere.order), (None, None));
     let another_buyer = fixture.settle(&fixture.ticket(&grant, 3, "bert", "k", 1)).await;
-    assert_eq!(another_buyer.verdict, Verdict::Reserved, "each buyer must have keys of their own");
+    assert_eq!(another_buyer.verdict, Verdict::Reserved, "two buyers may use the same key");
     fixture.expect_units(grant.slot.item, 0, 7, 3, 0).await;
     fixture.expect_units(other.slot.item, 0, 10, 0, 0).await;
 }
@@ -232,7 +232,8 @@ pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 9, 0, 1, 0).await;
 }
 
-/// A returned ticket uses up its number, as an order does. No other ticket can have this number.
+/// A returned ticket uses up its number, as an order does. Another ticket with this number is
+/// returned, and the grant is closed.
 pub async fn a_returned_tickets_number_is_taken(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 1).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
@@ -275,8 +276,8 @@ pub async fn a_ticket_of_an_unknown_grant_leaves_no_row(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
-/// A batch of tickets is settled in one transaction. The store publishes its result before the
-/// caller gets an answer.
+/// A batch of tickets is settled in one transaction. The store publishes the batch's result before
+/// the caller gets an answer.
 pub async fn a_batch_is_published_before_it_is_answered(fixture: Fixture) {
     let grant = fixture.slot(1_000, 400, 1).await;
     fixture.commits.forget();

@@ -57,7 +57,7 @@ async fn entry_state(fixture: &Fixture, id: TicketId) -> (WaitlistState, u64) {
 
 async fn expect_waitlist(fixture: &Fixture, item: ItemId, waiting: u64, kept: u64) {
     let c = fixture.counts(item).await;
-    assert_eq!((c.waiting, c.kept), (waiting, kept), "waiting entries or kept units differ");
+    assert_eq!((c.waiting, c.kept), (waiting, kept), "wrong number of entries or kept units");
     fixture.check_invariants().await;
 }
 
@@ -103,7 +103,8 @@ pub async fn a_buyer_has_one_waitlist_entry(fixture: Fixture) {
     assert_eq!(closings.expect("reads"), [], "joining must not close a grant");
 }
 
-/// Concurrent calls that join an empty waitlist give each buyer one entry, with a unique number.
+/// If many calls join an empty waitlist concurrently, each buyer gets one entry, and each entry has
+/// its own number.
 pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     const EACH: usize = 4;
     const BUYERS: usize = 12;
@@ -140,7 +141,7 @@ pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     expect_waitlist(&fixture, item, BUYERS as u64, 0).await;
 }
 
-/// An item has a waitlist only while it has no free unit, but some of its units may be returned.
+/// Buyers can join a waitlist while the item has no free unit and some of its units may return.
 pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     let in_pool = fixture.item(Stock::Counted(1), 1).await;
     assert_eq!(
@@ -281,7 +282,8 @@ pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     fixture.expect_units(item, 0, 0, WAIT, 0).await;
 }
 
-/// A buyer is passed over if the buyer is at the limit, or if the entry's key already has an order.
+/// The waitlist passes over a buyer who has reached the limit, or whose entry has the request key
+/// of an existing order.
 pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -377,7 +379,8 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// Each held or kept unit allows one entry, because only these units can go to waiting buyers.
+/// A waitlist has at most as many entries as the item has held and kept units, because only these
+/// units can go to waiting buyers.
 pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;

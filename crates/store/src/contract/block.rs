@@ -23,6 +23,6 @@ pub struct Block {
 pub struct BlocksVersion {
     /// The number of blocks.
     pub count: i64,
-    /// The sum of the times at which the blocks were last written.
+    /// The sum of all blocks' `at` times, so that a change of any block changes this value.
     pub sum: i64,
 }

@@ -9,16 +9,17 @@ pub struct AnswerSpend {
     /// When the challenge ends. The store refuses an answer after that time, because the store may
     /// have deleted the row that shows whether the challenge was answered before.
     pub until: Millis,
-    /// A hash of the sale and the buyer who answers. The wrong answers with one hash are counted
-    /// together.
+    /// A hash of the sale and the buyer who answers. The store counts the wrong answers with the
+    /// same hash together.
     pub by: [u8; 16],
     /// Whether the answer is right.
     pub is_correct: bool,
-    /// The length of the period whose wrong answers are counted together, in milliseconds.
+    /// The length of a period, in milliseconds. The store counts the wrong answers of one period
+    /// together.
     pub window_ms: i64,
 }
 
-/// The result of spending an answer.
+/// The result of spending a challenge with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpendOutcome {
     /// The challenge was spent before. Nothing was written.

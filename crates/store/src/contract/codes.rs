@@ -3,13 +3,15 @@
 /// Codes to revoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CodeSelection {
-    /// The codes that begin with this text, which has at most [`CODE_PREFIX_CHARS`] characters.
+    /// Every code that begins with this text. The text has at most [`CODE_PREFIX_CHARS`]
+    /// characters.
     Prefix(String),
     /// The code with this hash.
     Code([u8; 32]),
 }
 
-/// How many of a code's first characters the store keeps. The store also keeps the code's hash.
+/// The store does not keep a whole code: it keeps this many of the code's first characters, and the
+/// code's hash.
 pub const CODE_PREFIX_CHARS: usize = 4;
 
 /// The result of adding codes.

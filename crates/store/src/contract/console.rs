@@ -78,7 +78,7 @@ pub struct SaleSeriesRow {
     pub sale: String,
     /// The length of the step.
     pub step: PointStep,
-    /// The start of the step. It is a multiple of the step's length.
+    /// When the time step starts. This time is a multiple of the step's length.
     pub at: Millis,
     /// The node.
     pub node: NodeId,
@@ -91,7 +91,7 @@ pub struct SaleSeriesRow {
 pub enum PointStep {
     /// One second. The row is deleted after a day.
     Second,
-    /// One minute. The row is deleted after 30 days.
+    /// One minute. The row is deleted 30 days after its sale closed.
     Minute,
 }
 

@@ -10,7 +10,7 @@ pub struct BuyerTraces {
     /// The number of other rows that can be erased now: waiting room positions, waitlist entries,
     /// spent codes, feed rows, refused tickets and browsers' subscriptions.
     pub other: u64,
-    /// Rows that cannot be erased now: one element for each sale and reason.
+    /// The rows that cannot be erased now, as one element for each sale and each reason.
     pub held_back: Vec<RetainedRows>,
     /// Whether operators block this buyer. An erasure keeps an active block.
     pub blocked: bool,

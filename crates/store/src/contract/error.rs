@@ -14,7 +14,7 @@ pub enum StoreError {
         may_have_happened: bool,
     },
     /// The disk failed or is full, the data is damaged, or files of the store were removed. The
-    /// process must stop, and nothing may be retried on this handle.
+    /// process must stop, and must not repeat any call on this store.
     #[error("the store failed and must not be used further: {0}")]
     Fatal(String),
     /// A row or the result of a statement is invalid, because of a bug or a damaged file.

@@ -5,8 +5,8 @@ use doorbuster_core::outbox::ordering_key;
 /// An event with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// The event's position, which never changes. 0 means that the event has no position yet.
-    /// Events of later commits, and later events of one order, have higher positions.
+    /// The event's position, or 0 if the event has no position yet. A position never changes. A
+    /// later event of the same order, and an event of a later commit, has a higher position.
     pub position: i64,
     /// The number of the event's row.
     pub seq: i64,
@@ -23,8 +23,8 @@ pub struct UnreadableEvent {
     pub position: i64,
     /// The event type in the row.
     pub what: String,
-    /// The subject that the row names. Later events about the same subject wait while the delivery
-    /// of this event is pending.
+    /// The subject that the row names. While the delivery of this event is pending, later events
+    /// about the same subject wait.
     pub about: String,
     /// The reason why the row cannot be read.
     pub reason: String,

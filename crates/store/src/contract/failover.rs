@@ -17,7 +17,7 @@ pub struct HistoryReaction {
 pub struct LostOrders {
     /// The node.
     pub node: NodeId,
-    /// The fencing number of the history that lacks these orders.
+    /// The fencing number of the database's new history, which lacks these orders.
     pub fence: i64,
     /// When the node compared its orders with the database.
     pub at: Millis,
@@ -39,7 +39,7 @@ pub struct Replication {
     /// How many standbys must confirm a commit. 0 if commits wait for no standby.
     pub required: u64,
     /// How many connected standbys confirm commits synchronously. `None` if the database user lacks
-    /// the role `pg_monitor`, which this number needs.
+    /// the role `pg_monitor`, and therefore cannot see the standbys.
     pub synchronous: Option<u64>,
     /// The standbys in `synchronous_standby_names` that are not connected.
     pub missing: Vec<String>,

@@ -37,7 +37,7 @@ pub struct MoneyQuery {
 /// A payment that a provider or a buyer made by mistake. The server refunds the payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundNotice {
-    /// The cause: mismatch, second payment, or unknown order.
+    /// The cause of the refund: a wrong amount, a second payment, or an unknown order.
     pub what: RefundCause,
     /// The item, if the order exists.
     pub item: Option<ItemId>,
@@ -51,13 +51,13 @@ pub struct RefundNotice {
     pub at: Millis,
 }
 
-/// A reversal that an operator should see, because its payment still counts as captured or because
-/// the reversal is a dispute.
+/// A reversal that an operator should see: either the store still counts the reversed payment as
+/// captured, or the reversal is a dispute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReversedPayment {
     /// How the money was reversed.
     pub kind: ReversalKind,
-    /// The item, if the order exists.
+    /// The order's item. `None` if the order does not exist.
     pub item: Option<ItemId>,
     /// The payment's id.
     pub payment: PaymentId,
@@ -65,7 +65,7 @@ pub struct ReversedPayment {
     pub order: String,
     /// The reversed amount.
     pub money: Money,
-    /// For a dispute: when it was first reported. For a refund by hand: the time of the report that
-    /// is stored.
+    /// For a dispute: when it was first reported. For a refund by hand: the time of the stored
+    /// report.
     pub at: Millis,
 }

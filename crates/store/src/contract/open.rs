@@ -45,8 +45,8 @@ pub struct PostgresOptions {
     /// The store calls this function after every commit of this node, and for the commits of other
     /// nodes.
     pub sink: CommitSink,
-    /// Selects the buyers whose orders this node reads in full when another node changes the
-    /// orders.
+    /// Selects buyers. If another node changes an order of a selected buyer, this node reads the
+    /// whole order, and not only its digest.
     pub follows: BuyerFilter,
     /// The store calls this function once when the database's data is damaged. The process must
     /// then stop.
@@ -54,8 +54,8 @@ pub struct PostgresOptions {
     /// Whether the database server may run without syncs (`fsync = off`). Such a database server
     /// can lose confirmed orders or the whole database in a power failure.
     pub allow_fsync_off: bool,
-    /// The histories of the database that this process knows. The store refuses a database with an
-    /// older history, and adds each newer history that it finds.
+    /// The database histories that this process knows. The store refuses a database whose history
+    /// is older. If the store finds a newer history, the store adds it here.
     pub history: KnownHistories,
 }
 
@@ -105,7 +105,7 @@ pub enum OpenError {
         /// The fingerprint in the store.
         expected: String,
     },
-    /// The key in the file `pass_key` is not the key that this store was used with.
+    /// The key in the file `pass_key` is not the pass key with which this store was used before.
     #[error(
         "the pass_key does not fit the store: its fingerprint is {given}, and the store was used \
          with {expected}; with this key no earlier pass, sign-in or payment link would work; \

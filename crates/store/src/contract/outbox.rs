@@ -49,7 +49,7 @@ pub struct Endpoint {
 /// An endpoint to add. The endpoint receives the events that happen after the addition.
 #[derive(Clone, Debug)]
 pub struct NewEndpoint {
-    /// The endpoint's id. For all fields of this type, see the fields of [`Endpoint`].
+    /// The endpoint's id. The fields of [`Endpoint`] explain all fields of this type.
     pub id: String,
     /// The endpoint's type.
     pub kind: EndpointKind,
@@ -68,7 +68,7 @@ pub struct NewEndpoint {
 pub struct EndpointChange {
     /// The endpoint's new address.
     pub url: Option<String>,
-    /// The new filter for the events after the endpoint's current position.
+    /// The new filter. It applies to the events after the endpoint's current position.
     pub wanted: Option<EventFilter>,
     /// Whether events are delivered to the endpoint.
     pub enabled: Option<bool>,
@@ -100,8 +100,8 @@ impl EndpointChange {
         }
         let Some(Rotation { secret, old_until, keep }) = &self.rotate else { return };
         if endpoint.secrets.first() == Some(secret) {
-            // An earlier attempt of this call already made the change, but its caller did not learn
-            // the outcome and repeated the call.
+            // An earlier attempt of this call already made the change. The caller did not learn
+            // this, and repeated the call.
             return;
         }
         for old in &mut endpoint.secrets {
@@ -113,11 +113,12 @@ impl EndpointChange {
     }
 }
 
-/// A delivery of one event to one endpoint. A delivery has its own row if an attempt failed, if the
-/// delivery waits behind a failed delivery, or if an operator requested the delivery again.
+/// A delivery of one event to one endpoint. Only some deliveries have a row: those with a failed
+/// attempt, those that wait behind a failed delivery, and those that an operator requested again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// The number of the delivery. A dead letter of a delivery has this number as its id.
+    /// The number of the delivery. If the delivery becomes a dead letter, the dead letter's id
+    /// contains this number.
     pub seq: i64,
     /// The endpoint.
     pub endpoint: String,
@@ -136,7 +137,7 @@ pub struct Delivery {
     pub next_at: Millis,
     /// The last error.
     pub error: Option<String>,
-    /// The reason why an operator discarded the delivery.
+    /// The operator's reason, if an operator discarded the delivery.
     pub why: Option<String>,
     /// When the delivery entered its state.
     pub at: Millis,
@@ -164,7 +165,8 @@ pub enum Redelivery {
     NoEvent,
     /// No such endpoint exists.
     NoEndpoint,
-    /// The endpoint has not reached the event yet, and will get the event without this request.
+    /// The endpoint's position is before the event, so the server will deliver the event without
+    /// this request.
     Ahead,
     /// The endpoint has the maximum number of pending deliveries.
     Full,
@@ -181,9 +183,9 @@ pub struct EndpointStatus {
     pub enabled: bool,
     /// The number of events after the endpoint's position, including events of types that the
     /// endpoint does not receive. In PostgreSQL, at most [`crate::limits::UNSEQUENCED_COUNTED_MAX`]
-    /// events without a position are counted. If at least as many events with a position are
-    /// waiting, the store computes the number of these events from the endpoint's position and the
-    /// last position. After a failover, this number can include positions that no event has.
+    /// events without a position are counted. If at least this many events with a position wait,
+    /// they are not counted one by one: their number is then the last position minus the endpoint's
+    /// position. After a failover, this difference can include positions that no event has.
     pub waiting: u64,
     /// The number of the endpoint's deliveries that will be retried.
     pub pending: u64,

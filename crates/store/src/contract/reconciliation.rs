@@ -56,13 +56,13 @@ pub struct Reconciliation {
     pub unattributed: Vec<MoneyTotals>,
     /// The differences that were found.
     pub differences: Vec<Difference>,
-    /// The kinds with more than [`crate::limits::DIFFERENCES_MAX`] differences, each with the
-    /// position after which the next differences of this kind begin.
+    /// The kinds of differences that exceed [`crate::limits::DIFFERENCES_MAX`], so that this report
+    /// lists only some of them. Each kind has the position after which its next differences begin.
     pub more: Vec<(DifferenceKind, i64)>,
 }
 
-/// Units and money of one item. The units in slots and in orders are the sums over grants and
-/// orders, and not the item's counters.
+/// Units and money of one item. The units in slots and in orders are summed from the rows of grants
+/// and orders. They are not the item's stored counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemTotals {
     /// The item.
@@ -124,17 +124,18 @@ doorbuster_core::labels! {
         PaidTwice = "paid_twice",
         /// A payment that should be refunded and has no refund.
         RefundMissing = "refund_missing",
-        /// A refund whose payment is not marked as refunded: the payment is still captured, has
-        /// failed, or does not exist.
+        /// A refund whose payment is not in the state refunded: the payment is captured or failed,
+        /// or does not exist.
         RefundUnfounded = "refund_unfounded",
-        /// A refund whose amount differs from its payment.
+        /// A refund whose amount differs from the amount of its payment.
         RefundAmount = "refund_amount",
         /// Several refunds of one payment.
         RefundedTwice = "refunded_twice",
         /// A refund that the provider refused permanently and that no operator has resolved.
         RefundFailed = "refund_failed",
-        /// A payment that was reversed without a request of this server. Either the payment is
-        /// still captured, or the payment is disputed and its refund was also settled.
+        /// A payment that was reversed without a request of this server. Either the store still
+        /// counts the payment as captured, or the buyer disputes a payment that this server has
+        /// also refunded.
         Reversed = "reversed",
     }
 }

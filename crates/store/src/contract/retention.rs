@@ -5,8 +5,8 @@ use doorbuster_core::Millis;
 /// ended are deleted without a cutoff.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
-    /// Deletes events from before this time, except events about orders. An event is kept until all
-    /// enabled endpoints have passed it. An event with a pending or dead delivery is also kept.
+    /// Deletes events from before this time, except events about orders. Also keeps an event if an
+    /// enabled endpoint's position is before it, or if it has a pending or dead delivery.
     pub events_before: Millis,
     /// Deletes dead and discarded deliveries, and dead letters of tickets, from before this time,
     /// even if no operator has resolved them. The verdict of a ticket is kept.
@@ -18,8 +18,8 @@ pub struct RetentionCutoffs {
     pub actions_before: Millis,
     /// Deletes a sale's statistics for each second from before this time.
     pub seconds_before: Millis,
-    /// Deletes a sale's statistics for each minute from before this time. Keeps these statistics if
-    /// the sale did not close before this time.
+    /// Deletes the statistics of minutes before this time, if their sale also closed before this
+    /// time.
     pub minutes_before: Millis,
     /// Deletes browsers' subscriptions that end before this time.
     pub subscriptions_before: Millis,

@@ -15,7 +15,7 @@ pub struct RoomKey {
 }
 
 impl RoomKey {
-    /// The room of a whole sale.
+    /// Returns the key of the room of a whole sale.
     #[must_use]
     pub fn of_sale(sale: &str) -> Self {
         Self { sale: sale.into(), item: None }
@@ -23,8 +23,7 @@ impl RoomKey {
 }
 
 /// A waiting room of a sale or of one item. If each item of a sale has its own room, the store also
-/// has a room for the whole sale. Nobody waits in the room for the whole sale. That room only keeps
-/// the seed of all draws.
+/// has a room for the whole sale. Nobody waits in that room: it only keeps the seed of all draws.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoom {
     /// The sale and the item.
@@ -55,16 +54,16 @@ pub struct RoomVisitor {
     pub buyer: BuyerId,
     /// The buyer's lot in the draw. Only buyers who entered before the sale opened have a lot.
     pub lot: Option<DrawLot>,
-    /// The stored rank. A buyer in the draw gets a stored rank at the admission. Until then, the
-    /// rank is computed: it is the position of the buyer's lot among all lots.
+    /// The stored rank. `None` for a buyer in the draw who is not admitted yet. This buyer's rank
+    /// is computed: it is the position of the buyer's lot among all lots.
     pub rank: Option<u64>,
     /// The time until which the buyer may buy. `None` if the buyer is not admitted yet.
     pub until: Option<Millis>,
 }
 
 impl RoomVisitor {
-    /// Returns the visitor's position. `drawn` is the rank in the draw, for a visitor without a
-    /// stored rank.
+    /// Returns the visitor's position. If the visitor has no stored rank, `drawn` must be the
+    /// visitor's rank in the draw.
     #[must_use]
     pub fn queue_position(&self, drawn: Option<u64>) -> QueuePosition {
         QueuePosition { rank: self.rank.or(drawn), until: self.until }

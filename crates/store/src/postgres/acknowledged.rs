@@ -14,7 +14,7 @@ use crate::limits::{ACKNOWLEDGED_KEPT, ACKNOWLEDGED_MAX};
 pub(super) struct AcknowledgedOrders(Mutex<VecDeque<(Instant, TicketId, OrderState)>>);
 
 impl AcknowledgedOrders {
-    /// Adds orders in their current states. At the bound the oldest orders are forgotten.
+    /// Adds orders in their current states. Removes the oldest entries beyond [`ACKNOWLEDGED_MAX`].
     pub(super) fn add(&self, orders: &[Order]) {
         if orders.is_empty() {
             return;
@@ -29,8 +29,8 @@ impl AcknowledgedOrders {
         }
     }
 
-    /// Returns each order in its newest state. Old orders are removed only when an order is added.
-    /// No order is added during an outage, so the node forgets no order in that time.
+    /// Returns each order in its newest state, even if its entry is old: only [`Self::add`] removes
+    /// old entries. During an outage, no order is added, so the node forgets no order.
     pub(super) fn recent(&self) -> HashMap<TicketId, OrderState> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut states = HashMap::with_capacity(kept.len());
@@ -48,7 +48,7 @@ impl AcknowledgedOrders {
     }
 
     /// Forgets orders that were reported as lost, so that the next failover does not report them
-    /// again. Entries that were added after `compared_at` stay, because these orders may have been
+    /// again. An entry that was added after `compared_at` stays, because its order may have been
     /// committed again.
     pub(super) fn forget(&self, lost: &HashSet<TicketId>, compared_at: Instant) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -231,8 +231,8 @@ async fn read_all<T: Default>(
     .await
 }
 
-/// Runs `read` in one snapshot of the database. If the caller drops this future, the transaction is
-/// still open. So the session is closed, and does not return to the pool.
+/// Runs `read` in one snapshot of the database. If the caller drops this future, the session still
+/// has an open transaction, so the session is closed and does not return to the pool.
 async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,

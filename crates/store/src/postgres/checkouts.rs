@@ -19,8 +19,9 @@ use super::transaction::{CommittedResult, end_transaction, retry};
 use super::{Postgres, connect, flush, prefetch};
 
 impl Postgres {
-    /// After an unknown outcome, the transaction runs again. The delay then starts at the second
-    /// run.
+    /// Postpones the checks of the checkouts that are still open, and returns their number. If the
+    /// outcome of the commit is unknown, the transaction runs again, and each delay starts at this
+    /// second run.
     pub(crate) async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         let shared = Arc::clone(self.shared());
         shared.state.check_accepting()?;
@@ -32,8 +33,9 @@ impl Postgres {
     }
 }
 
-/// Locks the orders before it reads their checkouts. A checkout changes only while its order's
-/// grant is locked, so the checkouts that are read stay current.
+/// Makes one attempt of the transaction. Locks the orders before it reads their checkouts. Every
+/// transaction locks an order's grant before it changes the order's checkout. So no other
+/// transaction changes these checkouts after this read.
 async fn put_off(
     shared: &Shared,
     all: &[CheckoutDeferral],
@@ -55,8 +57,8 @@ async fn put_off(
                 money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }
             // The checkout of an order that waits for payment is closed only after the payment
-            // window. The locked order gives the window, because another transaction may have
-            // extended the window meanwhile.
+            // window. Another transaction may have extended the window, so the end of the window is
+            // read from the locked order.
             let waits = ledger
                 .cache
                 .orders

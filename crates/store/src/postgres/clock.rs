@@ -31,12 +31,13 @@ pub(crate) struct Clock {
     /// Whether the database's clock and the monotonic clock differ by more than
     /// [`PG_CLOCK_STEP_MAX`].
     stepped: AtomicBool,
-    /// The start of the newest poll whose result was published, in milliseconds since `born`.
+    /// The start of the newest poll that this node has published, in milliseconds since `born`.
     saw: AtomicI64,
 }
 
 impl Clock {
-    /// Without `fixed_monotonic`, `fixed` replaces both clocks.
+    /// Returns a clock that has not read the database's time yet. `fixed` and `fixed_monotonic`
+    /// replace the two clocks. If only `fixed` is given, it replaces both.
     pub(super) fn new(
         fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
         fixed_monotonic: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
@@ -73,8 +74,8 @@ impl Clock {
         }
     }
 
-    /// Returns whether the database's clock was set to another time, and the two clocks still
-    /// differ by more than [`PG_CLOCK_STEP_MAX`].
+    /// Returns whether the database's clock was set to another time, and it still differs from the
+    /// monotonic clock by more than [`PG_CLOCK_STEP_MAX`].
     pub(crate) fn has_stepped(&self) -> bool {
         self.stepped.load(Ordering::Acquire)
     }
@@ -84,8 +85,8 @@ impl Clock {
         self.saw.store(millis(began.saturating_duration_since(self.born)), Ordering::Release);
     }
 
-    /// After this call, the age of the published state is unknown, and [`Clock::staleness`] returns
-    /// a very long time.
+    /// Makes the age of the published state unknown. Until the next published poll,
+    /// [`Clock::staleness`] returns a very long time.
     pub(super) fn forget_seen(&self) {
         self.saw.store(i64::MIN / 2, Ordering::Release);
     }
@@ -97,8 +98,8 @@ impl Clock {
         )
     }
 
-    /// Returns when the latest published poll began. If no result is published, returns the start
-    /// of this clock, which is before every read.
+    /// Returns the start of the newest poll whose result was published. If there is no such poll,
+    /// returns the start of this clock, which is before every read.
     pub(crate) fn published_as_of(&self) -> Instant {
         let saw = u64::try_from(self.saw.load(Ordering::Acquire)).unwrap_or(0);
         self.born + Duration::from_millis(saw)
@@ -111,8 +112,8 @@ impl Clock {
     }
 
     /// Adds a sample: the database read its time (`reported`) between `sent` and `answered`. A
-    /// sample with a long round trip is too imprecise, and is discarded. Only the first sample is
-    /// always kept.
+    /// sample with a long round trip is too imprecise, and is discarded, unless it is the first
+    /// sample.
     pub(super) fn add_sample(&self, sent: Instant, reported: Millis, answered: Instant) {
         let round_trip = answered.duration_since(sent);
         if round_trip > PG_CLOCK_ROUND_TRIP_MAX && self.at_birth.load(Ordering::Acquire) != 0 {
@@ -123,8 +124,9 @@ impl Clock {
         self.slew(reported.0 - millis(since_birth), millis(since_birth), is_first);
     }
 
-    /// Moves the monotonic clock toward the database's clock by a bounded amount. `at_birth` is the
-    /// database's time at `born`.
+    /// Moves the monotonic clock towards the database's clock by a bounded amount. `at_birth` is
+    /// the database's time at the instant `born`. `now` is the time since `born`. Both are in
+    /// milliseconds.
     fn slew(&self, at_birth: i64, now: i64, is_first: bool) {
         if is_first {
             return self.monotonic_at_birth.store(at_birth, Ordering::Release);

@@ -26,8 +26,8 @@ use super::standbys;
 /// `server_version_num`.
 const SERVER_MIN: i32 = 130_000;
 
-/// PostgreSQL keeps the first plan of a prepared statement. A plan for empty tables would be slow
-/// for full tables, so only index scans are allowed.
+/// With these settings, PostgreSQL keeps the first plan of a prepared statement. A plan that fits
+/// empty tables would be slow for full tables, so plans may use only index scans.
 const WRITER_PLANS: &str = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
 fn failed(reason: impl std::fmt::Display) -> OpenError {
@@ -97,16 +97,16 @@ impl Connect for PoolConnector {
         Box::pin(async {
             self.connector.open(self.options, None).await.map_err(|failure| match failure {
                 Failure::Postgres(error) => error,
-                // The client library offers no way to create an error with a reason, so the
-                // connector keeps the reason.
+                // The pool gets an error of the client library, which cannot contain this failure's
+                // text. The connector remembers the text.
                 _ => no_connection(),
             })
         })
     }
 }
 
-/// The pool accepts only errors of the client library. So this error replaces a failure of another
-/// type, and the connector keeps the text of the failure.
+/// Returns an error that replaces a failure of another type, because the pool accepts only errors
+/// of the client library. The connector keeps the text of the failure.
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,
@@ -163,20 +163,19 @@ pub(super) fn too_many_waiting() -> Failure {
 pub(super) struct TransactionSession(Option<Object>);
 
 impl TransactionSession {
-    /// The transaction must have ended.
+    /// Returns the session to its pool. The transaction must have ended.
     pub(super) fn return_to_pool(mut self) {
         drop(self.0.take());
     }
 }
 
-/// A session for one read. If the caller drops the read, the database may still be answering the
-/// read. In this case, the session returns to its pool only after the answer. If the session
-/// returned earlier, the next read would wait for this answer, while the pool counts the session as
-/// free.
+/// A session for one read. If the caller drops the read, the session returns to its pool only after
+/// the database has answered the read. If the session returned earlier, the next read on it would
+/// first have to wait for this answer.
 pub(super) struct ReadSession(Option<Object>);
 
 impl ReadSession {
-    /// The read must have ended.
+    /// Returns the session to its pool. The read must have ended.
     pub(super) fn return_to_pool(mut self) {
         drop(self.0.take());
     }
@@ -200,7 +199,7 @@ impl Drop for ReadSession {
     fn drop(&mut self) {
         let (Some(object), Ok(runtime)) = (self.0.take(), Handle::try_current()) else { return };
         runtime.spawn(async move {
-            // The answer to this empty statement comes after the answer to the dropped read.
+            // PostgreSQL answers this empty statement only after it has answered the dropped read.
             let last = await_answer(async { Ok(object.batch_execute("").await?) }).await;
             if last.is_err() {
                 drop(Object::take(object));

@@ -29,14 +29,15 @@ mod session;
 use session::drive;
 pub(super) use session::{Session, SessionListener, SessionMessage};
 
-/// The value of `current` if the next connection must inspect all hosts.
+/// The value of [`Inner::current`] that makes the next connection inspect all hosts.
 const NO_HOST: usize = usize::MAX;
 /// If other nodes keep changing the history, opening a session fails after this many attempts.
 const REGISTER_TRIES: usize = 3;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectorUse {
-    /// The store uses the connection. If the history has changed, the change is registered first.
+    /// The store uses the connection. If the database's history has changed, the connector first
+    /// registers the change.
     Store,
     /// The connection is for one query that changes nothing.
     Read,
@@ -55,13 +56,13 @@ struct Inner {
     /// The index of the host that passed the last inspection. After a connection to this host has
     /// failed, the value is [`NO_HOST`].
     current: AtomicUsize,
-    /// Whether a connection was accepted before. If so, each further inspection of all hosts
-    /// commits a row on the new connection. A synchronous standby confirms this commit only after
-    /// the standby has all earlier commits. So no caller sees commits that the standby lacks.
+    /// Whether a connection was accepted before. If so, each later inspection of all hosts commits
+    /// a row on the connection that it accepts. A synchronous standby confirms this commit only
+    /// when it also has all earlier commits. So no caller sees commits that the standby lacks.
     used: AtomicBool,
-    /// When the standby last failed to confirm a commit. The standby may lack this commit, but all
-    /// open sessions can see the commit. So sessions that were opened before this time must not be
-    /// used any more.
+    /// When the standby last failed to confirm a commit. The standby may lack this commit, but
+    /// every open session can see it. So the store must not use a session that was opened before
+    /// this time.
     unconfirmed_at: Mutex<Option<Instant>>,
     /// Whether commits waited for a standby when this node last checked.
     was_synchronous: AtomicBool,
@@ -84,10 +85,9 @@ struct Opened {
 }
 
 impl Opened {
-    /// Returns the known history of this database's deployment, with the position that was known
-    /// before the inspection. A position that this node learned later may include commits that were
-    /// made during the inspection. Compared with that position, the inspected database would look
-    /// old.
+    /// Returns the known history of this database's deployment, with the position that this node
+    /// knew before the inspection. During the inspection, this node may learn a later position.
+    /// Compared with the later position, the inspected database would look like an older copy.
     fn known(&self, memory: &KnownHistories) -> Option<DatabaseHistory> {
         let known = memory.known_history(self.found.deployment.as_deref())?;
         let position = self.positions.get(&known.token).copied().unwrap_or(0);
@@ -117,7 +117,7 @@ impl Connector {
         }))
     }
 
-    /// The session's messages go to `listener`.
+    /// Opens a session with a database that nodes may use. Its messages go to `listener`.
     pub(super) async fn open(
         &self,
         options: &str,
@@ -196,8 +196,8 @@ impl Connector {
         Err(Failure::NoConnection("other nodes keep changing the database's history".to_owned()))
     }
 
-    /// Returns `None` if another node registered a change of the history meanwhile. The next
-    /// attempt reads that node's row.
+    /// Makes one attempt. Returns `None` if another node registered a change of the history
+    /// meanwhile. The next attempt reads that node's row.
     async fn try_newest(
         &self,
         options: &str,
@@ -228,8 +228,8 @@ impl Connector {
         Err(self.combine(failures))
     }
 
-    /// Connects to all hosts at once. After the first answer, waits for the other hosts for a
-    /// limited time.
+    /// Connects to all hosts at once, and returns the opened sessions and the failures. After the
+    /// first answer, waits for the other hosts for a limited time.
     async fn inspect_all(
         &self,
         options: &str,
@@ -282,8 +282,8 @@ impl Connector {
             DatabaseDecision::Accept => {
                 let Opened { session: (client, _), found, .. } = &opened;
                 if self.0.used.load(Ordering::Acquire) && found.has_commit_check {
-                    // If standbys are missing, the commit check below would wait, and the operator
-                    // would not learn why.
+                    // If standbys are missing, the commit check below would wait. This call comes
+                    // first, so that the operator learns why.
                     self.expect_standbys(client).await?;
                     let check = inspect_database::commit_check(client, self.0.slot);
                     let checked = timeout(PG_ANSWER_WAIT, check).await;
@@ -323,9 +323,8 @@ impl Connector {
     }
 
     /// Registers a change of the history in a separate task. If the caller stops waiting, this task
-    /// still ends the transaction. Without a separate task, the transaction would stay open and
-    /// would keep its lock. Returns `None` if the registered history is not the newest known
-    /// history.
+    /// still ends the transaction. Otherwise, the transaction would stay open, and would keep its
+    /// lock. Returns `None` if the registered history is not the newest known history.
     async fn register(
         &self,
         client: Client,

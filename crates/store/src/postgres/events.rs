@@ -1,9 +1,9 @@
 //! Events in PostgreSQL, and the sequencer that assigns their positions.
 //!
-//! Transactions may commit in another order than the order of `seq`, so a reader that continued by
-//! `seq` would skip rows. Instead, readers continue by `position`. One transaction at a time
-//! assigns positions to visible rows, in the order of `seq`. New positions are higher than all
-//! positions that readers have seen.
+//! A transaction may commit later than a transaction with a higher `seq`, so a reader that
+//! continued after the highest `seq` would skip rows. Instead, readers continue by `position`. One
+//! transaction at a time assigns positions to visible rows, in the order of `seq`. New positions
+//! are higher than all positions that readers have seen.
 //!
 //! The events of one order are written under one lock. So the later event has the higher `seq`,
 //! becomes visible later, and gets the higher position.
@@ -38,10 +38,11 @@ fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
 }
 
 impl Postgres {
-    /// If the returned number is less than `limit`, every event that was committed before the call
-    /// has a position.
+    /// Assigns positions to at most `limit` events, and returns their number. If the number is less
+    /// than `limit`, every event that was committed before the call has a position.
     pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
-        // Usually every event has a position. This query finds that out without a transaction.
+        // Usually every event already has a position. This query detects that, and then no
+        // transaction is necessary.
         let sql = "SELECT FROM event WHERE position IS NULL ORDER BY position, seq LIMIT 1";
         if self.one(sql, &[], |_| Ok(())).await?.is_none() {
             return Ok(0);

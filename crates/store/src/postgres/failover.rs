@@ -31,15 +31,15 @@ use super::transaction::RetryUnknown;
 const STATES: &str =
     "SELECT o.id, o.state FROM unnest($1::bigint[], $2::bigint[]) AS k(grant_id, n)
      JOIN orders o ON o.grant_id = k.grant_id AND o.n = k.n";
-/// Selects the newest change of the history after which nodes must still pause sales. The second
-/// column says whether all rows came from another database, for example from a dump.
+/// Selects the newest row of the history for which nodes must still pause the open sales. The
+/// second column is true if the rows are in another database than before, for example after a
+/// restored dump.
 const PENDING: &str = "SELECT fence, cause = 'moved', paused FROM store_history
      WHERE pause = 'pending' ORDER BY fence DESC LIMIT 1 FOR UPDATE";
 
-/// Selects the reports of lost orders that an operator must still see. If the failover paused
-/// sales, its report is selected until each of these sales was resumed, or was closed
-/// [`LOSS_SHOWN_MS`] ago. Otherwise the report is selected for [`LOSS_SHOWN_MS`] after the
-/// failover.
+/// Selects the reports of lost orders that an operator must still see. If the failover paused no
+/// sale, its reports are selected for [`LOSS_SHOWN_MS`]. If it paused sales, the reports are
+/// selected until each of these sales has been resumed, or has been closed for [`LOSS_SHOWN_MS`].
 const UNRESOLVED: &str = "SELECT l.node, l.fence, l.at, l.acknowledged, l.lost, l.sample
      FROM lost_orders l JOIN store_history h ON h.fence = l.fence
      WHERE CASE WHEN h.paused = '[]' THEN h.at > $1 ELSE EXISTS (
@@ -67,7 +67,8 @@ impl Postgres {
         .await
     }
 
-    /// Compares the orders once for each new history. Pauses sales if no node has paused them yet.
+    /// Checks, once for each new history, whether the database has the orders that this node
+    /// acknowledged. Pauses sales if no node has paused them yet.
     pub(crate) async fn react_to_history(&self) -> StoreResult<HistoryReaction> {
         let lost = self.compare_acknowledged().await?;
         let pending = "SELECT 1 FROM store_history WHERE pause = 'pending'";

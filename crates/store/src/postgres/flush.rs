@@ -191,8 +191,8 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 /// Writes quotas. If another transaction has inserted one of the new rows, the statement fails and
-/// this transaction runs again. Changes of existing rows are added to the stored quotas, in lock
-/// order. This is safe, because each row is locked, or its quota only decreases. As in
+/// this transaction runs again. For an existing row, the statement adds the difference to the
+/// stored quota. This is safe, because the row is locked, or its quota only decreases. As in
 /// `doorbuster-core`, a quota never falls below 0.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT *
@@ -221,7 +221,7 @@ fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Closed grants come first, so that a slot never has two open grants.
+/// Writes grants. Closed grants come first, so that a slot never has two open grants.
 fn grants(cache: &RowCache, now: Millis, queries: &mut Vec<Query>) {
     let update = "UPDATE slot_grant SET granted = $2, settled = $3, open = $4, acked = $5,
                   max_n = $6, resolved = $7, feed_len = $8,
@@ -291,8 +291,8 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 /// Writes items. Settling and expiry read an item without a lock, because their decisions do not
-/// depend on the pool. So another transaction may have changed the row since it was read. The
-/// statement therefore adds differences to the numbers in the row.
+/// depend on the pool. Another transaction may have changed the row since this transaction read it.
+/// So the statement adds differences to the numbers in the row.
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row, read } in cache.items.dirty() {
         let Some(read) = read else { continue };

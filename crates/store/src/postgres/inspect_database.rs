@@ -33,8 +33,8 @@ const ROWS: &str = "SELECT h.fence, h.token, h.system_id, h.timeline,
             || '/' || h.tableoid
         FROM store_history h ORDER BY h.fence DESC LIMIT 1000";
 /// Writes the ids of the database and of its table `store_history` to the newest row. A dump
-/// contains these ids. If the dump is restored into another database, that database has other ids.
-/// So a node can see that the rows come from a dump.
+/// contains these ids, but a database into which the dump is restored has other ids. By this
+/// difference, a node sees that the rows come from a dump.
 pub(super) const SET_DATABASE_ID: &str = "UPDATE store_history h
         SET database_id = d.oid || '/' || h.tableoid
         FROM pg_database d
@@ -52,7 +52,8 @@ pub(super) struct Inspected {
     has_database_id: bool,
 }
 
-/// Returns `None` if the database is a standby.
+/// Reads the server's state and the database's history. Returns `None` if the database is a
+/// standby.
 pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
     let server = rows(client, SERVER).await?.into_iter().next();
     let server =
@@ -82,9 +83,10 @@ pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
     Ok(Some(Inspected { seen, deployment, has_commit_check, has_database_id }))
 }
 
-/// Adds a row for a change of the history, and skips the positions of events that the database may
-/// lack. `pauses` says whether sales must be paused after the change. Returns `None` if another
-/// node has already added the row. The caller must then inspect the database again.
+/// Adds a row for a change of the database's history. Also skips event positions, because the
+/// database may lack events whose positions were assigned before the change. `pauses` says whether
+/// sales must be paused after the change. Returns `None` if another node has already added the row.
+/// The caller must then inspect the database again.
 pub(super) async fn register(
     client: &Client,
     known: Option<&DatabaseHistory>,
@@ -134,9 +136,9 @@ pub(super) async fn register(
 /// this commit. Returns `None` if `synchronous_commit` is off, because a crash may then lose this
 /// commit.
 pub(super) async fn commit_check(client: &Client, slot: i32) -> Done<Option<(String, i64)>> {
-    // The server runs both statements in one transaction. In the log, the record of this commit
-    // comes after the position that the second statement reads. So when the commit is durable, the
-    // log is durable up to this position.
+    // The server runs both statements in one transaction. The second statement reads a position in
+    // the log, and the commit writes its record after this position. So when the commit is durable,
+    // the log is durable up to this position.
     let sql = format!(
         "INSERT INTO commit_check (slot, at)
          VALUES ({slot}, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)

@@ -1,5 +1,6 @@
-//! Bounds the transactions that need a thread. Few of these transactions have a thread at the same
-//! time, so other work finds a free thread. Renewals of leases are not bounded.
+//! Limits how many transactions run on blocking threads at the same time, so that other work finds
+//! a free thread. Also limits how many transactions wait for a thread. Renewals of leases have no
+//! limit.
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
@@ -11,7 +12,8 @@ use crate::limits::PG_POOL_WAIT;
 
 use super::connect;
 
-/// A transaction keeps its place until it ends.
+/// One of a limited number of places for transactions. A transaction has its place until the
+/// transaction ends.
 pub(super) type JobPlace = OwnedSemaphorePermit;
 
 pub(super) struct JobPlaces {
@@ -24,7 +26,8 @@ impl JobPlaces {
         Self { places: Arc::new(Semaphore::new(jobs_max)), threads: Semaphore::new(threads_max) }
     }
 
-    /// Returns an error if too many transactions wait or run.
+    /// Reserves a place for a transaction. Returns an error if waiting and running transactions
+    /// have all places.
     pub(super) fn enter(&self) -> StoreResult<JobPlace> {
         Arc::clone(&self.places).try_acquire_owned().map_err(|_| StoreError::busy())
     }

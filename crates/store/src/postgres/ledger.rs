@@ -2,8 +2,8 @@
 //!
 //! Rows are locked, read once, and cached ([`RowCache`]). `flush` writes the changes together at
 //! the end. A live ledger reads rows on demand, and must run on a thread that may block. A
-//! prefetched ledger has every row that its work can read. A row that the prefetched ledger lacks
-//! is not in the table.
+//! prefetched ledger already has every row that its work can read. If it lacks a row, the table has
+//! no such row.
 use std::time::Duration;
 
 use deadpool_postgres::Object;
@@ -50,12 +50,13 @@ impl LiveConnection<'_> {
     }
 }
 
-/// The tables, as one transaction reads and writes them.
+/// Reads and writes the rows of the tables in one transaction.
 pub struct PostgresLedger<'c> {
     live: Option<LiveConnection<'c>>,
     pub(super) cache: RowCache,
     pub(crate) now: Millis,
-    /// The node that waits for the verdict of the current ticket.
+    /// The node that waits for the verdict of the current ticket. `None` outside of the settling of
+    /// tickets.
     pub(super) node: Option<NodeId>,
     /// Whether this transaction changed the catalogue.
     pub(crate) catalogue: bool,
@@ -192,7 +193,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// An order changes only while its grant is locked, so an order is cached only under this lock.
+    /// An order changes only while its grant is locked. So this function caches an order only if
+    /// this transaction has locked the grant.
     fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
         if let Some(order) = self.cache.orders.get(id) {
             return Ok(Some(order.clone()));
@@ -307,8 +309,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(self.one(queries::INBOX.postgres, &[&provider, &event], |_| Ok(()))?.is_some())
     }
 
-    /// If two transactions handle the same message at once, the second insertion fails, and the
-    /// second transaction runs again.
+    /// Records that this message is handled. If two transactions handle the same message at once,
+    /// the second insertion fails, and the second transaction runs again.
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Done<()> {
         self.cache.inbox.insert((provider.to_owned(), event.to_owned()), at);
         Ok(())
@@ -349,7 +351,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// A checkout changes only while the grant of its order is locked, so this read needs no lock.
+    /// Reads the order's checkout without a lock, because a checkout changes only while the grant
+    /// of its order is locked.
     fn checkout(&mut self, order: &TicketId) -> Done<Option<Checkout>> {
         if let Some(kept) = self.cache.checkouts.get(order) {
             return Ok(Some(kept.clone()));

@@ -32,8 +32,8 @@ fn take(ledger: &PostgresLedger<'_>, calls: &[(u64, LimitCall)]) -> Done<Vec<Lim
     keys.dedup();
     let row = |row: Row<'_>| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?));
     let mut states = BTreeMap::new();
-    // Another node may delete an unused row between `ADD` and `LOCK`. The second round adds the row
-    // again, and no other node can delete it before the commit.
+    // If another node deletes an unused row between `ADD` and `LOCK`, the second round adds the row
+    // again. No other node can delete a row that this transaction added.
     for _ in 0..2 {
         ledger.run(ADD, &[&keys])?;
         states = ledger.all(LOCK, &[&keys], row)?.into_iter().collect::<BTreeMap<i64, i64>>();

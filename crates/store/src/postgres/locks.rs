@@ -17,8 +17,8 @@ impl PostgresLedger<'_> {
         Ok(())
     }
 
-    /// Locks the grants of a recall. A recall always names the same grants, so the names are read
-    /// without a lock. All other rows are read after the grants are locked.
+    /// Locks the grants of a recall. The ids of these grants never change, so this function reads
+    /// the ids without a lock. It reads all other rows after it has locked the grants.
     pub(crate) fn lock_recall(&mut self, id: RecallId) -> Done<()> {
         let sql = "SELECT grant_id, target_grant FROM recall WHERE id = $1";
         let found =

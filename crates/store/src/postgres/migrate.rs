@@ -119,8 +119,8 @@ async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), toki
         .await?;
     let mut is_copied = false;
     for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
-        // The rows that this migration wrote also have a transaction id after the snapshot, but
-        // they are correct.
+        // The rows that this migration itself wrote also match the first condition, but their
+        // transaction id is correct. So the second condition excludes them.
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())
                      AND changed <> pg_current_xact_id()";
         // For orders, this query would be a long scan. The grants show whether there are such

@@ -10,7 +10,7 @@ pub(super) const CHANNEL: &str = "doorbuster";
 
 #[derive(Clone, Copy)]
 pub(super) struct CommitNotice {
-    /// The writer number of the store that committed.
+    /// The writer number of the node's store that made the commit.
     pub(super) writer: i32,
     /// Whether the commit appended events.
     pub(super) events: bool,
@@ -27,7 +27,7 @@ impl CommitNotice {
         text
     }
 
-    /// Returns `None` for a text that another program sent.
+    /// Parses a notification. Returns `None` for a text that another program sent.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let writer = text.strip_suffix(WITH_EVENTS);
         Some(Self { writer: writer.unwrap_or(text).parse().ok()?, events: writer.is_some() })

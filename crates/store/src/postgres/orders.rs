@@ -76,9 +76,9 @@ fn end(ledger: &mut PostgresLedger<'_>, due: &[DueOrder]) -> Result<Vec<Order>, 
         let Some(id) = ledger.cache.numbers.get(&(order.grant, order.n)).copied() else { continue };
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The rules still let this order wait. Its waiting time (`ask_ms`) may come from the
-            // previous version of the program, so the time is written again. Expiry then finds the
-            // order when the wait for the provider is over.
+            // The rules do not allow this order to expire yet. The previous version of the program
+            // may have stored too short a wait for the provider (`ask_ms`). So this call computes
+            // and writes `ask_ms` again.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 ledger.cache.checkouts.rewrite(&order.id);
             }

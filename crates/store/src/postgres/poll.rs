@@ -44,8 +44,8 @@ mod statements;
 pub(super) struct PollResult {
     pub(super) position: SnapshotPosition,
     pub(super) seen: Changes,
-    /// The orders from before this poll that must still be read. `None` if the poll continued at
-    /// the previous position, so that no order is missing.
+    /// The older orders that the caller must still read. `None` if the poll continued at the
+    /// previous position, because then no order is missing.
     pub(super) old: Option<Backlog>,
 }
 
@@ -140,7 +140,7 @@ impl Poller {
         since((&row).into(), sent, Instant::now(), clock)
     }
 
-    /// Returns false if the sending failed.
+    /// Sends the notification, if there is one. Returns false if the sending failed.
     pub(super) async fn notify(&self, notice: Option<CommitNotice>) -> bool {
         let Some(notice) = notice else { return true };
         if let Err(error) = self.client.execute(&self.notify, &[&CHANNEL, &notice.text()]).await {
@@ -181,7 +181,8 @@ impl Poller {
         let beginning = SnapshotPosition::beginning(begin.timeline.clone());
         match self.poll_from((&beginning, &begin), own, shared, publish).await? {
             Ok((position, seen)) => {
-                // A failover may also lose this node's own changes of the catalogue.
+                // A failover may also lose this node's own changes of the catalogue, so the
+                // catalogue counts as changed.
                 let sales = seen.sales || may_lose_orders;
                 let seen = Changes { may_lose_orders, sales, ..seen };
                 let old = Backlog { snapshot: position.snapshot.clone(), after: -1 };
@@ -210,9 +211,9 @@ impl Poller {
         Ok(last.map(|last| last.try_get(14)).transpose()?)
     }
 
-    /// Polls for orders since `of_orders`, and for all other rows since `since_then`. If the poll
-    /// cannot continue at these positions, the inner result is `Err` with the cause and the new
-    /// position.
+    /// Reads the orders that changed after the position `of_orders`, and all other rows that
+    /// changed after `since_then`. If the poll cannot continue at these positions, the inner result
+    /// is `Err` with the cause and the new position.
     async fn poll_from(
         &self,
         (since_then, of_orders): (&SnapshotPosition, &SnapshotPosition),
@@ -231,7 +232,7 @@ impl Poller {
             [orders_snapshot, &orders_xmin, &own, &"0", &digests];
         let of_resolutions: [&(dyn ToSql + Sync); 7] =
             [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
-        // COMMIT is sent separately, because further pages must read the same snapshot.
+        // COMMIT is sent only later, because the reads of further pages must use the same snapshot.
         let (begun, (position, answered), counts, sales, digests, verdicts) = tokio::join!(
             self.client.batch_execute(BEGIN),
             async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
@@ -268,7 +269,7 @@ impl Poller {
     }
 
     /// Reads digests, and the orders that this node needs in full. Returns false if a digest has an
-    /// unknown format. Every order must then be read instead.
+    /// unknown format. The caller must then read all orders.
     async fn read_digests(
         &self,
         mut page: Vec<Row>,

@@ -29,7 +29,8 @@ pub(super) const RECALLS: &str = concat!(
     " FROM recall WHERE grant_id = ANY($1) AND NOT done"
 );
 const ITEMS: &str = concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = ANY($1)");
-/// Inserts quota rows for buyers who have none, in lock order.
+/// For buyers without a quota row, inserts such rows in the sequence in which transactions lock
+/// them.
 const NEW_QUOTAS: &str = "INSERT INTO quota (buyer, item_id, used) SELECT buyer, item, 0
                           FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      ON CONFLICT DO NOTHING";
@@ -153,7 +154,7 @@ pub(super) async fn tickets(
 }
 
 /// An order that the transaction ends, or whose checkout the transaction postpones. `n` is the
-/// order's number in the grant. `item` is given only if the item's row is needed.
+/// order's number in the grant. `item` is `None` if the transaction does not need the item's row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DueOrder {
     pub(super) grant: GrantId,

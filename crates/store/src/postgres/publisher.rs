@@ -27,10 +27,10 @@ use super::notice::{CHANNEL, CommitNotice};
 use super::poll::{Changes, PollResult, Poller};
 use super::shared::{CommitMessage, OwnCommit, Shared};
 
-/// A settled batch with at least this many orders is published before its counts. With fewer
-/// orders, the load is considered low, and the orders are published together with their counts. So
-/// a buyer who sends one request after the other always sees counts that include the buyer's own
-/// orders.
+/// If a settled batch has at least this many orders, the publisher publishes the orders first and
+/// the counts later. A smaller batch means low load, so the publisher publishes its orders and
+/// counts together. Thus a buyer who sends one request after the other always sees counts that
+/// include the buyer's own orders.
 const EARLY_ORDERS_MIN: usize = 8;
 
 pub(super) struct Publisher {
@@ -40,7 +40,7 @@ pub(super) struct Publisher {
     /// How far this node has read the commits of other nodes. Until `DigestFollower::is_complete`
     /// returns true, this node must not refuse a request because of the published state.
     follower: DigestFollower,
-    /// The start of the follower's monotonic time.
+    /// The follower's monotonic time counts from this instant.
     born: Instant,
     /// Transactions of this node that were announced to the publisher, but are not in any poll yet.
     own: Vec<String>,
@@ -84,7 +84,8 @@ impl Publisher {
         })
     }
 
-    /// If the sink panics, the store fails, because nothing would be published any more.
+    /// Publishes commits until the store closes. If the sink panics, the store fails, because
+    /// nothing would be published any more.
     pub(super) async fn run(self) {
         let shared = Arc::clone(&self.shared);
         if AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
@@ -93,9 +94,9 @@ impl Publisher {
         shared.state.stop_accepting();
     }
 
-    /// Polls soon after a commit or a notification. A large batch of settled tickets is published
-    /// before the poll that includes the batch. Several such batches share one poll. So under load,
-    /// the number of polls does not grow with the number of commits.
+    /// Polls soon after a commit or a notification. The orders of a large batch of settled tickets
+    /// are published at once, and several such batches share the next poll. So under load, the
+    /// number of polls does not grow with the number of commits.
     async fn work(mut self) {
         let (mut looked, mut wants_poll) = (Instant::now(), false);
         loop {
@@ -132,9 +133,9 @@ impl Publisher {
             match next {
                 Some(CommitMessage::Committed(commit)) => {
                     let OwnCommit { transaction, orders, events, only_settled, done } = commit;
-                    // If an earlier poll included this transaction, the transaction's orders are
-                    // already published. The orders in this message may be outdated, so this
-                    // message's orders are not published.
+                    // If an earlier poll included this transaction, its orders are already
+                    // published, perhaps in a newer state. So the orders in this message are not
+                    // published.
                     let lives = self.follower.is_complete()
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
                     let known = lives
@@ -146,8 +147,9 @@ impl Publisher {
                     self.own.extend(transaction.filter(|_| !known));
                     own.orders.extend(orders.into_iter().filter(|_| !known));
                     own.events |= events;
-                    // If the polling session has ended, another node may have changed an order
-                    // unnoticed. So the orders are published with the next counts.
+                    // If the polling session has ended, another node may have changed one of these
+                    // orders unnoticed. So these orders wait for the next poll, and are published
+                    // with its counts.
                     own.needs_counts |=
                         !(only_settled && lives && own.orders.len() >= EARLY_ORDERS_MIN);
                     own.waiting.push(done);
@@ -175,8 +177,8 @@ impl Publisher {
                 tracing::debug!(%failure, "failed to poll for commits; retrying");
                 self.look = None;
                 self.shared.set_unavailable(Some(failure.to_string()));
-                // The commits are durable, so the calls that made them return. The next successful
-                // poll publishes the counts.
+                // This node's commits are durable, so their callers get their results now. The next
+                // successful poll publishes the counts.
                 Changes::default()
             }
         };
@@ -268,9 +270,9 @@ impl Publisher {
         Ok(seen)
     }
 
-    /// If the database's fencing number differs from the deployment's newest number, this session
-    /// is at an old primary, or another node registered a change. The error makes the task open a
-    /// new session, which inspects the database again.
+    /// Fails if the database's fencing number differs from the newest number that this node knows.
+    /// In this case, the session is at an old primary, or another node registered a change. The
+    /// task then opens a new session, which inspects the database again.
     fn check_history(&self, fence: Option<i64>) -> Result<(), Failure> {
         let connector = &self.shared.connector;
         let Some(known) = connector.memory().known().map(|known| known.fence) else {
@@ -298,13 +300,13 @@ impl Publisher {
     }
 }
 
-/// Returns the longest time from one poll to the next. `has_hint` says whether there is an
-/// announced commit that no poll includes yet. `apart` is the shortest time between two polls for
+/// Returns the longest time from one poll to the next. `has_hint` is true if another node announced
+/// a commit that this node has not polled yet. `apart` is the shortest time between two polls for
 /// announced commits.
 fn pause(is_complete: bool, is_failing: bool, has_hint: bool, apart: Duration) -> Duration {
     match is_complete {
-        // While there is a backlog, this node must not refuse a request because of the state in its
-        // memory. So the backlog is read with the shortest pauses.
+        // Until the backlog is read, this node must not refuse a request because of the state in
+        // its memory. Short pauses keep this period short.
         false => REFRESH_INTERVAL_MIN,
         // During an outage, announced commits do not shorten the pause. Only new commits of this
         // node cause earlier polls.
@@ -325,7 +327,7 @@ fn publish_in_parts(shared: &Arc<Shared>) -> impl FnMut(Changes) + Send + use<> 
     }
 }
 
-/// Returns a message that requests a poll for which no caller waits.
+/// Returns a message that requests a poll. No caller waits for this poll.
 fn empty_commit() -> CommitMessage {
     let (done, (orders, events)) = (oneshot::channel().0, (Vec::new(), false));
     let (transaction, only_settled) = (None, false);
@@ -389,7 +391,7 @@ mod tests {
         assert_eq!(
             pause(false, false, true, apart),
             REFRESH_INTERVAL_MIN,
-            "the pause during a backlog must be the shortest"
+            "during a backlog, the pause must have the minimum length"
         );
     }
 }

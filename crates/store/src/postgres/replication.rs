@@ -6,8 +6,9 @@ use crate::contract::{Replication, StoreResult};
 use crate::sql::Row;
 
 impl Postgres {
-    /// If the query fails, and the last connection was refused because standbys are missing,
-    /// returns the state of the standbys at the time of this refusal.
+    /// Reads whether commits wait for standbys, and the state of the standbys. If the query fails,
+    /// and the last connection was refused because standbys are missing, returns the state of the
+    /// standbys at the time of this refusal.
     pub(crate) async fn replication(&self) -> StoreResult<Replication> {
         let connector = &self.shared().connector;
         let read = |row: Row<'_>| {

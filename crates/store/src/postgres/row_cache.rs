@@ -20,8 +20,8 @@ pub(super) struct CachedQuota {
 }
 
 impl CachedQuota {
-    /// A quota that was not read, and that the transaction only decreases. The two numbers are as
-    /// large as possible, so that no decrease leads below 0.
+    /// Stands for a quota that was not read, because the transaction only decreases it. Both
+    /// numbers are as large as possible, so that no decrease makes `used` negative.
     pub(super) const UNREAD: Self = Self { used: u32::MAX, read: Some(u32::MAX) };
 }
 
@@ -53,7 +53,7 @@ pub(super) struct RowCache {
     /// Orders that were created or changed, in the sequence of their changes.
     pub(super) touched_orders: Vec<TicketId>,
     pub(super) events: Vec<Event>,
-    /// Provider messages to record: provider, message, time.
+    /// The provider messages to record: the provider, the message's id and the time of each.
     pub(super) inbox: BTreeMap<(String, String), Millis>,
     pub(super) payments: Rows<Payment>,
     pub(super) refunds: Rows<Refund>,
@@ -68,8 +68,8 @@ pub(super) struct RowCache {
 }
 
 impl RowCache {
-    /// If the order is already cached, the cached order stays, because this transaction may have
-    /// changed it.
+    /// Caches an order. If the order is already cached, the cached order stays, because this
+    /// transaction may have changed it.
     pub(super) fn cache_order(&mut self, order: Order) {
         self.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
         self.numbers.insert((order.grant, order.n), order.id);
@@ -100,8 +100,8 @@ impl RowCache {
         self.cache_resolution(row.clone());
     }
 
-    /// Returns the cached record of a ticket. The record of a consumed ticket is the order that the
-    /// ticket became.
+    /// Returns the cached record of a ticket. For a ticket that became an order, the record is
+    /// computed from the order.
     pub(super) fn resolution(&self, ticket: &TicketId) -> Option<Resolution> {
         match self.orders.get(ticket) {
             Some(o) => Some(Resolution {

@@ -8,7 +8,7 @@ use super::connector::{Connector, ConnectorUse};
 use super::{connect, migrate};
 
 /// Returns the deployment's stored secret of this name. If there is none, stores and returns
-/// `fresh`. Migrates the schema before that, because no store is open yet.
+/// `fresh`. First migrates the schema, because this function runs before the store is opened.
 ///
 /// # Errors
 ///

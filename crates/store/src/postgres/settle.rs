@@ -116,8 +116,8 @@ async fn settle_poisoned(
     Ok(TicketVerdict { id, verdict: Verdict::Unavailable, order: None, fresh: true })
 }
 
-/// A batch with an unknown outcome is settled again. This is safe, because a ticket with a verdict
-/// keeps its verdict.
+/// Runs the transaction of a batch, with retries. A batch with an unknown outcome is settled again.
+/// This is safe, because a ticket with a verdict keeps its verdict.
 async fn run_with_retries(
     shared: &Shared,
     tickets: &[Arc<Ticket>],
@@ -143,8 +143,8 @@ async fn run_with_retries(
     }
 }
 
-/// Adds the orders that an earlier attempt created for these tickets to the acknowledged orders.
-/// The answer to that attempt's COMMIT may have been lost, so these orders may be missing there.
+/// An earlier attempt may have created orders for some of these tickets. Adds these orders to the
+/// acknowledged orders. They may be missing there if the answer to that attempt's COMMIT was lost.
 fn acknowledge_earlier_orders(shared: &Shared, resolved: &[TicketVerdict]) {
     let is_earlier = |one: &&TicketVerdict| !one.fresh && one.verdict == Verdict::Reserved;
     let orders: Vec<Order> =

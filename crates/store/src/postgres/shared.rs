@@ -35,7 +35,7 @@ pub(super) enum CommitMessage {
 }
 
 pub(super) struct OwnCommit {
-    /// The transaction's id, if other nodes must read the transaction's rows.
+    /// The transaction's id. `None` if no other node must read the transaction's rows.
     pub(super) transaction: Option<String>,
     pub(super) orders: Vec<Order>,
     /// Whether the transaction appended events.
@@ -67,7 +67,7 @@ pub(crate) struct Shared {
     /// before the commit is published, because the expired orders are no longer due.
     pub(super) expiring: tokio::sync::Mutex<()>,
     pub(super) acknowledged: AcknowledgedOrders,
-    /// The fencing number of the newest history with which `acknowledged` was compared.
+    /// The fencing number of the newest history against which `acknowledged` was checked.
     pub(super) compared: AtomicI64,
     /// The writer number of this store. It marks the orders, verdicts and catalogue changes of this
     /// node.
@@ -92,7 +92,7 @@ impl Shared {
         self.refreshes_apart_us.store(micros, Ordering::Relaxed);
     }
 
-    /// Returns after the commit is published.
+    /// Sends a commit to the publisher, and waits until the commit is published.
     pub(super) async fn publish(
         &self,
         transaction: Option<String>,
@@ -126,8 +126,8 @@ impl Shared {
         }
     }
 
-    /// The log gets a line when an outage begins, after every [`OUTAGE_LOG_INTERVAL`], and when the
-    /// outage ends.
+    /// Records why the database is unavailable. `None` means that it is available. The log gets a
+    /// line when an outage begins, after every [`OUTAGE_LOG_INTERVAL`], and when the outage ends.
     pub(super) fn set_unavailable(&self, why: Option<String>) {
         let mut outage = self.unavailable.lock().unwrap_or_else(PoisonError::into_inner);
         match (&mut *outage, why) {
@@ -179,9 +179,9 @@ impl Shared {
     }
 }
 
-/// Returns a random writer number. A negative number tells nodes that run the previous version of
-/// the program that the writer adds a digest to each commit. Rows that a migration writes have the
-/// number 0.
+/// Returns a random writer number. The number is negative. A negative number tells nodes that run
+/// the previous version of the program that the writer adds a digest to each commit. Rows that a
+/// migration writes have the number 0.
 pub(super) fn random_writer() -> i32 {
     rand::random_range(i32::MIN..0)
 }

@@ -28,8 +28,8 @@ pub(super) async fn inspect(client: &Client) -> Done<Replication> {
 
 /// Describes the standbys. `all` is the number of connected standbys. `hidden` is the number of
 /// standbys whose state this database user cannot see. `synchronous` is the number of synchronous
-/// standbys. `connected` has the names of the connected standbys, and `standbys` becomes
-/// [`Replication::standbys`].
+/// standbys. `connected` lists the names of the connected standbys. The result contains `standbys`
+/// unchanged, as [`Replication::standbys`].
 pub(super) fn replication(
     (commit, names): (String, String),
     (all, hidden, synchronous): (i64, i64, i64),

@@ -42,8 +42,8 @@ impl RetryState {
         Self { began: Instant::now(), conflicts: 0, pause: PG_RETRY_PAUSE, unknown: false }
     }
 
-    /// Commits a small row if an attempt had an unknown outcome, because the standby may lack that
-    /// attempt's commit. Afterwards, every earlier commit is as durable as the row.
+    /// If the outcome of an attempt is unknown, commits a small row, because the standby may lack
+    /// the attempt's commit. Once the row is durable, every earlier commit is durable too.
     pub(super) async fn confirm(&self, shared: &Shared) -> Result<(), Failure> {
         match self.unknown {
             true => shared.commit_check().await,
@@ -249,8 +249,8 @@ async fn query(
     rows
 }
 
-/// Returns a session to its pool after a transaction. If the session no longer works after a
-/// failure, ends the session.
+/// Returns a session to its pool after a transaction. If a failure made the session unusable, ends
+/// the session instead.
 pub(super) async fn end_transaction(session: TransactionSession, failure: Option<&Failure>) {
     let has_ended = match failure {
         None => true,

@@ -32,8 +32,8 @@ fn is_locked(ledger: &PostgresLedger<'_>, item: ItemId) -> bool {
     ledger.cache.grants.values().any(|kept| kept.slot == SlotKey::waitlist(item))
 }
 
-/// If two transactions create an item's waitlist at once, the second insertion fails, and the
-/// second transaction runs again.
+/// Returns the grant that stores an item's waitlist, if it exists. If two transactions create an
+/// item's waitlist at once, the second insertion fails, and the second transaction runs again.
 pub(super) fn waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId) -> Done<Option<Grant>> {
     if let Some(kept) =
         ledger.cache.grants.values().find(|kept| kept.slot == SlotKey::waitlist(item))

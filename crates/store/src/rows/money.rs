@@ -21,7 +21,7 @@ macro_rules! refund_columns {
          r.error, r.at, r.settled_at"
     };
 }
-/// The columns of a refund by hand ([`reversal`]).
+/// The columns of a refund that somebody made by hand at the provider ([`reversal`]).
 macro_rules! returned_columns {
     () => {
         "r.payment_id, r.kind, '', r.amount_minor, r.currency, r.stands, r.at, r.at"

@@ -105,7 +105,8 @@ fn copy(file: &Path, part: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Turns the copy into a backup.
+/// Makes the copy `part` of a store a backup: marks it as a backup, and adds the time and the
+/// files.
 fn add_files(part: &Path, now: Millis, files: &[BackupFile]) -> rusqlite::Result<()> {
     let mut conn = Connection::open(part)?;
     // The mode MEMORY keeps no journal on the disk. A crash can damage only the temporary file,

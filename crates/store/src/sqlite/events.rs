@@ -10,8 +10,8 @@ use crate::sql::to_i64;
 
 use super::ledger::SqliteLedger;
 
-/// Most events are about orders. To save space, the row of such an event has the number and the
-/// times of the order instead of a JSON document.
+/// Appends an event. Most events are about orders. To save space, the row of such an event has the
+/// number and the times of the order instead of a JSON document.
 pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
     let (what, at, by) = (event.what.as_str(), event.at.0, actor_text(&event.by.actor));
     let why = event.by.why.as_deref();

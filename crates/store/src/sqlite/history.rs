@@ -24,8 +24,8 @@ pub(super) fn bind_key(ledger: &mut SqliteLedger<'_>, fingerprint: &str) -> Done
     kept.ok_or_else(|| Failure::Row("table identity is empty".to_owned()))
 }
 
-/// Records the fingerprint of the file `pass_key`, if the store has no such fingerprint yet, or if
-/// the file is new. Returns the recorded fingerprint.
+/// Records the fingerprint of the file `pass_key`. If the store already has such a fingerprint,
+/// replaces it only if the file is new (`is_new`). Returns the recorded fingerprint.
 pub(super) fn bind_pass_key(
     ledger: &mut SqliteLedger<'_>,
     fingerprint: &str,

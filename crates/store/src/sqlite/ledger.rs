@@ -16,12 +16,12 @@ use crate::{queries, rows};
 use super::row_cache::RowCache;
 use super::statement_cache::Statements;
 
-/// The quota rows of the buyer whose rows were read last. One buyer is enough, because the accesses
-/// for one ticket follow each other, and most buyers are new.
+/// The quota rows of the buyer whose rows were read last. To cache one buyer is enough: all
+/// accesses for one ticket follow each other, and most buyers are new.
 struct CachedQuotas {
     buyer: BuyerId,
     used: Vec<(ItemId, u32)>,
-    /// Whether `used` contains all quota rows of the buyer.
+    /// Whether `used` contains every quota row that the buyer has.
     all: bool,
 }
 
@@ -62,7 +62,8 @@ impl<'c> SqliteLedger<'c> {
         self.cache.flush(&mut self.sql, self.now)
     }
 
-    /// Drops every cached row, because the tables may have changed.
+    /// Drops every cached row, because the rows may differ from the tables after a rollback or a
+    /// commit.
     pub(crate) fn reset(&mut self) {
         (self.cache, self.quotas) = (RowCache::default(), None);
     }

@@ -18,7 +18,8 @@ use super::open::{data_path, with_suffix};
 const HEADER: usize = 32;
 /// The size of the header before each page in the log, in bytes.
 const FRAME_HEADER: usize = 24;
-/// The bytes of the salts in the log's header: two numbers that change whenever the log restarts.
+/// The position of the salts in the log's header. The salts are two numbers that change whenever
+/// the log restarts.
 const SALTS: std::ops::Range<usize> = 16..24;
 
 pub(super) struct LogReader {
@@ -37,7 +38,7 @@ impl LogReader {
     }
 
     /// Skips the frames that are in the log now, so that the next copy begins after them. `frames`
-    /// is the number of these frames that are valid.
+    /// is the number of valid frames in the log.
     pub(super) fn skip(&mut self, frames: i64) {
         self.frames = frames;
         // If the log has no header yet, the next `copy_commit` reads the log from its beginning.
@@ -60,7 +61,7 @@ impl LogReader {
                 tracing::warn!(
                     %error,
                     event = "backup.log_unreadable",
-                    "failed to read the store's log for the backup; a new base follows"
+                    "failed to read the store's log for the backup; a full copy follows"
                 );
                 self.copy.break_off();
                 self.skip(frames);

@@ -19,7 +19,7 @@ mod embedded {
 /// The id that the first migration writes into the file's header ("DbrM").
 pub(super) const APPLICATION_ID: i64 = 1_147_302_477;
 const FILE: &str = "doorbuster.sqlite3";
-/// The file mode: only its owner may read a store.
+/// The mode of a store's files: only their owner may read them.
 const FILE_MODE: u32 = 0o600;
 
 pub(super) fn data_path(dir: &Path) -> PathBuf {
@@ -33,7 +33,8 @@ pub fn is_store(dir: &Path) -> bool {
     fs::metadata(lock_path(dir)).is_ok_and(|there| there.len() > 0)
 }
 
-/// `end` is `-wal` for the log of a store's file, or `-shm` for the log's index.
+/// Returns the path with `end` appended: `-wal` for the log of a store's file, or `-shm` for the
+/// log's index.
 pub(super) fn with_suffix(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
@@ -58,8 +59,9 @@ impl DirLock {
 }
 
 impl Drop for DirLock {
-    /// Unlocks the file, because closing it is not enough. A child process that another thread just
-    /// forked shares the open file, and keeps the lock until the child executes its program.
+    /// Unlocks the file explicitly, because closing it may not release the lock. If another thread
+    /// has just forked a child process, the child also has the file open. The lock then lasts until
+    /// the child executes its program.
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
             tracing::warn!(
@@ -110,7 +112,7 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The files contain buyers' ids and keys, so only the owner may read them.
+/// Lets only the owner read the store's files, because they contain buyers' ids and keys.
 fn restrict_mode(path: &Path) -> io::Result<()> {
     let files = ["", "-wal", "-shm"].map(|end| with_suffix(path, end));
     let lock = path.parent().map(lock_path);
@@ -198,8 +200,9 @@ pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
     open().map_err(|e| open_error(&data_path(dir), &e))
 }
 
-/// Opens the store's file without SQLite, for syncs. Close this file after all connections, because
-/// closing it releases the locks of this process on the file.
+/// Opens the store's file without SQLite, so that the checkpoint thread can sync the file. Close
+/// this file only after all connections: when a process closes a file, the process loses
+/// all its locks on that file.
 pub(super) fn open_data_file(dir: &Path) -> Result<File, OpenError> {
     let path = data_path(dir);
     File::options().write(true).open(&path).map_err(|e| failed(&path.display().to_string(), e))
@@ -278,8 +281,7 @@ pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
     // All migrations and their history are one transaction. So after a crash, the next start runs
     // all migrations again.
     let report = embedded::migrations::runner().set_grouped(true).run(conn).map_err(|error| {
-        // The next lines of the error are the text of the migration, which does not help an
-        // operator.
+        // The error's other lines are the text of the migration, which does not help an operator.
         let text = error.to_string();
         failed("failed to migrate the store's schema", text.lines().next().unwrap_or_default())
     })?;

@@ -18,8 +18,8 @@ use crate::sql::as_limit;
 use super::ledger::SqliteLedger;
 use super::txn::Txn;
 
-/// If a ticket fails, the tickets are settled one by one, and the failing ticket becomes a dead
-/// letter.
+/// Settles the tickets together. If a ticket fails, settles the tickets one by one, and makes the
+/// failing ticket a dead letter.
 pub(super) fn settle(
     txn: &mut Txn<'_>,
     key: &IdKey,
@@ -64,7 +64,7 @@ fn settle_alone(
         event = "settle.dead_letter",
         "failed to settle a ticket; recording it as a dead letter"
     );
-    // `late` is after the ticket's `decide_by`, so the rules can only return the ticket.
+    // At the time `late`, the ticket's `decide_by` has passed, so `settle` returns the ticket.
     let late = ticket.decide_by.plus(1).max(now);
     let returned = txn.attempt(|ledger| {
         let resolved = settle::settle(ledger, key, ticket, late)?;
@@ -130,9 +130,9 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     for id in due {
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The rules still let this order wait. Its waiting time (`ask_ms`) may come from the
-            // previous version of the program, so the time is written again. Expiry then finds the
-            // order when the wait for the provider is over.
+            // The rules do not let this order expire yet. The previous version of the program may
+            // have stored a wait for the provider (`ask_ms`) that is too short. So `ask_ms` is
+            // computed and written again.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 if let Some(checkout) = ledger.checkout(&id)? {
                     ledger.put_checkout(&checkout)?;

@@ -14,8 +14,8 @@ use crate::limits::STATEMENTS_MAX;
 use super::statement_cache::Statements;
 
 pub(super) type Reader<'c> = Statements<'c>;
-/// A query together with the code that answers its caller. The argument is the reader, or an error
-/// if the read transaction could not begin.
+/// A closure that runs a query and answers the caller. Its argument is the reader, or an error if
+/// the read transaction could not begin.
 pub(super) type ReadCall = Box<dyn FnOnce(Result<&mut Reader<'_>, StoreError>) + Send>;
 
 pub(super) enum ReadJob {

@@ -100,7 +100,7 @@ fn write(source: Source<'_>, dir: &Path, now: Millis) -> Result<Restored, Restor
     named.inspect_err(|_| {
         remove_all(&[part, path]);
         remove_all(&created);
-        // An error is ignored, as in `remove_all`.
+        // An error is ignored, because the file system itself may have failed.
         let _ = open::remove_lock_text(&lock);
     })?;
     let files = source.files.into_iter().map(|file| file.name).collect();
@@ -162,7 +162,8 @@ fn edit(part: &Path, source: &Source<'_>, now: Millis) -> Result<Vec<PausedSale>
     let flags =
         rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(part, flags).map_err(fault)?;
-    // A plain copy is in WAL mode. Only a change to the mode DELETE ends WAL mode.
+    // The file of a plain copy is in WAL mode. SQLite leaves WAL mode only for the journal mode
+    // DELETE, so this mode comes first.
     conn.execute_batch(
         "PRAGMA journal_mode = DELETE; PRAGMA journal_mode = MEMORY; PRAGMA foreign_keys = ON;",
     )
@@ -177,8 +178,8 @@ fn edit(part: &Path, source: &Source<'_>, now: Millis) -> Result<Vec<PausedSale>
     open::check(&conn, source.file)?;
     open::migrate(&mut conn)?;
     let paused = pause_sales(&mut conn, source.at, now).map_err(fault)?;
-    // In the mode MEMORY, `VACUUM` would keep the whole store in memory. No journal is needed,
-    // because the file is removed after an error, and replaced after a crash.
+    // With the journal mode MEMORY, `VACUUM` would keep the whole store in memory. No journal is
+    // needed, because the file is removed after an error, and replaced after a crash.
     conn.execute_batch("PRAGMA journal_mode = OFF; VACUUM;").map_err(fault)?;
     conn.close().map_err(|(_, error)| fault(error))?;
     Ok(paused)
@@ -263,7 +264,8 @@ fn remove_all(paths: &[PathBuf]) {
     }
 }
 
-/// A file with other content is an error.
+/// Returns whether the directory already has this file. If the existing file has other content,
+/// returns an error.
 fn has_file(dir: &Path, file: &BackupFile) -> Result<bool, RestoreError> {
     let path = dir.join(&file.name);
     match fs::read(&path) {

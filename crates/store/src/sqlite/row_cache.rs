@@ -11,7 +11,8 @@ use crate::sql::to_i64;
 use super::statement_cache::Statements;
 
 /// The items and grants that were read or created. The functions of `doorbuster-core` read a row
-/// before they write it, so a grant that is not cached is new. An item is never new.
+/// before they change it. So if a written grant is not in the cache, it is new, and its row is
+/// inserted. An item is never new.
 #[derive(Default)]
 pub(super) struct RowCache {
     pub(super) items: Rows<Item>,
@@ -19,7 +20,8 @@ pub(super) struct RowCache {
 }
 
 impl RowCache {
-    /// Closed grants come first, so that a slot never has two open grants.
+    /// Writes the changed rows. Closed grants are written first, so that a slot never has two open
+    /// grants.
     pub(super) fn flush(&mut self, sql: &mut Statements<'_>, now: Millis) -> Result<(), Failure> {
         for open in [false, true] {
             for CachedRow { row, read } in self.grants.dirty().filter(|c| c.row.open == open) {

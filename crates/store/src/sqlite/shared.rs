@@ -13,14 +13,15 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     pub(super) sink: CommitSink,
     pub(super) state: StoreState,
-    /// If this many pages of the log are not checkpointed, the writer pauses after each commit
-    /// while a checkpoint runs.
+    /// If at least this many pages of the log are not checkpointed, and a checkpoint runs, the
+    /// writer pauses after each commit.
     pub(super) log_pages_max: i64,
     pub(super) is_checkpointing: AtomicBool,
     pub(super) publication: Publication,
 }
 
-/// Whether a commit is in progress that reads may already see, although it is not published yet.
+/// Records when the commit in progress began. Reads may already see this commit, although it is not
+/// published yet.
 pub(super) struct Publication {
     opened: Instant,
     /// When the commit in progress began, in nanoseconds after `opened`, or 0 if no commit is in
@@ -35,20 +36,21 @@ impl Default for Publication {
 }
 
 impl Publication {
-    /// The caller must call this function before it commits.
+    /// Records that a commit begins. The writer must call this function before it commits.
     pub(super) fn begin(&self) {
         let began = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.began.store(began.max(1), Ordering::SeqCst);
     }
 
-    /// The caller must call this function after the commit is published or has failed.
+    /// Records that no commit is in progress. The writer must call this function after the commit
+    /// is published or has failed.
     pub(super) fn end(&self) {
         self.began.store(0, Ordering::SeqCst);
     }
 
     /// Returns an instant with this property: every commit that a read saw before the instant has
-    /// been published. This is the start of the commit in progress, or the current time if no
-    /// commit is in progress.
+    /// been published. The instant is the start of the commit in progress, or the current time if
+    /// no commit is in progress.
     pub(super) fn as_of(&self) -> Instant {
         let now = Instant::now();
         match self.began.load(Ordering::SeqCst) {

@@ -4,8 +4,8 @@ use rusqlite::{CachedStatement, Connection, Params, Rows, Statement};
 use crate::failure::{Done, Failure};
 use crate::sql::{Row, Value};
 
-/// The text of a statement is a constant. So the address of the text identifies the statement, and
-/// a lookup does not hash the text.
+/// The prepared statements of one connection. Each text is a constant, so the address of the text
+/// identifies the statement, and a lookup does not hash the text.
 pub(crate) struct Statements<'c> {
     conn: &'c Connection,
     cached: Vec<Prepared<'c>>,
@@ -69,7 +69,7 @@ impl<'c> Statements<'c> {
     }
 }
 
-/// Statements that PostgreSQL runs too.
+/// Runs the statements of operations that work on either database.
 impl<'c> Statements<'c> {
     pub(crate) fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Done<u64> {
         Ok(self.bind(sql, values)?.raw_execute()? as u64)

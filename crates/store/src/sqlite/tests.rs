@@ -115,7 +115,7 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        // Errors are ignored: the directory then stays in the system's temporary directory.
+        // If the removal fails, the fixture's directory stays in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

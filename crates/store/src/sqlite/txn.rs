@@ -81,8 +81,8 @@ impl<'c> Txn<'c> {
     }
 
     fn roll_back(&mut self, savepoint: bool, failure: &Failure) -> Result<(), Failure> {
-        // Some errors make SQLite roll back the whole transaction, so earlier jobs of the group are
-        // lost.
+        // In autocommit mode, no transaction is open: the error made SQLite roll back the whole
+        // transaction. So the writes of the group's earlier jobs are lost.
         if self.ledger.sql.conn().is_autocommit() {
             return Err(Failure::Lost(failure.to_string()));
         }
@@ -98,7 +98,8 @@ impl<'c> Txn<'c> {
         Ok(())
     }
 
-    /// After an error, no further write is allowed.
+    /// Commits the transaction, and returns the changes to publish. After an error, no further
+    /// write is allowed.
     pub(super) fn commit(&mut self) -> Result<Committed, Failure> {
         let touched = std::mem::take(&mut self.ledger.touched);
         let mut counts: Vec<ItemCounts> = Vec::with_capacity(touched.len());
@@ -125,7 +126,7 @@ impl<'c> Txn<'c> {
         Ok(pages.unwrap_or((0, 0)))
     }
 
-    /// Does not wait for other connections.
+    /// Checkpoints as many pages as possible without waiting for other connections.
     pub(super) fn checkpoint(&mut self) -> Result<(), Failure> {
         self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         Ok(())

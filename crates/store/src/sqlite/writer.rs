@@ -148,8 +148,8 @@ impl Drop for WriterGuard {
     }
 }
 
-/// Waits for the first job of a group, and checks the files at intervals. Returns `None` when the
-/// writer must end.
+/// Waits for the first job of a group. Meanwhile, regularly checks the store's files. Returns
+/// `None` when the writer must end.
 fn next_job(
     jobs: &Receiver<WriteJob>,
     txn: &mut Txn<'_>,
@@ -171,8 +171,8 @@ fn next_job(
     }
 }
 
-/// If a file is gone, copies the log into the open store file. An operator may still recover the
-/// store file, but a removed log exists only until this process ends.
+/// Fails if a file of the store is gone. Before that, copies the log into the open store file: an
+/// operator may still recover this file, but a removed log exists only until this process ends.
 fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
     files.check_in_place().inspect_err(|_| {
         let carried = txn.checkpoint_all();
@@ -207,12 +207,13 @@ fn collect_group(
 
 fn fail_group(group: Vec<WriteCall>, why: &StoreError) {
     for run in group {
-        // The refused job itself answers its caller.
+        // `run` passes the error on to the job's caller, so its own result is ignored.
         let _ = run(Err(why.clone()));
     }
 }
 
-/// Returns whether the commit was published.
+/// Runs the calls of a group in one transaction, and commits it. Returns whether the commit was
+/// published.
 fn commit(
     txn: &mut Txn<'_>,
     group: Vec<WriteCall>,
@@ -241,7 +242,7 @@ fn commit(
         None => {
             shared.publication.begin();
             let committed = txn.commit().map_err(|f| Failure::Lost(f.to_string()));
-            // Commits are not published if the files were removed.
+            // If someone removed the store's files, the writer does not publish these commits.
             let kept =
                 committed.and_then(|committed| check_in_place(txn, files).map(|()| committed));
             kept.map_err(|f| shared.state.store_error(f))
@@ -271,8 +272,9 @@ fn commit(
     }
 }
 
-/// Keeps the write-ahead log short. Usually the checkpoint thread copies the pages. The writer
-/// copies the last pages itself, because the log restarts only when no page is left to copy.
+/// Keeps the write-ahead log short. Usually the checkpoint thread copies the log's pages to the
+/// store's file. The writer copies the last pages itself, because the log restarts only when no
+/// page is left to copy.
 fn after_commit(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
     let tended = txn.log_pages().and_then(|(pages, carried)| {
         if pages < CHECKPOINT_PAGES || pages == carried {

@@ -10,8 +10,8 @@ use crate::transaction::RetryUnknown;
 use super::{Store, StoreResult};
 
 const DELETE_ENDED: Statement = statement("DELETE FROM block WHERE until <= $1");
-/// Concurrent insertions may exceed the bound by a few rows. The bound protects the memory of
-/// nodes, which has room for a few more rows.
+/// Concurrent insertions may exceed the largest number of blocks (`$6`) by a few rows. That does no
+/// harm, because this limit only protects the memory of nodes.
 const INSERT: Statement = statement(
     "INSERT INTO block (kind, value, until, reason, at)
      SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS bigint), CAST($4 AS text),

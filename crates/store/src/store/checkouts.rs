@@ -68,10 +68,11 @@ impl Store {
         let mut found = self.all(WAITING_TO_CLOSE, values![now, as_limit(limit)], row).await?;
         let rest = limit - found.len();
         if rest > 0 {
-            // The second read skips the checkouts of reserved orders. The first read returned all
-            // of these checkouts, because it returned fewer than `limit`.
+            // The first read returned fewer than `limit` checkouts, so it found all due checkouts
+            // of reserved orders. The second read finds the due checkouts of all other orders.
             let ended = self.all(ENDED_TO_CLOSE, values![now, as_limit(rest)], row).await?;
-            // If an order ended between the two reads, both reads return its checkout.
+            // If an order ended between the two reads, both reads return its checkout. Only the
+            // newer result is kept.
             found.retain(|(checkout, _)| {
                 ended.iter().all(|(one, _)| one.session != checkout.session)
             });

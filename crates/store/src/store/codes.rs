@@ -113,7 +113,7 @@ impl Store {
     }
 
     /// Revokes codes of the sale, so that no further buyer can use them. Returns the number of
-    /// these codes.
+    /// revoked codes.
     pub async fn revoke_codes(&self, sale: &str, codes: CodeSelection) -> StoreResult<u64> {
         let sale = sale.to_owned();
         self.job(RetryUnknown::Never, move |tx| {

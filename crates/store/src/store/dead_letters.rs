@@ -192,7 +192,8 @@ impl Store {
     }
 
     /// Makes the delivery or refund of a dead letter pending again, and sets its number of attempts
-    /// to 0. The endpoint of a delivery must have fewer than `most` pending deliveries.
+    /// to 0. If the endpoint of a delivery already has `most` pending deliveries, changes nothing
+    /// and returns [`DeadLetterOutcome::Full`].
     pub async fn retry_dead_letter(
         &self,
         id: DeadLetterId,

@@ -169,8 +169,8 @@ fn redeliver(
     if position > endpoint.position {
         return Ok(Redelivery::Ahead);
     }
-    // If the event already waits for delivery, the request adds no row, so the bound does not
-    // apply.
+    // If the event already waits for delivery, the request adds no row. So the maximum number of
+    // pending deliveries does not apply.
     let waits = tx.one(IS_PENDING, &values![id, position], |_| Ok(()))?.is_some();
     if !waits && pending_count(tx, id)? >= most as u64 {
         return Ok(Redelivery::Full);
@@ -218,7 +218,7 @@ impl Store {
     }
 
     /// Makes the delivery of one event to an endpoint pending again, whatever the delivery's state
-    /// is. The endpoint must have fewer than `most` pending deliveries.
+    /// is. If the endpoint already has `most` pending deliveries, returns [`Redelivery::Full`].
     pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
         let id = id.to_owned();
         self.job(RetryUnknown::Never, move |tx| redeliver(tx, &id, position, most)).await

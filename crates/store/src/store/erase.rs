@@ -41,8 +41,8 @@ fn erase_orders(tx: &mut Transaction<'_, '_>, names: &ErasedNames) -> Done<u64> 
     let ids: Vec<GrantId> = grants.iter().map(|id| GrantId(id.cast_unsigned())).collect();
     tx.lock_grants(&ids)?;
     let mut found = tx.all(erase::FIND_ORDERS, &by, order)?;
-    // The second read may find an order whose grant is not locked, because an order changed after
-    // the first read. The next transaction erases that order.
+    // This second read may find an order that could not be erased at the first read, and whose
+    // grant is not locked. The next transaction erases that order.
     found.retain(|order| grants.binary_search(&order.grant).is_ok());
     let mut shares: BTreeMap<i64, i64> = BTreeMap::new();
     for order in &found {

@@ -5,7 +5,7 @@ use crate::sql::{Statement, statement, values};
 use super::{Store, StoreResult};
 
 /// Takes the leader's lease if this node has the lease already, or if the lease has expired or is
-/// void.
+/// void ([`LEASE_END_MAX_MS`]).
 const TAKE_LEADER_LEASE: Statement = statement(
     "INSERT INTO leader (one, node, until) VALUES (1, $1, $2)
      ON CONFLICT (one) DO UPDATE SET node = excluded.node, until = excluded.until

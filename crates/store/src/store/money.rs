@@ -35,11 +35,11 @@ struct MoneyTable<T> {
     select: &'static str,
     /// The alias of the table.
     table: &'static str,
-    /// A subquery that finds the row's order `o`. The list query appends a condition on the item of
-    /// `o`.
+    /// The beginning of a subquery that finds the row's order, with the alias `o`. The list query
+    /// appends a condition on the order's item.
     of_order: &'static str,
-    /// The SQL condition for irregular refunds (`RefundCause::is_irregular`), or for their
-    /// payments.
+    /// The SQL condition that selects irregular refunds (`RefundCause::is_irregular`), or in the
+    /// table of payments, the payments with such a refund.
     of_notices: &'static str,
     read: fn(Row<'_>) -> Done<T>,
     seq: usize,
@@ -162,7 +162,7 @@ impl Store {
         self.all(DUE, values![self.now(), limit], refund).await
     }
 
-    /// Returns when the next pending refund is due.
+    /// Returns when the next pending refund is due, or `None` if no refund is pending.
     pub async fn next_refund_due(&self) -> StoreResult<Option<Millis>> {
         Ok(self.one(NEXT_DUE, [], |row| row.time(0)).await?.flatten())
     }

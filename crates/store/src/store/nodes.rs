@@ -8,9 +8,9 @@ use crate::contract::StoreError;
 use super::{Store, StoreResult};
 
 impl Store {
-    /// Applies calls to rate limits that nodes share. Each call comes with the hash of the limit's
-    /// key. For an embedded store, this function returns an error, because such a store shares no
-    /// limits.
+    /// Applies these calls to the rate limits that all nodes share. Each call comes with the hash
+    /// of its limit's key. For an embedded store, this function returns an error, because such a
+    /// store shares no limits.
     ///
     /// If the outcome is unknown, the calls may have taken effect, so a limit may allow fewer
     /// requests for a while. A crash of the database resets every limit.

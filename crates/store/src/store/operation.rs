@@ -42,8 +42,8 @@ impl Store {
         }
     }
 
-    /// Renews a lease with `work`. In PostgreSQL, the bounds for other transactions do not apply to
-    /// this renewal.
+    /// Renews a lease with `work`. In PostgreSQL, the limits on the number of waiting and running
+    /// transactions do not apply to this renewal.
     pub(super) async fn lease_job<T: Send + 'static>(
         &self,
         work: impl Fn(&mut Transaction<'_, '_>) -> Done<T> + Send + Sync + 'static,

@@ -35,7 +35,8 @@ fn end(
     by: &Attribution,
 ) -> Done<ChangeOutcome> {
     if how == EndReason::Refund {
-        // In the lock order, the payments of an order come before its item.
+        // The refund needs the order's payments. The lock order says that payments are locked
+        // before the item, so this call locks the payments here.
         tx.lock_order(id)?;
         tx.ledger().payments_of(id)?;
     }
@@ -220,8 +221,9 @@ impl Store {
     }
 
     /// Expires at most `limit` reserved orders whose `pay_by` has passed, and returns them. The
-    /// order that has been due longest comes first. An order with an open checkout also waits for
-    /// its payment provider, for [`doorbuster_core::money::Checkout::provider_wait_ms`].
+    /// order that has been due longest comes first. An order with an open checkout expires later:
+    /// it also waits [`doorbuster_core::money::Checkout::provider_wait_ms`] for its payment
+    /// provider.
     ///
     /// If two calls run at the same time, the second call waits until the first call has committed.
     /// The second call does not wait until this commit is published.
@@ -233,7 +235,8 @@ impl Store {
     }
 
     /// Returns when the next reserved order will expire: its `pay_by` plus the time that it waits
-    /// for its provider. Without an open checkout, this wait is 0.
+    /// for its provider. Without an open checkout, this wait is 0. Returns `None` if no order is
+    /// reserved.
     pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
         self.one(NEXT_DUE, [], |row| Ok(Millis(row.get(0)?))).await
     }

@@ -179,8 +179,8 @@ impl Store {
         most: usize,
     ) -> StoreResult<Option<Endpoint>> {
         if let Self::Postgres(s) = self {
-            // The new endpoint starts after the last position, so all earlier events first get
-            // positions. If there was no endpoint before, many events may lack a position.
+            // The new endpoint starts after the last position, so all earlier events must get
+            // positions first. If there was no endpoint before, many events may lack a position.
             while Box::pin(s.sequence_events(SEQUENCE_ROWS_MAX)).await? == SEQUENCE_ROWS_MAX {}
         }
         self.job(RetryUnknown::Allowed, move |tx| insert(tx, &new, most)).await

@@ -40,7 +40,7 @@ impl Store {
 
     /// Moves a sale to its next phase after the sale's slots were drained. `announced` is the
     /// result of [`Store::drain_sale`]. If `request` is a timed step that the sale no longer needs,
-    /// for example because its times changed, the call changes nothing.
+    /// for example because the sale's times changed, the call changes nothing.
     ///
     /// Returns `None` and writes nothing if the sale has changed since the announcement
     /// ([`doorbuster_core::sale::is_as_announced`]). In that case, drain the slots again.
@@ -61,10 +61,10 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| pause_scheduled(tx, &id)).await
     }
 
-    /// Announces to every node that the sale is about to be paused or closed. The step waits at
-    /// most `for_ms` for the requests in flight to end. A step to another phase ends the
-    /// announcement. Returns the sale's version, or `None` if no such sale exists. In SQLite, does
-    /// nothing and returns `None`.
+    /// Announces to every node that the sale is about to be paused or closed. The announcement
+    /// lasts at most `for_ms`. During this time, the nodes finish the requests in flight. A step to
+    /// another phase ends the announcement earlier. Returns the sale's version, or `None` if no
+    /// such sale exists. In SQLite, does nothing and returns `None`.
     pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<Option<u64>> {
         if let Self::Sqlite(_) = self {
             return Ok(None);
@@ -78,7 +78,8 @@ impl Store {
         .await
     }
 
-    /// Withdraws the announcement of [`Store::drain_sale`]. Does nothing in SQLite.
+    /// Tells every node that the sale is not about to be paused or closed any more, after
+    /// [`Store::drain_sale`] said so. Does nothing in SQLite.
     pub async fn cancel_drain(&self, id: &str) -> StoreResult<()> {
         if let Self::Sqlite(_) = self {
             return Ok(());

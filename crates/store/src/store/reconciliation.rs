@@ -66,8 +66,8 @@ impl Store {
         self.all(OPENING_STOCKS, values![sale], opening).await
     }
 
-    /// Returns a page of the operators' changes of totals, oldest first. `after` is 0 in the first
-    /// call.
+    /// Returns a page of the operators' changes of totals, oldest first. `after` is the number of
+    /// the previous page's last change, and 0 in the first call.
     pub async fn stock_adjustments(
         &self,
         sale: Option<String>,

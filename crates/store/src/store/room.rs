@@ -67,15 +67,15 @@ const ADMITTED_AT: Statement = statement(
     "SELECT called_at FROM waiting_room_visitor
      WHERE sale_id = $1 AND item_id = $2 AND buyer = $3",
 );
-/// The condition for the items `i` of a room. The room of an item has this item, and the room of a
-/// sale has all items of the sale.
+/// The SQL condition that selects the items `i` of a room. A room is for one item, or for all items
+/// of its sale.
 macro_rules! of_room {
     () => {
         "i.sale_id = $1 AND (i.id = $2 OR CAST($2 AS bigint) = 0)"
     };
 }
-/// Three columns: whether all stock of the items `i` is counted, the limit for one buyer, and the
-/// sum of the items' free units.
+/// Three columns: whether every item `i` has limited stock, the highest limit for one buyer, and
+/// the sum of the items' free units.
 macro_rules! stock_columns {
     ($is_open:literal) => {
         concat!(
@@ -259,7 +259,7 @@ impl Store {
     }
 
     /// Opens the room like [`Store::open_room`]. Gives a position to each of these buyers who has
-    /// no position, has left, or had an admission that has ended. The outcomes are in the same
+    /// no position, who has left, or whose admission has ended. The outcomes are in the same
     /// sequence as the buyers.
     pub async fn enter_room(
         &self,
@@ -351,9 +351,10 @@ impl Store {
     /// Admits visitors of several rooms of one sale in one transaction. Each room admits as many
     /// visitors as the rules allow for the current stock ([`RoomSupply::admissions`]), but at most
     /// [`RoomAdmissions::most`]. A room admits no visitors if other visitors were admitted since
-    /// the caller read the room. An admission lasts `for_ms`. While other visitors wait, it is
-    /// shorter at first ([`doorbuster_core::gate::room::first_turn_ms`]). Returns a list of
-    /// admitted visitors for each room, in the order of `rooms`. Each list is sorted by rank.
+    /// the caller read the room. An admission lasts `for_ms`. While other visitors wait, an
+    /// admission is shorter at first ([`doorbuster_core::gate::room::first_turn_ms`]). Returns a
+    /// list of admitted visitors for each room, in the order of `rooms`. Each list is sorted by
+    /// rank.
     pub async fn admit_visitors(
         &self,
         rooms: Vec<RoomAdmissions>,

@@ -158,7 +158,7 @@ fn item_stock(row: Row<'_>) -> Done<(String, Stock)> {
     Ok((row.get(0)?, rows::stock(row, 1)?))
 }
 
-/// The rows of one sale must follow each other.
+/// Groups rows by their sale. In `pairs`, the rows of one sale must come directly after each other.
 fn group_by_sale(pairs: impl IntoIterator<Item = (SaleRow, Option<ItemRow>)>) -> Vec<SaleRow> {
     let mut sales: Vec<SaleRow> = Vec::new();
     for (sale, item) in pairs {
@@ -307,8 +307,8 @@ fn delete(tx: &mut Transaction<'_, '_>, id: &str, if_version: Option<u64>) -> Do
     Ok(DeleteOutcome::Done)
 }
 
-/// A draft has grants if the sale was scheduled earlier. These grants are closed and have no
-/// tickets.
+/// Deletes the grants of a draft. A draft has grants if it was scheduled earlier. These grants are
+/// closed and have no tickets.
 fn delete_grants(tx: &mut Transaction<'_, '_>, sale: &str) -> Done<()> {
     let grants = tx.all(GRANTS_OF_SALE, &values![sale], |row| Ok(GrantId(row.number(0)?)))?;
     if grants.is_empty() {
@@ -361,8 +361,8 @@ impl Store {
         if_version: Option<u64>,
         patch: SalePatch,
     ) -> StoreResult<PatchOutcome> {
-        // A patch can run only once. The transaction locks the sale before it runs the patch. So
-        // only a lost connection could make a second run necessary.
+        // A patch can run only once. Because the transaction locks the sale first, no conflict can
+        // make a second run necessary, only a lost connection could.
         let (id, once) = (id.to_owned(), Mutex::new(Some(patch)));
         self.job(RetryUnknown::Never, move |tx| self::patch(tx, &id, if_version, &once)).await
     }

@@ -29,8 +29,8 @@ impl Store {
         old: Option<String>,
         new: String,
     ) -> StoreResult<bool> {
-        // A second run would find the document that the first run wrote, and would return false.
-        // After an unknown outcome, the caller must read the document.
+        // This job never runs twice: the second run would find the document of the first run, and
+        // return false. So after an unknown outcome, the caller must read the document.
         self.job(RetryUnknown::Never, move |tx| {
             let changed = match &old {
                 None => tx.run(INSERT, &values![&key, &new])?,

@@ -42,8 +42,8 @@ fn set_spread(
     let known = sale.items.iter().find(|row| row.id == item).map(|row| row.spread);
     let kept = known.filter(|known| known.auto && spread.auto && if_version.is_none());
     let spread = &kept.map_or(*spread, |kept| Spread { partitions: kept.partitions, ..*spread });
-    // If the call is repeated, the first run may have stored the spread and increased the version.
-    // So the spread is compared before the version.
+    // A call may be repeated after the first call stored the spread and increased the version. So
+    // the spread is compared before the version.
     if known == Some(*spread) {
         return Ok(SpreadOutcome::Done(sale));
     }
@@ -121,8 +121,8 @@ impl Store {
     /// Changes how an item's stock is divided among its slots. This is allowed until the sale is
     /// closed. The sale's version increases if anything changed. If `if_version` is given and the
     /// sale has another version, nothing changes. If the server chooses the number of partitions
-    /// both before and after the change, and `if_version` is not given, the stored number stays.
-    /// The reason is that the caller's number may be outdated.
+    /// before and after the change, a call without `if_version` keeps the stored number. The reason
+    /// is that the caller's number may be outdated.
     pub async fn set_spread(
         &self,
         item: ItemId,

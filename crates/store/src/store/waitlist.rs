@@ -185,7 +185,8 @@ impl Store {
         self.one(POSITION, values![id], position).await
     }
 
-    /// Returns the entry with which a buyer waits for the item.
+    /// Returns the entry with which a buyer waits for the item, or `None` if the buyer does not
+    /// wait.
     pub async fn waitlist_position_of(
         &self,
         item: ItemId,

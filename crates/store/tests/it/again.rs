@@ -107,7 +107,8 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
     again.store.close().await;
 }
 
-/// Undoes the part of the migration to schema 24 that this test needs.
+/// Undoes the part of migration 24 that stores due times, so that the next start of a node migrates
+/// again.
 const SCHEMA_23: &str = "DROP TRIGGER orders_add_due ON orders;
      DROP TRIGGER orders_change_due ON orders;
      DROP FUNCTION add_order_due; DROP FUNCTION change_order_due; DROP TABLE order_due;

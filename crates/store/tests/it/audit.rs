@@ -273,8 +273,8 @@ const BEFORE: &str = "
 
 #[tokio::test]
 async fn a_database_of_the_previous_version_is_migrated() {
-    // The early version's orders need valid ids, so the ids come from another store with the same
-    // key.
+    // The orders of the early version need valid ids, so the test creates the same orders in
+    // another store with the same key, and uses their ids.
     let model = Dir::new();
     let ids = open(model.path());
     let item = ids.item(Stock::Counted(20), 3).await;

@@ -1,5 +1,5 @@
-//! Tests challenges in PostgreSQL. Two answers of one buyer must wait for each other, even on
-//! different nodes.
+//! Tests challenges in PostgreSQL. Two answers of one buyer must be processed one after the other,
+//! even on different nodes.
 use std::time::{Duration, Instant};
 
 use doorbuster_store::{AnswerSpend, SpendOutcome};

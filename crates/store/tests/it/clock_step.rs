@@ -46,8 +46,8 @@ async fn a_step_of_the_databases_clock_makes_no_checkout_due() {
     assert_eq!(due().await, None, "the checkout of an order in its payment window must stay open");
     advance(HOLD_MS);
     assert!(due().await.is_some(), "after the payment window, the checkout must be closed");
-    // Like the due times, the pause before the next query and the grace period follow the monotonic
-    // clock.
+    // The pause before the next query and the grace period must follow the monotonic clock, as the
+    // due times do.
     let unanswered = CheckoutDeferral {
         order: order.id,
         session: checkout.session,

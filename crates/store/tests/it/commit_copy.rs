@@ -122,7 +122,7 @@ async fn only_a_restored_store_has_the_id_of_an_earlier_store() {
     let rebuilt = open(restored.path());
     assert_eq!(copy_with_id(&rebuilt, restored.path(), &again).await, id);
     rebuilt.store.close().await;
-    // This is a new store, which has the same `id_key` as the first store.
+    // A new store gets an id of its own, even with the same `id_key` as the first store.
     let new = open(other.path());
     let new_id = copy_with_id(&new, other.path(), &elsewhere.path().join("new")).await;
     assert_ne!(new_id, id);

@@ -6,7 +6,7 @@ use doorbuster_store::{DeadLetterCounts, DeadLetterId, DeadLetterOutcome, Retent
 use crate::erase::shell::Shell;
 use crate::erase::{on_postgres, on_sqlite};
 
-/// A ticket with this many units cannot be settled.
+/// The database refuses a ticket with this many units, so the ticket cannot be settled.
 const POISON: u32 = 4;
 
 fn id(ticket: &Ticket) -> DeadLetterId {

@@ -13,7 +13,8 @@ use doorbuster_testkit::tool;
 const DIR: &str = "DOORBUSTER_TEST_DIR";
 const CHILD: &str = "disk::child_that_settles_until_the_store_fails";
 
-/// Settles tickets and prints each confirmed order, until the store fails.
+/// Runs in the child process: settles tickets and prints each confirmed order, until the store
+/// fails.
 #[tokio::test]
 #[ignore = "other tests run this test in a separate process"]
 async fn child_that_settles_until_the_store_fails() {

@@ -34,7 +34,7 @@ use shell::Shell;
 /// The buyer's id. No other value contains this text.
 const BUYER: &str = "anna-rosa.1970:42";
 const SEED: [u8; 32] = [3; 32];
-/// A ticket with this many units cannot be settled.
+/// The database refuses a ticket with this many units, so the ticket cannot be settled.
 const POISON: u32 = 4;
 
 pub async fn on_sqlite<F: Future<Output = Shell>>(body: impl FnOnce(Fixture, Shell) -> F) {
@@ -454,7 +454,7 @@ macro_rules! both {
 
 both!(a_buyer_is_left_in_no_column, many_orders_take_several_batches, erasures_and_refunds_agree);
 
-/// Rewriting the file clears its free pages.
+/// Free pages of the file may still contain the erased id. `VACUUM` removes these pages.
 #[tokio::test]
 async fn a_rewritten_file_does_not_contain_the_erased_name() {
     let dir = Dir::new();

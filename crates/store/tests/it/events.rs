@@ -180,7 +180,8 @@ fn change_concurrently(nodes: [&Fixture; 2], order: &Order, tasks: &mut JoinSet<
     }
 }
 
-/// Assigns positions and reads events until `done` is set and all events have been read.
+/// Gives positions to events and reads the events. Returns all events as soon as `done` is set and
+/// no event is left to read.
 async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<StoredEvent> {
     let (mut all, mut position): (Vec<StoredEvent>, i64) = (Vec::new(), 0);
     loop {

@@ -129,7 +129,7 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     promised.extend(settle_all(&fixture, &all[3..]).await);
     assert_eq!(promised.len(), 60);
     // The node cannot know whether the new primary has every order. So it must publish a commit
-    // with the mark that orders may be lost.
+    // that says that orders may be lost.
     wait(&fixture, AGAIN_WITHIN, |all| {
         all.iter().any(|commit| commit.may_lose_orders && commit.sales)
     })
@@ -206,7 +206,7 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
     assert_eq!(fixture.store.lost_orders().await.expect("reads"), std::slice::from_ref(&found));
     let history = fixture.store.store_history().await.expect("reads");
     assert_eq!(history[0].paused, [paused]);
-    // A later failover loses no order. It must not change the list of lost orders.
+    // A later failover that loses no order must not change the list of lost orders.
     let sql = "INSERT INTO store_history (fence, token, at, cause, system_id, timeline, paused)
                SELECT 3, 'later', at + 1, cause, system_id, timeline, '[]' FROM store_history
                WHERE fence = 2";
@@ -224,8 +224,8 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
         "the orders must be reported only once"
     );
     assert_eq!(fixture.store.lost_orders().await.expect("reads"), []);
-    // This test resumed the sale without an action `sale.resumed`. So the lost orders are listed
-    // again when the sale is paused or closed.
+    // This test resumed the sale without recording an action `sale.resumed`. So the store does not
+    // know of the resumption, and lists the lost orders again when the sale is paused or closed.
     for step in [PhaseStep::Pause, PhaseStep::Close] {
         fixture.store.step_sale("sale-0", step).await.expect("steps");
         assert_eq!(
@@ -328,7 +328,7 @@ async fn a_commit_without_its_standby_is_not_confirmed() {
         let store = fixture.store.clone();
         async move { settle(&store, &[ticket]).await }
     });
-    // The test waits until the commit has waited longer than any time limit of a statement.
+    // The test lets the commit wait for the standby longer than any time limit of a statement.
     let waits = "SELECT count(*) FROM pg_stat_activity
                  WHERE wait_event = 'SyncRep' AND state_change < now() - interval '11 s'";
     tokio::task::block_in_place(|| {

@@ -269,8 +269,8 @@ async fn an_unsuitable_database_is_refused_with_the_reason() {
     assert!(refused.contains("tables of another program"), "{refused}");
 }
 
-/// Creates a trigger that ends a session during a COMMIT. The trigger ends the first session that
-/// commits a transaction with an action.
+/// Creates a trigger. When a transaction with an action is committed for the first time, the
+/// trigger ends the session during the COMMIT.
 const END_FIRST_COMMIT: &str = "CREATE SEQUENCE recorded_actions;
      CREATE FUNCTION end_first_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
          IF nextval('recorded_actions') = 1 THEN

@@ -99,8 +99,8 @@ pub async fn open_postgres(url: &str, node: u32) -> Fixture {
     Fixture { store, clock, commits }
 }
 
-/// Opens a store like [`open_postgres`]. The node reads other nodes' orders in full only for buyers
-/// with these tags.
+/// Opens a store like [`open_postgres`]. The node reads another node's order in full only if its
+/// buyer has one of these tags (short hashes).
 pub async fn open_postgres_following(url: &str, node: u32, buyers: &[u32]) -> Fixture {
     let (clock, commits, buyers) = (Clock::new(), CommitLog::default(), buyers.to_vec());
     let options = PostgresOptions {

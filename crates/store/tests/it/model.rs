@@ -449,7 +449,8 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
             Subject::Payment { order, .. } | Subject::Reversal { order, .. } => *order == text,
             _ => false,
         };
-        // The history leaves out what a provider reported before the order existed.
+        // The store's history of an order begins with the event of the order's creation. If a
+        // provider's report named this order earlier, the history does not contain the report.
         let is_before = |event: &&Event| !matches!(event.subject, Subject::Order(_));
         let expected = model.events.iter().filter(about).skip_while(is_before);
         prop_assert_eq!(of, expected.cloned().collect::<Vec<_>>());

@@ -263,8 +263,8 @@ async fn judge(
     now.state
 }
 
-/// One node pays two of every three orders, and the other node cancels every order. Both nodes
-/// expire orders. A slot takes some of the returned units.
+/// One node tries to pay two of every three orders, and the other node tries to cancel every order.
+/// Both nodes expire orders. Refills move some of the returned units to a slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
     let (a, b, _) = two().await;

@@ -32,8 +32,8 @@ async fn one_payment_reported_to_two_nodes_at_once_is_recorded_once() {
     let (a, b, _) = two().await;
     let item = a.item(Stock::Counted(9), 3).await;
     for round in 0..40 {
-        // No order has this id, so the nodes can recognize the payment only by the payment's own
-        // id.
+        // No order has the id "basket 7", so the nodes can recognize the payment only by the
+        // payment's own id.
         let report = |at: u32| {
             message(
                 "basket 7",
@@ -66,7 +66,8 @@ async fn rows_of_the_previous_version_are_read() {
     let [first, second] =
         [a.reserve(&grant, 1, "anna", 1).await, a.reserve(&grant, 2, "bert", 1).await];
     let older = session(&database).await;
-    // Writes a cancellation as the previous version does.
+    // Returns SQL that ends an order and writes its digest, as the previous version of the program
+    // does.
     let end = |state: &str, order: &Order| {
         let entry = OrderDigest {
             request: id_key().request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits(),

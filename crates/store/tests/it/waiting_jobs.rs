@@ -1,4 +1,4 @@
-//! Tests a node with more waiting transactions in PostgreSQL than the bound.
+//! Tests a node on which more transactions wait for PostgreSQL than the limit allows.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::NodeId;
@@ -31,7 +31,7 @@ async fn a_transaction_over_the_bound_is_refused_at_once_but_a_lease_is_renewed(
         let store = fixture.store.clone();
         jobs.spawn(async move { store.cancel_drain("spring").await });
     }
-    // One transaction is over the bound. All others wait for the table.
+    // One transaction is over the limit, so the store refuses it. All others wait for the table.
     let first = jobs.join_next().await.expect("a job").expect("the job did not panic");
     let refused = first.expect_err("no transaction can end before this one").to_string();
     assert!(refused.contains("too many requests are waiting for the store"), "{refused}");

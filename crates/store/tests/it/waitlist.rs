@@ -1,5 +1,5 @@
-//! Tests waitlists with several nodes: publication to another node, the bound of a waitlist, and
-//! the audit's findings about damaged waitlists.
+//! Tests waitlists with several nodes: publication to another node, the maximum length of a
+//! waitlist, and the audit's findings about damaged waitlists.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -149,7 +149,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
-            // If no buyer waited, the returned unit would not be kept for the waitlist.
+            // Waits for a buyer to join: only then is the returned unit kept for the waitlist.
             while joined_count.load(Ordering::SeqCst) <= n {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -225,8 +225,9 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// Damages a waitlist with three entries. The first became an order, the second ended because its
-/// buyer left, and the third waits. Then tests that a full waitlist accepts no further buyer.
+/// Tests that the store's check finds each of [`DAMAGES`] in a waitlist with three entries. The
+/// first became an order, the second ended because its buyer left, and the third waits. Then tests
+/// that a full waitlist accepts no further buyer.
 async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(3, 3, 1).await;
     let item = grant.slot.item;

@@ -86,12 +86,13 @@ impl MetricsText {
         self
     }
 
-    /// Writes the samples of a histogram with any unit. `counts` has one count for each bucket.
+    /// Writes the samples of a histogram whose values are not times. `counts` has one count for
+    /// each bucket.
     pub fn buckets(&mut self, bounds: &[usize], counts: &[u64], sum: u64) -> &mut Self {
         let mut all = 0;
         for (index, count) in counts.iter().enumerate() {
             all += count;
-            // The last bucket has no bound.
+            // The last bucket has no upper bound. Its sample has the label `+Inf` below.
             if let Some(bound) = bounds.get(index).filter(|_| index + 1 < counts.len()) {
                 self.line("_bucket", &[("le", &bound.to_string())], all);
             }

@@ -22,7 +22,8 @@ pub struct RateSample {
 }
 
 impl RateSample {
-    /// Returns the current counts: the answers of this node, and the refusals of its edges.
+    /// Returns the current counts: this node's answers (`own`) plus the refusals that its edges
+    /// reported (`edges`).
     #[must_use]
     pub fn now(own: &AnswerCounts, edges: &AnswerCounts, latencies: HistogramSnapshot) -> Self {
         let count = |kind: AnswerKind| own.get(kind) + edges.get(kind);
@@ -47,8 +48,8 @@ impl RateSample {
     }
 }
 
-/// Samples of the last [`WINDOW_SECS`], oldest first. While no request comes, there is only one
-/// sample.
+/// Samples of the last [`WINDOW_SECS`] seconds, oldest first. If no request came in this time,
+/// there is only one sample.
 #[derive(Debug)]
 pub struct RateWindow(VecDeque<RateSample>);
 
@@ -59,7 +60,7 @@ impl RateWindow {
         Self(VecDeque::from([now]))
     }
 
-    /// Adds the current counts, once a second.
+    /// Adds the current counts. The caller must call this method once a second.
     pub fn tick(&mut self, now: RateSample) {
         while self.0.len() > WINDOW_SECS as usize {
             self.0.pop_front();

@@ -16,7 +16,7 @@ use super::{LOGS, attribute, nanos, resource};
 
 /// At most this many lines wait to be sent. If there are more, the oldest lines are dropped.
 const WAITING_MAX: usize = 4_096;
-/// The rest of a longer value is cut off.
+/// A longer value in a log line is cut off after this many bytes.
 const VALUE_BYTES_MAX: usize = 4_096;
 
 struct Line {
@@ -29,8 +29,9 @@ struct Line {
 /// Static, because a process has only one log.
 static WAITING: Mutex<VecDeque<Line>> = Mutex::new(VecDeque::new());
 
-/// If the environment names a collector, returns the layer that keeps lines of the level `info` and
-/// above. Lines of the modules in `silent` may contain buyers' ids and are not kept.
+/// Returns the layer that keeps log lines of the level `info` and above for the collector. Skips
+/// the modules in `silent`, because their lines may contain buyers' ids. Returns `None` if the
+/// environment names no collector.
 pub fn layer<S>(silent: &[&str]) -> Option<Box<dyn Layer<S> + Send + Sync>>
 where
     S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
@@ -95,7 +96,7 @@ impl Line {
     }
 }
 
-/// Returns `None` if no line waits.
+/// Removes the waiting lines, and returns an OTLP request with them, or `None` if no line waits.
 pub(super) fn request(now_ms: i64) -> Option<Value> {
     let lines = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
     if lines.is_empty() {

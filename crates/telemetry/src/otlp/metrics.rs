@@ -51,7 +51,8 @@ fn families(page: &str) -> Vec<Family<'_>> {
     families
 }
 
-/// Parses a line such as `name{label="value"} 1`. The program writes no label value with a quote.
+/// Parses a line such as `name{label="value"} 1`. No label value contains a quote, because the
+/// program writes none. Returns `None` for any other line.
 fn sample(line: &str) -> Option<Sample<'_>> {
     let (head, value) = line.rsplit_once(' ')?;
     let (name, labels) = match head.split_once('{') {

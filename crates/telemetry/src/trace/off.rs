@@ -1,6 +1,6 @@
 //! Replaces [`trace`](crate) in a build without the feature `otel`. Nothing is traced.
 
-/// Replaces the trace of a purchase.
+/// An empty value in place of the trace of a purchase.
 pub struct Trace;
 
 /// Returns no trace.
@@ -30,7 +30,7 @@ pub fn trace_batch<F: Future>(_tickets: usize, work: F) -> F {
     work
 }
 
-/// The variables that can name a collector.
+/// The environment variables that can contain the address of a collector.
 const ENDPOINTS: [&str; 4] = [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",

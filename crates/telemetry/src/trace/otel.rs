@@ -39,7 +39,7 @@ const SHARE: f64 = 0.001;
 /// purchases are not sampled, so that callers cannot flood the collector.
 const CALLERS_TRACES_PER_SECOND: u32 = 100;
 const SAMPLED: u8 = 1;
-/// The variables that can name the collector.
+/// The environment variables that can contain the address of the collector.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
 /// The share of sampled purchases, multiplied by 2³², and the provider that sends the spans. Unset

@@ -39,8 +39,8 @@ export function useSeries(sale, { from, to, secs, step }) {
     let timer = 0;
     let points = new Map();
     let next = from ?? Math.floor(serverNow() / 1000) - secs;
-    // `last` is the newest point before the period. It has the levels, such as the length of the
-    // queue, at the beginning of the period.
+    // `last` is the newest point before the period. Its levels, such as the length of the queue,
+    // still apply when the period begins.
     let [first, last] = [next, null];
     const readEarlier = async () => {
       const start = new Date((first - LEVEL_SECS) * 1000).toISOString();

@@ -163,8 +163,8 @@ export function patchOf(sale, after) {
   const { items, front_door: door, ...patch } = differences(before, after);
   if ('title' in patch) patch.title = changed(sale.title, after.title);
   if (items) {
-    // An error of the server names an item by its index in the request. So the list keeps the items
-    // without a change: each index is then the same in the request and in the form.
+    // An error of the server names an item by its index in the request. So the list also contains
+    // the unchanged items: each index is then the same in the request and in the form.
     patch.items = items.map(({ stock, ...item }, at) => {
       const made = { id: item.id, ...differences(before.items[at], item) };
       for (const name of ['title', 'description']) {

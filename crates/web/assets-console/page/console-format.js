@@ -10,7 +10,8 @@ const texts = (await import(zh ? '/assets/console-texts-zh.js' : '/assets/consol
   .default;
 const plural = new Intl.PluralRules(zh ? 'zh' : 'en');
 
-/** A value replaces `{name}`. The number `n` chooses between the texts of `{n|one|other}`. */
+/** Returns the sentence of a key. A value replaces `{name}`. The number `n` chooses between the two
+   texts of `{n|one|other}`. */
 export function t(key, values = {}) {
   const sentence = texts[key] ?? key;
   return sentence

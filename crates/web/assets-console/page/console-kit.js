@@ -33,8 +33,8 @@ export const serverNow = () => Date.now() + ahead;
 let signedOut = () => {};
 export const onSignedOut = act => (signedOut = act);
 
-/* While the operator must sign in again, an open dialog would make the form for this unusable. So
-   the dialog is closed, and it opens again afterwards with everything that was typed. */
+/* While the operator must sign in again, an open dialog would make the sign-in form unusable. So
+   the dialog is closed, and it opens again after the sign-in, with everything that was typed. */
 let suspend = null;
 /** Closes the open dialog, or opens it again. */
 export const suspendDialog = isEnded => suspend?.(isEnded);
@@ -317,8 +317,8 @@ function OpenAsk({ ask, close }) {
   const ended = useRef(false);
   const [typed, setTyped] = useState('');
   const [state, setState] = useState({ busy: false, note: null, error: null });
-  // A layout effect runs before the browser handles the next click. So the operator cannot press a
-  // button of the page before the dialog opens.
+  // The dialog opens in a layout effect, which runs before the browser handles the next click. So
+  // the operator cannot press a button of the page before the dialog is open.
   const suspended = useRef(false);
   useLayoutEffect(() => {
     dialog.current.showModal();

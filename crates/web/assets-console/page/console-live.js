@@ -38,8 +38,9 @@ function phaseSteps(sale, { left, held }) {
 
 function Adjust({ sale, items, ask }) {
   const open = () => {
-    // If a response is lost, the operator repeats the request with the same key, and the server
-    // does not adjust the stock twice. Unlike `randomUUID`, `getRandomValues` works without HTTPS.
+    // If a response is lost, the operator can repeat the request. The key stays the same, so the
+    // server does not adjust the stock twice. Unlike `randomUUID`, `getRandomValues` works without
+    // HTTPS.
     const key = crypto.getRandomValues(new Uint32Array(4)).join('-');
     ask({
       title: t('adjust'),
@@ -98,7 +99,8 @@ function Admit({ sale, ask }) {
             ...(form.get('item') && { item: form.get('item') }),
           },
         );
-        // The server may have admitted the visitors, and a repeated request would admit more.
+        // After an unknown outcome, the operator must not simply repeat the request: the server may
+        // have admitted the visitors already, and would admit more.
         const done = await sending.catch(error => {
           const isUnknown = error.status === 0 || error.status >= 500;
           throw isUnknown ? new ApiError(error.status, { detail: t('admit.unknown') }) : error;

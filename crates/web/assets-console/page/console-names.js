@@ -20,8 +20,8 @@ async function nameOf(id) {
   return actions[0]?.changes.find(change => change.path === '/name')?.to ?? '';
 }
 
-/** Shows who made a change. If this was no operator, shows a word for the server or for a command
-   on the server. */
+/** Shows the operator who made a change. If no operator made the change, shows a word for the
+   server or for a command on the server. */
 export function Who({ id }) {
   const [name, set] = useState('');
   useEffect(() => {

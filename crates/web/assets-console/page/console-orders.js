@@ -14,7 +14,7 @@ const short = id => `${id.slice(0, 12)}…`;
 
 const changes = state => ({ reserved: ['cancel', 'extend'], paid: ['refund'] })[state] ?? [];
 
-/** One amount for each currency. */
+/** Returns the sum of the orders' amounts, for each currency. */
 function sums(orders) {
   const all = new Map();
   for (const { amount } of orders) {
@@ -51,8 +51,8 @@ function change(name, orders, done) {
       for (const order of orders.filter(order => !changed.has(order.id))) {
         const progress = t('progress', { done: count(tried++), n: count(orders.length) });
         if (orders.length > 1 && !step(progress)) break;
-        // Adds the minutes to the order's time on the screen, not to its present time. So a
-        // repeated request does not add the minutes twice.
+        // Adds the minutes to the `pay_by` that the screen shows, not to the order's present
+        // `pay_by`. So a repeated request does not add the minutes twice.
         const pay_by = name === 'extend'
           ? new Date(Date.parse(order.pay_by) + extra).toISOString() : undefined;
         try {

@@ -47,7 +47,8 @@ export function usePeriod(sale) {
   return state;
 }
 
-/** Steps are minutes if the period is long, or if the server may have deleted the seconds. */
+/** Returns the period of the whole sale. Its steps are minutes if the period is long, or if the
+   server may have deleted the rows of seconds. */
 export function wholePeriod({ opened, closed }) {
   const now = Math.floor(serverNow() / 1000);
   const to = closed && now >= closed + AFTER_CLOSE_SECS ? closed + AFTER_CLOSE_SECS : undefined;
@@ -57,8 +58,8 @@ export function wholePeriod({ opened, closed }) {
   return { from, to, step: long ? 60 : 1 };
 }
 
-/** The last `secs` seconds before `to`. Steps are minutes if the server may have deleted the
-   seconds. */
+/** Returns the period of the last `secs` seconds before `to`. Its steps are minutes if the server
+   may have deleted the rows of seconds. */
 function endOf(to, secs) {
   const from = to - secs;
   return { from, to, step: serverNow() / 1000 - from > DAY_SECS ? 60 : 1 };

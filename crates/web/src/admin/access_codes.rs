@@ -73,7 +73,8 @@ pub(crate) async fn revoke(
     ok(&RevokedCodes { revoked })
 }
 
-/// A whole code selects itself. A prefix selects all codes that begin with this prefix.
+/// Returns which codes the text selects. A whole code selects itself, and a prefix selects all
+/// codes that begin with it.
 fn selection(sale: &str, text: &str) -> Result<CodeSelection, Problem> {
     if let Some(hash) = code::hash_code(sale, text) {
         return Ok(CodeSelection::Code(hash));

@@ -51,7 +51,8 @@ fn change_view(change: store::FieldChange) -> FieldChange {
     FieldChange { path, from, to }
 }
 
-/// The store keeps times in milliseconds, and the API shows them as text.
+/// Converts a changed value for the API: the store keeps times in milliseconds, and the API shows
+/// them as text.
 fn shown_value(path: &str, value: Value) -> Value {
     let is_time = path.ends_with("_at") || path.ends_with("/pay_by");
     match value.as_i64().filter(|_| is_time) {

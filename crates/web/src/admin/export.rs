@@ -134,7 +134,7 @@ async fn write(
 }
 
 impl ExportWriter {
-    /// Returns `false` if the export is complete.
+    /// Reads the next rows, and writes them to `lines`. Returns `false` if the export is complete.
     async fn read(&mut self, lines: &mut CsvLines) -> Result<bool, EngineError> {
         match &mut self.source {
             ExportSource::Ledger(ledger) => return ledger.next(&self.app, lines).await,
@@ -152,7 +152,7 @@ impl ExportWriter {
     }
 }
 
-/// Returns the position of the next page.
+/// Writes one page of actions. Returns the next page's position, or `None` after the last page.
 async fn write_actions(
     app: &App,
     query: &store::ActionQuery,
@@ -165,7 +165,7 @@ async fn write_actions(
     Ok(page.next)
 }
 
-/// Returns the position of the next page.
+/// Writes one page of a list. Returns the next page's position, or `None` after the last page.
 async fn write_page(
     app: &App,
     export: Export,

@@ -69,8 +69,8 @@ pub(crate) async fn settings(State(app): State<Arc<App>>) -> HandlerResult {
     ok(&SettingList { node: app.node.id().to_string(), settings })
 }
 
-/// Returns the time since a node's last report. The clocks of two nodes can differ, so `reported`
-/// may be after `now`; the result is then 0.
+/// Returns the milliseconds since a node's last report. The clocks of two nodes can differ, so
+/// `reported` may be after `now`; the result is then 0.
 fn lag_ms(reported: Millis, now: Millis) -> u64 {
     u64::try_from(now.0 - reported.0).unwrap_or(0)
 }

@@ -43,15 +43,16 @@ pub(crate) async fn step(
             let detail = "must be in the future; set a later time first";
             return Err(Problem::invalid_member("/ends_at", detail).into());
         }
-        // A sale that opens before its start can overlap sales that it did not overlap before.
+        // If the sale opens before its scheduled start, it can overlap sales that it would not
+        // overlap otherwise.
         let next = if step == PhaseStep::Schedule { Phase::Scheduled } else { Phase::Open };
         app.sales.choose_partitions(&before, next).await?;
         let before = sale(&app, &name)?;
         let own = before.items.iter().map(|item| item.slots.len()).sum();
         let planned = SaleRow { phase: next, ..before.row.clone() };
         check_slots_readable(&app, before.row.phase, &planned, own)?;
-        // Since the sale was created, the settings may have got another payment provider, which
-        // does not accept the sale's currency.
+        // The settings may now name another payment provider than when the sale was created. This
+        // provider may not accept the sale's currency.
         let items = before.row.items.iter().enumerate();
         let faults: Vec<Fault> = items
             .filter_map(|(index, item)| unpayable(&app, index, item.price_minor, &item.currency))

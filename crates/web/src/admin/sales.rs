@@ -50,7 +50,8 @@ pub(crate) async fn create(
     Ok(reply)
 }
 
-/// The store keeps one currency for each item, and the payment provider must accept this currency.
+/// Checks that each item has one currency for all its prices, because the store keeps only one.
+/// Also checks that the payment provider accepts this currency.
 fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
     let differs =
         |item: &NewItem| item.list_price.is_some_and(|list| list.currency != item.price.currency);

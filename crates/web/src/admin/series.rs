@@ -59,8 +59,8 @@ pub(crate) async fn get(
         return Err(wrong_from(detail).into());
     }
     let steps = (to.0 - from.0) / length;
-    // A period of the maximum length that begins or ends within a step covers one step more than
-    // the maximum. The first step is then left out.
+    // A period of the maximum length may begin or end within a step. Then it covers one step more
+    // than the maximum, and the response omits the first step.
     let is_exact =
         [query.from, query.to].iter().all(|at| at.is_some_and(|at| at.millis() % length == 0));
     if steps == i64::from(SERIES_STEPS_MAX) + 1 && !is_exact {
@@ -71,8 +71,8 @@ pub(crate) async fn get(
     }
     let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
     let store = app.node.store();
-    // If a node has no row for a time, its numbers of waiting tickets and visitors are in its
-    // previous row. So this query also reads the minute before `from`.
+    // If a node has no row for a minute or second, its numbers of waiting tickets and visitors are
+    // the numbers in its previous row. So this query also reads the minute before `from`.
     let minutes_or_seconds =
         PointQuery { sale: name.clone(), step, from: from.plus(-MINUTE_MS), to };
     let mut rows = store.points(minutes_or_seconds).await?;
@@ -105,8 +105,9 @@ fn counts_of(row: &SaleSeriesRow) -> StepCounts {
 }
 
 /// Adds up the points of all nodes at each time, and then combines the times since `from` into
-/// steps of `length` milliseconds. If a node has no point at a time, the queue and the waiting
-/// visitors of its previous point count. A point that is a minute old no longer counts.
+/// steps of `length` milliseconds. If a node has no point at a time, the queue length and the
+/// number of waiting visitors come from its previous point. A previous point that is at least a
+/// minute old is ignored.
 fn add_up(
     rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
     from: Millis,
@@ -120,7 +121,7 @@ fn add_up(
     let mut steps: BTreeMap<Millis, StepCounts> = BTreeMap::new();
     for (at, nodes) in times {
         levels.extend(nodes.iter().map(|(node, point)| (*node, (at, point.levels()))));
-        // A node where visitors or tickets wait writes a row at least once a minute.
+        // While visitors or tickets wait at a node, the node writes a row at least once a minute.
         levels.retain(|_, (since, _)| at.0 - since.0 < MINUTE_MS);
         let mut sum = StepCounts::default();
         for (node, (_, level)) in &levels {

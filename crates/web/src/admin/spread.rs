@@ -65,7 +65,8 @@ pub(crate) async fn get(
     ok(&spread_view(&item.row.spread))
 }
 
-/// `automatic` is the number of partitions if the operator lets the server choose it.
+/// Parses a spread. If the operator lets the server choose the number of partitions, this number is
+/// `automatic`.
 fn parse_spread(wanted: &Wanted, automatic: u32) -> Result<Spread, Problem> {
     let spread = Spread {
         partitions: match wanted.partitions {

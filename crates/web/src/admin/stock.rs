@@ -148,7 +148,8 @@ async fn slot_row(
             true => Available::Two { a: view.counters[0], b: view.counters[1] },
             false => Available::One(view.available),
         }),
-        // For a grant that was just opened, there are no counts of refills and recalls yet.
+        // A grant that was just opened has no counts of refills and recalls yet; the answer shows
+        // 0.
         refills: moved.map_or(0, |moved| moved.refills),
         recalls: moved.map_or(0, |moved| moved.recalls),
     })

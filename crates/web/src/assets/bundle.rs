@@ -61,7 +61,8 @@ fn add(
     out.push_str(&format!("return {{ {} }};\n}})();\n", module.exports.join(", ")));
 }
 
-/// Returns the constant that holds a module's exports: `sale-state.js` becomes `m_sale_state_js`.
+/// Returns the name of the constant that contains a module's exports: `m_sale_state_js` for
+/// `sale-state.js`.
 fn constant(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     format!("m_{}", name.chars().map(plain).collect::<String>())
@@ -104,7 +105,7 @@ impl Module {
         module
     }
 
-    /// Returns the text after the import.
+    /// Parses the import with which `text` begins, and returns the text after this import.
     fn import<'t>(&mut self, text: &'t str) -> &'t str {
         let taken = text.split_once(FROM).and_then(|(names, rest)| {
             let (file, rest) = rest.split_once("';\n")?;

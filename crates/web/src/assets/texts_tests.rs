@@ -143,7 +143,7 @@ fn console_keys() -> BTreeSet<String> {
         for (at, _) in text.match_indices("t('") {
             let is_call = !text[..at].ends_with(char::is_alphanumeric);
             let key = text[at + 3..].split('\'').next().unwrap_or_default();
-            // If a text ends with a dot, the script composes the key from parts.
+            // If the literal ends with a dot, it is only the first part of a key.
             if is_call && !key.ends_with('.') {
                 keys.insert(key.to_owned());
             }

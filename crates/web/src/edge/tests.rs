@@ -141,7 +141,8 @@ async fn after_the_answer_overloaded_the_client_pauses_and_its_request_may_have_
         let pause = app.overload_pause(peer, Some(&PurchaseReply::Rendered(reply)));
         found.push((pause.is_some(), app.node.holders().holds(own)));
     }
-    // An earlier attempt of the same request may have got an order.
+    // The edge still remembers both requests after the nodes' refusals, because an earlier attempt
+    // of the same request may have got an order.
     assert_eq!(found, [(true, true), (false, true)]);
     serving.await.expect("the node answers both requests");
 }

@@ -1,7 +1,7 @@
 //! The node's side of the connection over which an edge gets events; see
 //! `doorbuster_engine::edge::relay`. The edge sends the ids of the buyers whose streams it serves,
 //! and the node sends the events of these buyers. Each of these buyers has a subscription in the
-//! node's hub. One task serves all of them.
+//! node's hub. One task serves all subscriptions of the edge.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -33,8 +33,8 @@ use crate::identity::ClientAddress;
 /// Short, because the edge closes a connection on which nothing arrives for a few seconds.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const UNANSWERED_MAX: u32 = 3;
-/// The maximum number of messages from the edge that the task handles before it looks for other
-/// work. The same maximum applies to the buyers to whom the task sends events.
+/// The task handles at most this many messages from the edge, or sends events to at most this many
+/// buyers, before it looks for other work.
 const BATCH_MAX: usize = 256;
 /// The maximum length of a message from the edge, in bytes. A message contains one buyer's id, and
 /// at most 32 sales for each of the buyer's streams.
@@ -71,9 +71,9 @@ struct EdgeLink {
     /// The hub puts the key of each buyer with a waiting event into this queue.
     ready_queue: Arc<ReadyQueue>,
     feeds: HashMap<u64, EventFeed>,
-    /// Keys of buyers for whom a personal event waits. They are served first.
+    /// Keys of buyers for whom a personal event waits. Personal events are sent first.
     own: VecDeque<u64>,
-    /// Keys of buyers for whom an event for all readers of a sale waits.
+    /// Keys of buyers who have a waiting event that is for all readers of a sale.
     crowd: VecDeque<u64>,
     /// The number of pings since the edge's last message.
     unanswered: u32,
@@ -106,7 +106,7 @@ async fn serve(app: Arc<App>, socket: GuardedStream, connection: Arc<Connection>
         reads_limit: Arc::new(Semaphore::new(POSITION_READS_MAX)),
     };
     tokio::select! {
-        // Not logged: the edge notices the end of the connection, and connects to a node again.
+        // This is not logged, because the edge notices it and connects to a node again.
         Err(Gone) = link.run() => {}
         () = connection.cut.cancelled() => {}
     }

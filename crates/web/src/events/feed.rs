@@ -71,8 +71,8 @@ pub(super) struct EventFeed {
     /// The last position that the reader got in each waiting room. The room and the position are
     /// stored as hashes.
     sent_positions: Vec<(u64, NonZeroU64)>,
-    /// A status event that must be sent before all other events, after its status is rendered: the
-    /// event's number and its sale.
+    /// A status event whose status is not rendered yet: the event's number and its sale. No other
+    /// event may be sent before it.
     pending_status: Option<(u64, Arc<str>)>,
     /// Only on an edge. While this value exists, a node sends this buyer's events to the edge.
     relay: Option<RelayGuard>,

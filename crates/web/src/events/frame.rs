@@ -6,7 +6,7 @@ pub(super) const PING: [u8; 2] = [0x89, 0];
 pub(super) const PONG_BYTES: usize = 6;
 /// The first two bytes of a client's pong without content.
 const PONG: [u8; 2] = [0x8a, 0x80];
-/// The first byte of a text in a single frame.
+/// The first byte of a frame that contains a whole text message.
 const TEXT: u8 = 0x81;
 const CLOSE: u8 = 0x88;
 

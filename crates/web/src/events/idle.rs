@@ -40,9 +40,10 @@ struct IdleConnections {
     poller: Poller,
     /// The hub puts the key of each connection with a waiting event into this queue.
     ready_queue: Arc<ReadyQueue>,
-    /// Connections for which an event for their buyer alone waits. They are served first.
+    /// The connections that have a waiting event for their buyer alone. The task serves them first.
     for_one_buyer: VecDeque<u64>,
-    /// Connections for which an event for all readers of a sale waits. They are served last.
+    /// The connections that have a waiting event for all readers of a sale. The task serves them
+    /// last.
     for_all_readers: VecDeque<u64>,
     rendering: JoinSet<()>,
     /// The sale of each task in `rendering`.
@@ -90,7 +91,7 @@ impl IdleConnections {
             let has_waiting = !(self.for_one_buyer.is_empty() && self.for_all_readers.is_empty());
             tokio::select! {
                 () = app.stop.cancelled() => return self.close(newcomers, cut).await,
-                // The sender lives as long as the server.
+                // The sender lives as long as the server, so an error cannot occur.
                 _ = blocks.changed() => self.wake_blocked().await,
                 ready = self.ready_queue.wait_ready() => self.queue_ready(ready),
                 () = std::future::ready(()), if has_waiting => self.send_batch(),
@@ -118,7 +119,7 @@ impl IdleConnections {
 
     async fn wake_everyone(mut self, newcomers: &mut mpsc::Receiver<Box<IdleConnection>>) {
         newcomers.close();
-        // A connection that reserved its slot before `close` still arrives.
+        // A connection that reserved its place in the channel before `close` still arrives.
         while let Some(idle) = newcomers.recv().await {
             resume(idle.stream, idle.reader, WakeReason::Recheck);
         }
@@ -146,8 +147,8 @@ impl IdleConnections {
         }
     }
 
-    /// Adds a connection that has become idle. Sends the events that arrived since it reserved its
-    /// slot.
+    /// Adds a connection that has become idle. Sends the events that arrived after the connection
+    /// had reserved its slot.
     fn admit(&mut self, idle: Box<IdleConnection>) {
         let Some(key) = self.register(idle) else { return };
         let is_turned_away =
@@ -232,7 +233,8 @@ impl IdleConnections {
         }
     }
 
-    /// A panic ends only this connection.
+    /// Sends the waiting events of a connection. A panic during this work ends only this
+    /// connection.
     fn send_waiting(&mut self, key: u64, is_own: bool) {
         if catch_unwind(AssertUnwindSafe(|| self.send_events(key, is_own))).is_err() {
             drop(self.remove_connection(key));

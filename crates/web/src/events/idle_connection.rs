@@ -36,7 +36,8 @@ impl IdleConnection {
         Self { stream, reader, _idle_guard: None }
     }
 
-    /// Sends as many of the bytes as the socket accepts without blocking. Returns their number.
+    /// Sends as many of the bytes as the socket accepts without blocking. Returns the number of
+    /// sent bytes.
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match (&self.stream).write(bytes) {
             Err(error) if is_would_block(&error) => Ok(0),
@@ -49,7 +50,7 @@ pub(super) fn is_would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// A slot for a connection that is about to become idle.
+/// A reserved place in the channel to the idle task, for a connection that is about to become idle.
 pub(in crate::events) type IdleTask = mpsc::OwnedPermit<Box<IdleConnection>>;
 
 pub(crate) struct IdleTasks {

@@ -85,14 +85,16 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
     match offered_token(headers) {
         Some(token) => app.buyer_of_token(token).await,
         None => {
-            // A browser sends the cookie even if a page of another origin opens the WebSocket.
+            // A browser sends the cookie even if a page of another origin opens the WebSocket, so
+            // the server checks the origin.
             refuse_foreign(headers)?;
             app.buyer(headers, &Method::GET).await
         }
     }
 }
 
-/// Why an idle WebSocket becomes active. Decides what its new task does first.
+/// Why an idle WebSocket becomes active. The reason decides what the WebSocket's new task does
+/// first.
 pub(super) enum WakeReason {
     /// More input may follow.
     Input(Vec<u8>),
@@ -188,7 +190,7 @@ fn frame_bytes(payload: usize) -> u64 {
         126..=65_535 => 2,
         _ => 8,
     };
-    // The frame begins with two bytes. Then follow a longer length (if needed), a mask of four
+    // A frame has these parts: two bytes, a longer length if the content needs it, a mask of four
     // bytes, and the content.
     (2 + length + 4 + payload) as u64
 }
@@ -309,7 +311,7 @@ impl ActiveWebSocket {
         Some(renewed.ok_or("the new token is not valid for this buyer"))
     }
 
-    /// Returns whether everything that arrived was complete frames and messages.
+    /// Returns whether all bytes that arrived belong to complete frames.
     fn has_no_partial_frame(&self) -> bool {
         self.socket.get_ref().bytes_read() == Some(self.bytes_in_frames)
     }
@@ -337,7 +339,8 @@ impl ActiveWebSocket {
             }
         };
         let WebSocketReader { feed, connection, _present, .. } = reader;
-        // Dropped here, because the wait for the client's close frame may take seconds.
+        // The feed is no longer needed, and the wait for the client's close frame below may take
+        // seconds.
         drop(feed);
         let closing = async {
             let sent = match last {

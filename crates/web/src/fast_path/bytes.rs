@@ -96,8 +96,8 @@ pub(super) fn write(
 ) -> StatusCode {
     let body = match reply.body_mut() {
         ReplyBody::Bytes(bytes) => bytes.take().unwrap_or_default(),
-        // Only the router returns such a body. The router does not handle purchases, so this case
-        // does not occur.
+        // Only the router returns a body of this kind, and the router does not handle purchases. So
+        // this case does not occur.
         ReplyBody::Routed(_) => Default::default(),
     };
     let head = RenderedHead::new(&reply, body.len());

@@ -56,7 +56,7 @@ pub(crate) async fn create(
 
 /// Extends the turns of a buyer whom a waiting room has admitted, because the buyer is active. A
 /// challenge is not for one item, so the turns in all rooms of the sale are extended. The
-/// extensions run concurrently, so that one batch contains all of them.
+/// extensions run concurrently, so that one batch of writes contains all of them.
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let rooms = &app.gate.room;
     let kept = sale.rooms().map(|room| rooms.keep_turn_if_admitted(&app.node, room, buyer));

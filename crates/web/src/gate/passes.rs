@@ -74,8 +74,8 @@ async fn issue_pass(
         .await
         .map_err(waiting_room::room_problem)?
     {
-        // No waiting room is open. The value `true` marks the pass, because the pass becomes
-        // invalid when a waiting room opens.
+        // No waiting room is open. A waiting room that opens later makes this pass invalid, so the
+        // pass says that it was issued without a room.
         Admission::NotNeeded => (Millis(i64::MAX), true),
         Admission::AdmittedUntil(until) => (keep_turn(app, room, buyer, until).await?, false),
         Admission::MustWait => return Err(Problem::waiting_room().into()),

@@ -32,7 +32,8 @@ use crate::reply::{HandlerError, HandlerResult, csv_reply, empty, json, ok};
 use crate::request_body::OptionalJsonBody;
 use crate::sales::find_sale;
 
-/// The time is short, because the number of participants changes until the draw closes.
+/// Caches may keep the draw only for a second, because the number of participants changes until the
+/// draw closes.
 const DRAW_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `POST /v1/sales/{sale}/waiting-room`

@@ -4,8 +4,8 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// Writes these metrics. A metric has no value if a node cannot know the value in this shape of
-/// deployment.
+/// Writes the metrics of the database and of commits. A metric has no value if nodes cannot know
+/// the value in this shape of deployment.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.gauge(
         "doorbuster_store_up",

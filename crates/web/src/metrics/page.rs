@@ -145,13 +145,13 @@ fn limits(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_limits_shared_total",
         MetricKind::Counter,
-        "Calls that take shares of limits and report requests to other nodes.",
+        "Calls that take shares of limits, and report counted requests to the shared storage.",
     )
     .sample(&[("outcome", "succeeded")], counts.batches)
     .sample(&[("outcome", "failed")], counts.failures);
     text.counter(
         "doorbuster_limits_kept_total",
-        "Requests that found this node's queue of calls full. The node decided the request by its \
+        "Requests that found this node's queue of calls full. The node decided each request by its \
          own part of the limit, or reported the request later.",
         counts.queue_full,
     );
@@ -283,7 +283,7 @@ fn money(app: &App, numbers: &StoreNumbers, text: &mut MetricsText) {
         "Longest time that units have waited for their checkout to close.",
         if app.node.control().leads() { meter.lag_secs() } else { 0.0 },
     );
-    // Missing if the store is unavailable.
+    // The page lacks this metric if the store is unavailable.
     if let Some(refunds) = numbers.refunds_pending {
         text.gauge("doorbuster_refunds_pending", "Refunds that have not arrived.", refunds);
     }
@@ -316,7 +316,7 @@ fn counters(meter: &EngineMeter) -> [(&'static str, &'static str, &Counter); 13]
         ),
         (
             "doorbuster_requests_retried_total",
-            "Requests sent to the slot again because their grant was closed.",
+            "Requests that the node sent to a slot again because the slot's grant was closed.",
             &meter.retried,
         ),
         (
@@ -381,7 +381,7 @@ fn engine(app: &App, numbers: &StoreNumbers, depth: u64, text: &mut MetricsText)
     );
     let alarm = u8::from(app.node.clock_stepped());
     text.gauge("doorbuster_clock_alarm", "1 while the wall clock is not trusted.", alarm);
-    // Missing if the store is unavailable.
+    // The page lacks this metric if the store is unavailable.
     if let Some(closings) = &numbers.closings {
         text.metric(
             "doorbuster_grants_closed_total",

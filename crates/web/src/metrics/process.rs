@@ -33,8 +33,8 @@ pub(super) fn show(text: &mut MetricsText) {
     }
 }
 
-/// Returns the fields of `/proc/self/stat` after the command. The fields are separated by spaces,
-/// and the command is the only field that may contain spaces.
+/// Returns the fields that follow the command in `/proc/self/stat`. The fields are separated by
+/// spaces, and only the command itself may contain spaces.
 fn stat() -> Option<Vec<u64>> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;
     let (_, fields) = text.rsplit_once(')')?;
@@ -45,14 +45,15 @@ fn ticks_per_second() -> u64 {
     rustix::param::clock_ticks_per_second()
 }
 
-/// Reads a clock, because it is more exact than the ticks in `/proc/self/stat`.
+/// Reads the clock of the process's processor time, which is more exact than the ticks in
+/// `/proc/self/stat`.
 fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Returns when the process started, in seconds since 1970. This is the start of the operating
-/// system plus the time until the process started.
+/// Returns the start time of the process, in seconds since 1970. This is the time at which the
+/// operating system started, plus the time from then to the start of the process.
 fn started_at() -> Option<f64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let system: u64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;

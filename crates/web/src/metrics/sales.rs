@@ -23,7 +23,7 @@ pub(super) fn phases(app: &App, text: &mut MetricsText) {
     }
     text.counter(
         "doorbuster_series_points_dropped_total",
-        "Seconds of a sale's statistics that the store did not accept in time.",
+        "Number of seconds whose statistics of a sale the store did not accept in time.",
         app.series.dropped(),
     );
 }

@@ -35,9 +35,9 @@ pub(crate) struct CalendarEntry<'a> {
 }
 
 impl CalendarEntry<'_> {
-    /// Returns the entry (RFC 5545) with a reminder ten minutes before the start. `languages` are
-    /// in order of preference. All entries of a sale have the same UID. So a newer entry that a
-    /// buyer adds to a calendar replaces the older entry.
+    /// Returns the calendar entry (RFC 5545), with a reminder ten minutes before the sale's start.
+    /// `languages` are in order of preference. All entries of a sale have the same UID. So a newer
+    /// entry that a buyer adds to a calendar replaces the older entry.
     pub(crate) fn text(&self, languages: &[String]) -> String {
         let CalendarEntry { sale, starts_at, shop, .. } = *self;
         let title = in_language(&sale.title, languages);

@@ -1,5 +1,5 @@
-//! Fills the elements of a sale's page for its picture and its texts. The page's script fills the
-//! same elements; because of this file, a visitor sees them before the script runs.
+//! Fills the elements of a sale's page that show the picture and the texts. The page's script fills
+//! the same elements later. So a visitor sees the picture and the texts before the script runs.
 
 use doorbuster_api::sale::{Item, Sale};
 use doorbuster_api::value::Text;

@@ -148,7 +148,7 @@ fn wrong_state(state: &'static str) -> HandlerError {
     .into()
 }
 
-/// Returns `None` if the name is not valid.
+/// Returns the header `Host`, or `None` if the header is missing or not a valid host.
 pub(crate) fn request_host(headers: &HeaderMap) -> Option<&str> {
     let host = headers.get(HOST)?.to_str().ok()?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);

@@ -13,7 +13,7 @@ pub(super) struct PendingPoints {
     pub(super) points: VecDeque<SaleSeriesRow>,
     /// The number of points that were dropped since the node started.
     pub(super) dropped: u64,
-    /// Dropped points that were already logged.
+    /// The number of dropped points that log lines have already reported.
     pub(super) logged: u64,
 }
 
@@ -23,8 +23,8 @@ impl PendingPoints {
         self.drop_oldest();
     }
 
-    /// Puts points that could not be written back into the queue, before the points that were added
-    /// later.
+    /// Returns points to the queue, because they could not be written. They come before the points
+    /// that were added later.
     pub(super) fn put_back(&mut self, points: Vec<SaleSeriesRow>) {
         points.into_iter().rev().for_each(|point| self.points.push_front(point));
         self.drop_oldest();

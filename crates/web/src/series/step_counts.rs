@@ -12,9 +12,9 @@ pub(crate) struct StepCounts {
     /// Answers to purchase requests, by kind.
     #[serde(default)]
     pub answers: BTreeMap<String, u64>,
-    /// In a row of a minute: this node's requests in the second in which all nodes together had the
-    /// most requests. The value is 0 in rows of seconds, and in rows of minutes from older versions
-    /// of the program.
+    /// Only in a row of a minute: this node's requests in the busiest second, which is the second
+    /// with the most requests at all nodes together. 0 in a row of a second, or if an older version
+    /// of the program wrote the row.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peak: u64,
     /// Orders that the node created. `None` in a step that an older version of the program stored.

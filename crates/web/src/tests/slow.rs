@@ -23,9 +23,10 @@ const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
 /// More events than the hub's queue and the connection's buffers can hold.
 const EVENTS: usize = 12_000;
-/// A batch fits into the hub's queue.
+/// The number of events that a test publishes at once. They fit into the hub's queue.
 const BATCH: usize = 100;
-/// More events than the connection's buffers can hold, but not more than fit into the hub's queue.
+/// The number of published events: too many for the connection's buffers, but few enough for the
+/// hub's queue.
 pub(super) const WAITING: usize = 1_500;
 
 /// Connects a client with a very small receive buffer.
@@ -231,6 +232,8 @@ async fn a_busy_connection_with_overlapping_purchases_stays_open() {
     while begun.elapsed() <= IDLE + IDLE / 4 {
         stream.write_all(halves.as_bytes()).await.expect("the server reads");
         read_refusals(&mut stream, &mut String::new(), 1).await;
+        // Without this pause, a fast machine would exceed the rate limit for a buyer.
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

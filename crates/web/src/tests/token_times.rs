@@ -28,7 +28,7 @@ async fn a_tokens_times_are_compared_with_the_wall_clock_after_a_step() {
     let environment = [("DOORBUSTER_AUTH__BUYER_SECRET".into(), SECRET.into())];
     let settings = load(&flags, environment.into_iter()).expect("valid settings");
     let app = app_with_clock(&dir, &settings, 1, clock).await;
-    // The store's clock follows neither step.
+    // The test moves the wall clock forward and then back. The store's clock follows neither step.
     for step_ms in [600_000, -600_000] {
         wall.store(start + step_ms, Ordering::Relaxed);
         let ends_in = |secs: i64| {

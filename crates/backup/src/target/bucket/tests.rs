@@ -65,7 +65,7 @@ async fn an_upload_with_a_refused_part_is_aborted() {
     let bucket = open(&service);
     let dir = TempDir::new();
     let from = dir.path().join("from");
-    // A sparse file that has one part more than the upload sends at the same time.
+    // The upload sends `PARTS_AT_ONCE` parts at the same time. This sparse file has one part more.
     let bytes = (PART_BYTES * (PARTS_AT_ONCE + 1)) as u64;
     File::create(&from).and_then(|file| file.set_len(bytes)).expect("writable");
     assert!(bucket.put_file("gen/base-1.sqlite", &from).await.is_err());

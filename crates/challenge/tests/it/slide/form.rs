@@ -14,7 +14,7 @@ const GAPS: usize = 3;
 const PLACES: std::ops::Range<usize> = 56..272;
 /// The smallest distance between gaps.
 const APART: usize = 50;
-/// To find a gap, the robot ignores the outline up to this distance from the middle of a side,
+/// To find a gap, the robot ignores the outline within this many pixels of the middle of a side,
 /// because a tongue may be there.
 const OPEN: f32 = 11.0;
 /// An edge that is stronger than this value counts as this value.
@@ -78,7 +78,8 @@ fn quarter(n: usize, (x, y): Point) -> Point {
     (0..n).fold((x, y), |(x, y), _| (-y, x))
 }
 
-/// Returns the outline of side `n` with a tongue or notch of this kind at this position.
+/// Returns the outline of side `n`. `out` is 1 for a tongue, -1 for a notch, and 0 for neither.
+/// `along` is the position of the tongue or notch, from 0 to 1.
 fn side(n: usize, out: f32, along: f32) -> Vec<Mark> {
     let mut corners = vec![(-HALF, -HALF)];
     if out != 0.0 {
@@ -149,7 +150,8 @@ fn poses(slopes: &Slopes, y: usize) -> Vec<Pose> {
     found
 }
 
-/// Returns the position of the gap whose sides are of the same kinds as the sides of the piece.
+/// Returns the position of the gap that the piece fits: each side of the gap has the kind of the
+/// same side of the piece.
 pub(super) fn fits(seen: &Seen) -> u16 {
     let slopes = Slopes::of(seen);
     let form: Vec<(f32, f32)> = (0..4).map(|n| read(&seen.piece, n)).collect();

@@ -17,8 +17,8 @@ const MOST: f32 = 50.0;
 
 type Point = (usize, usize);
 
-/// A point well inside the piece, and a point outside of the piece. Of all points well inside the
-/// piece, the inner point is the nearest to the outer point.
+/// An inner and an outer point. The outer point is outside of the piece. The inner point is the
+/// nearest to it of all points well inside the piece.
 pub(super) type Pair = (Point, Point);
 
 pub(super) fn pairs(piece: &Grey) -> Vec<Pair> {

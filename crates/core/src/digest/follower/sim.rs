@@ -12,7 +12,8 @@ const STEPS: usize = 300;
 const SEEDS: u64 = 2_000;
 const MUTANT_SEEDS: u64 = 20_000;
 const UNITS: u64 = 4;
-/// A crash forgets only transaction ids that were assigned less than this many milliseconds ago.
+/// A crash can lose a transaction id only if the id was assigned less than this many milliseconds
+/// before the crash.
 const DURABLE_AFTER_MS: i64 = DIGEST_POLL_REWIND_MS / 2;
 const BACKLOG_ROWS: usize = 2;
 
@@ -35,7 +36,8 @@ struct Database {
     next: u64,
     next_seq: i64,
     next_request: u64,
-    /// One entry for each assigned transaction id: the time, and the value of `next` afterwards.
+    /// One entry for each assigned transaction id: the time of the assignment, and the value of
+    /// `next` after it.
     assigned: Vec<(i64, u64)>,
     running: BTreeMap<u64, Order>,
     orders: Vec<Order>,

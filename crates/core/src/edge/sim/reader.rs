@@ -14,7 +14,7 @@ pub(super) struct Answer {
 #[derive(Default)]
 pub(super) struct Edge {
     pub(super) follower: EdgeFeedFollower,
-    /// The head of the last used read.
+    /// The head in the last read that the edge used.
     pub(super) used: Option<FeedHead>,
     pub(super) requests: BTreeSet<u64>,
     pub(super) kept: BTreeMap<u64, u64>,
@@ -22,7 +22,7 @@ pub(super) struct Edge {
     pub(super) own: BTreeSet<u64>,
     pub(super) clock: Option<ClockReading>,
     pub(super) read_at: i64,
-    /// When the edge last used a read.
+    /// When the edge last used the result of a read.
     pub(super) used_at: i64,
     pub(super) last_read: Option<Answer>,
 }

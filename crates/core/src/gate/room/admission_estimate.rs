@@ -19,10 +19,11 @@ const ADMISSIONS_MIN: u64 = 5;
 /// The measured time is divided into this many parts, and the rates of the parts are compared. If
 /// admissions come in waves, these rates differ, and no estimate is made.
 const PARTS: u64 = 4;
-/// A rate is steady if the fastest part has at most this many times the rate of the slowest part.
+/// A rate is steady if the rate of the fastest part is at most this many times the rate of the
+/// slowest part.
 const UNEVENNESS_MAX: u64 = 3;
-/// A new wave begins if an admission ends at least this long after the end of the previous
-/// admission.
+/// A new wave of admissions begins if an admission ends at least this long after the end of the
+/// previous admission.
 const WAVE_GAP_MS: i64 = 10_000;
 const WAVES_MAX: usize = 64;
 /// The longest time that an estimate can cover, as a multiple of the measured time.
@@ -59,9 +60,9 @@ pub struct PaceEstimator {
     marks: VecDeque<ProgressSample>,
     /// The latest step: the time at which its admissions end, and their number.
     step: (Millis, u64),
-    /// The waves of admissions. For each wave: when its first admission ends, and when its last
-    /// admission ends. For example, the buyers who filled the shop form a wave. The visitors who
-    /// are admitted when those admissions end form the next wave.
+    /// The waves of admissions: for each wave, the times at which its first and its last admission
+    /// end. For example, the buyers who filled the shop form a wave. The visitors who get the
+    /// places of these buyers form the next wave.
     waves: VecDeque<(Millis, Millis)>,
     is_wave: bool,
     measured: Option<MeasuredPace>,
@@ -72,8 +73,8 @@ pub struct PaceEstimator {
 struct MeasuredPace {
     quick: Rate,
     slow: Rate,
-    /// Positions above this number get no estimate: they will probably not be admitted, because the
-    /// units run out first. `None` for unlimited stock.
+    /// Positions above this number get no estimate: these visitors will probably not be admitted,
+    /// because the units run out first. `None` for unlimited stock.
     up_to: Option<u64>,
     /// The longest time that an estimate can cover, in milliseconds.
     ahead_ms: u64,
@@ -103,8 +104,8 @@ impl PaceEstimator {
         }
     }
 
-    /// Sets the largest number of admissions in one step. Rooms that divide the admissions of a
-    /// step among themselves need this.
+    /// Sets the largest number of admissions in one step. Call this if several rooms divide the
+    /// admissions of a step among themselves.
     pub fn set_admissions_max(&mut self, admissions_max: u64) {
         self.admissions_max = admissions_max.clamp(1, OPEN_ADMISSIONS_MAX);
     }
@@ -127,7 +128,8 @@ impl PaceEstimator {
         }
     }
 
-    /// Records the room's progress, with this many free units and `limit` units per buyer.
+    /// Records the room's progress. `free` is the number of free units, and `limit` is the number
+    /// of units that one buyer may hold.
     pub fn note_progress(
         &mut self,
         now: Millis,
@@ -142,7 +144,8 @@ impl PaceEstimator {
         }
         self.is_wave =
             self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_INTERVAL_MS <= now.0);
-        // The shop's pace cannot be measured if a step admits its maximum, or if no visitor waits.
+        // If a step admits its maximum, or if no visitor waits, admissions do not show the shop's
+        // pace.
         let is_full = (1..self.admissions_max).contains(&self.step.1) && progress.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
@@ -231,12 +234,14 @@ fn positions_reachable(
         // as many units as the limit allows.
         return Some(free.saturating_sub(OPEN_ADMISSIONS_MAX.saturating_mul(limit)) / limit);
     }
-    // The shop is full, so each further admission replaces a buyer who gave up. Assume that the
-    // number of these admissions for each sold unit stays the same.
+    // The admitted buyers are expected to take all free units. So each further admission replaces a
+    // buyer who gave up. Assume that the number of these admissions for each sold unit stays the
+    // same.
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let admitted = slow.admissions.saturating_mul(ms) / slow.ms.max(1);
-    // So few admissions predict the total badly. As a precaution, the factor 2 halves the result.
+    // The number of measured admissions is small, so the prediction is inexact. As a precaution,
+    // the function returns only half of the predicted number.
     Some(free.saturating_mul(admitted).checked_div(2 * sold).unwrap_or(free))
 }
 

@@ -114,7 +114,7 @@ fn an_idle_visitors_admission_ends_early_while_others_wait_and_a_used_admission_
     assert_eq!(
         first_turn_ms(whole, false),
         whole,
-        "an admission must be whole if no other visitor waits"
+        "an admission must have its full length if no other visitor waits"
     );
     assert_eq!(first_turn_ms(5_000, true), 5_000, "a short admission must not become shorter");
     let (admitted, first) = (Millis(1_000), Millis(1_000 + IDLE_TURN_MS));
@@ -126,5 +126,5 @@ fn an_idle_visitors_admission_ends_early_while_others_wait_and_a_used_admission_
         "an admission must be extended even at its last moment"
     );
     assert_eq!(kept(first, first.0), None, "an ended admission must not be extended");
-    assert_eq!(kept(Millis(151_000), 2_000), None, "a whole admission must not be extended again");
+    assert_eq!(kept(Millis(151_000), 2_000), None, "a full admission must not be extended again");
 }

@@ -42,7 +42,7 @@ impl Bucket {
         Self { burst, per_minute: per_minute.into(), level: burst, at: 0 }
     }
 
-    /// Returns whether a token was available.
+    /// Takes one token. Returns false if the bucket had no whole token.
     fn take(&mut self, now: u64) -> bool {
         self.level = self.burst.min(self.level + u128::from(now - self.at) * self.per_minute);
         self.at = now;
@@ -80,8 +80,8 @@ struct Plan {
     terms: SharingTerms,
     has_faults: bool,
     steps: u64,
-    /// The longest time between two steps is the time in which the limit recovers one request,
-    /// divided by `pause`.
+    /// The longest time between two steps is 1/`pause` of the time in which the limit recovers one
+    /// request.
     pause: u64,
 }
 
@@ -107,7 +107,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
         if rng.percent(5) && step >= lonely_until {
             favourite = rng.below(nodes.len() as u64);
         }
-        // The favourite node gets most requests. In some runs, it gets all of the first requests.
+        // The favourite node gets most requests. Before the step `lonely_until`, it gets all.
         let at = if rng.percent(60) || step < lonely_until {
             favourite
         } else {
@@ -141,7 +141,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             {
                 let costs = vec![cost; flight.waiting];
                 let served = node.share.receive((limit, own_now), answer, &flight.sent, &costs);
-                // The first `flight.served` requests were counted when the shared storage answered.
+                // The shared storage already counted the first `flight.served` of these requests.
                 allow(served.saturating_sub(flight.served) as u64);
             }
             if node.waiting > 0 && node.flight.is_none() {
@@ -166,8 +166,8 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             if plan.has_faults && rng.percent(1) {
                 node.paused_until = now + rng.below(10 * cost) / MICRO * MICRO;
             }
-            // A node may spend the limit's free part without a share, and reports the use later. A
-            // dead node never reports the use. So nodes die only if the limit has no free part.
+            // A node may use a limit's free part without a share, and reports this later. A dead
+            // node never reports. So nodes die only if the limit has no free part.
             if plan.has_faults && plan.burst < 256 && rng.percent(1) {
                 *node = Node { clock_ahead: node.clock_ahead, ..Node::default() };
             }
@@ -261,9 +261,8 @@ fn each_rule_is_noticed_when_it_is_removed() {
     }
 }
 
-/// Two nodes each ask for one request of a used-up limit. The limit recovers one request in a
-/// certain time. The first node asks after half of this time, the second node after the whole time.
-/// Returns the number of requests that each node gets.
+/// A used-up limit recovers one request per second. One node asks for one request after half a
+/// second, and another node after a second. Returns the number of requests that each node gets.
 fn requests_after_a_fraction() -> [usize; 2] {
     let limit = RateLimit::new(3, 60);
     let (cost, terms) = (limit.cost(1), terms(2, 64));
@@ -370,5 +369,5 @@ fn an_unreachable_shared_place_leaves_each_node_its_part() {
         matches!(decided, ShareDecision::Allowed { .. })
     });
     assert_eq!(spent.count(), 4);
-    assert_eq!(share.unreported, 4 * whole.cost(1), "the report must have the real use");
+    assert_eq!(share.unreported, 4 * whole.cost(1), "the report must use the whole limit's cost");
 }

@@ -51,9 +51,10 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     );
 }
 
-/// Sends `events` events, each about a different order, for at most an hour. The endpoint accepts a
-/// try if `takes(event, number of tries of this event)` returns true. Returns the milliseconds
-/// until every event is delivered or dead, and the number of dead events.
+/// Sends `events` events, each about a different order, for at most an hour. For each try, calls
+/// `takes` with the event and the number of its tries. If `takes` returns true, the endpoint
+/// accepts the event. Returns the milliseconds until every event is delivered or dead, and the
+/// number of dead events.
 fn drive(
     bounds: DeliveryBounds,
     events: i64,

@@ -120,8 +120,8 @@ fn an_operators_retry_ends_a_pause() {
         queue.record(2, SendOutcome::Delivered, AT, 0);
         keep(&mut queue);
         let now = AT.plus(5_000);
-        // Reads the rows again while no operator has requested a retry. Reading the rows must not
-        // end the pause.
+        // The queue reads its rows again before an operator requests a retry. This must not end the
+        // pause.
         let known = queue.rows[&1].parcel.clone();
         queue.replace_rows(vec![known.clone()]);
         assert_eq!(queue.next(now), None);

@@ -43,8 +43,8 @@ fn a_recovery_of_the_endpoint_spends_no_try_of_the_events_that_still_fail() {
         if fails { failed() } else { SendOutcome::Delivered }
     };
     let (mut now, mut attempts, mut dead) = (AT, 0, 0);
-    // An event arrives each second. The endpoint fails for more than five events, so it is down
-    // again and again. Each accepted event ends such an outage.
+    // An event arrives each second. The endpoint refuses each try of 60 of the events. After five
+    // failures in a row, the endpoint counts as down until it accepts an event.
     for at in 1..=7_200 {
         queue.add(at, &format!("order-{at}"), true);
         let (more, now_dead) = send_all(&mut queue, now, outcome);
@@ -120,8 +120,8 @@ fn an_outage_does_not_shorten_the_time_of_refusals() {
     }
 }
 
-/// During a deployment, some requests reach the old servers and others get 404. The failures open
-/// the breaker, and each refusal ends the outage.
+/// While the shop is being deployed, the deliveries of most events fail, and the endpoint refuses
+/// the other events. The failures open the breaker, and each refusal closes it again.
 #[test]
 fn early_refusals_do_not_shorten_the_time_of_refusals() {
     let mut queue = production_queue(Vec::new());

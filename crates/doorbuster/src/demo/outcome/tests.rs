@@ -137,7 +137,7 @@ fn each_mismatch_is_reported() {
     wrong("unexpected answers: http_500", |outcome| set(&mut outcome.storm.faults, "http_500", 1));
     wrong("orders: 11 instead of 10", |outcome| outcome.audit.orders_checked = 11);
     wrong("units sold: 110 instead of 100", |outcome| outcome.audit.audit.items[0].held = 110);
-    wrong("sum of the units sold and left: 99 instead of 100", |outcome| {
+    wrong("sum of the sold and the unsold units: 99 instead of 100", |outcome| {
         outcome.audit.audit.items[0].held = 99
     });
     wrong("units left according to the server: 1 instead of 0", |outcome| {

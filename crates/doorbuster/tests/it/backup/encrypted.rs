@@ -83,8 +83,8 @@ fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
     assert!(has(&restored, &token, &order));
     wait_until_copied(&restored);
     drop(restored);
-    // The restored server ran with another passphrase. So the newest part of the backup needs the
-    // other passphrase, and the older parts need the first passphrase.
+    // The restored server ran with a second passphrase. So the newest part of the backup needs the
+    // second passphrase, and the older parts need the first one.
     let other = temp_dir.join("other");
     let wrong = restore_to(&other, Some(PASSPHRASE), &[]).stderr_of_failure(2);
     assert!(wrong.contains("add --until with a time before"), "{wrong}");
@@ -185,7 +185,8 @@ fn a_backup_that_would_fill_the_disk_of_the_store_is_refused() {
     let test_server = TestServer::open(&temp_dir);
     let data_dir = test_server.data_dir().to_owned();
     assert_eq!(test_server.terminate().0, Some(0));
-    // The file becomes a sparse file that is larger than the disk.
+    // Makes the store's file larger than the disk. The file is sparse, so it needs no further
+    // space.
     let store = File::options().write(true).open(data_dir.join("doorbuster.sqlite3"));
     store.expect("the store").set_len(1 << 42).expect("a sparse file");
     let file = temp_dir.join("friday.backup");
@@ -228,8 +229,8 @@ fn an_interrupted_backup_or_restore_leaves_no_unencrypted_copy() {
     let beside = temp_dir.entries();
     assert!(!beside.iter().any(|path| path.to_string_lossy().contains(".part")), "{beside:?}");
 
-    // Creates copies like the ones that killed commands leave. The next command must remove these
-    // copies, but not while another command uses the data directory.
+    // Creates copies like those that a killed command leaves behind. The next command must remove
+    // these copies, but not while another command uses the data directory.
     let old = data_dir.join("backup.part-0123abcd");
     fs::create_dir(&old).expect("a new directory");
     fs::write(old.join("store"), "a copy").expect("writable");

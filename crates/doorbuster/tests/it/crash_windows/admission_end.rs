@@ -41,7 +41,7 @@ async fn guard(fixture: &ServerFixture, door: Value) {
     assert_eq!(patched.status, 200, "{patched}");
 }
 
-/// Returns the end of the admission, in milliseconds since 1970.
+/// Waits until the buyer is admitted. Returns the end of the admission, in milliseconds since 1970.
 async fn wait_for_admission(fixture: &ServerFixture, buyer: &str) -> i64 {
     let entered = ask(fixture, buyer, "POST", "waiting-room", None).await;
     assert_eq!(entered.verdict(), "201", "{entered}");

@@ -128,8 +128,8 @@ async fn one(
         let ask = match number % 4 {
             0 => spec.key(&format!("k{number}")).bytes(),
             1 => look.clone(),
-            // The item is sold out. The server refuses this request without a read of the store,
-            // like most requests of a crowd.
+            // The item is sold out. The server refuses this request without a read of the store, as
+            // it refuses most requests of a crowd.
             _ => gone.bytes(),
         };
         let begun = Instant::now();

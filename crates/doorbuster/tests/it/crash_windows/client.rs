@@ -95,7 +95,7 @@ impl HttpConnection {
         Self::over(TcpStream::connect(address).await?)
     }
 
-    /// Creates a connection over a connected socket.
+    /// Creates an HTTP connection from a socket that is already connected.
     pub fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self { stream, read: Vec::new() })
@@ -237,7 +237,7 @@ impl PurchaseSpec {
         }
     }
 
-    /// Returns the same purchase, but of another item.
+    /// Returns the same purchase, but of the item `item`.
     pub fn item(self, item: &str) -> Self {
         Self { item: item.into(), ..self }
     }

@@ -17,7 +17,7 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(120);
 /// Bounds of `decide_by`, which the server sets to ten seconds after the request. `decide_by` must
-/// be at least the first duration after the test sends the request. `decide_by` must be at most the
+/// not be earlier than the first duration after the test sends the request, and not later than the
 /// second duration after the test has the answer.
 const DECIDED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
@@ -67,8 +67,8 @@ impl WaitingPosition {
     }
 }
 
-/// Sends requests that do not wait for their verdicts. Returns the requests that are queued. If the
-/// machine pauses, the server refuses some of the other requests.
+/// Sends requests that do not wait for their verdicts. Returns only the queued requests, because
+/// the server may refuse some requests if the machine pauses.
 pub(super) async fn queue_up(
     fixture: &ServerFixture,
     specs: Vec<PurchaseSpec>,
@@ -151,7 +151,7 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (fixture.stock("spring").await.held, fixture.stock("spring").await.free()),
         (0, PHONES)
     );
-    // After the deadlines, clients read every second purchase before the disk works again. All
+    // After the deadlines, clients read half of the purchases before the disk works again. All
     // these reads wait for the same commit.
     let mut reads = Vec::new();
     for &place in all.iter().step_by(2) {

@@ -26,10 +26,10 @@ const COMMIT_DELAY: Duration = Duration::from_secs(8);
 const LOOKS: u32 = 40;
 /// The number of buyers in a load while the disk is slow.
 const STORMING: u64 = 50;
-/// The disk is slow until at least this number of buyers listen for events about their queued
-/// requests.
+/// The test keeps the disk slow until at least this number of buyers listen for events about their
+/// queued requests.
 const LISTENING: u64 = 10;
-/// The longest wait until these buyers listen for events. It includes the start of the load
+/// The longest wait until [`LISTENING`] buyers listen for events. It includes the start of the load
 /// generator, and the two seconds for which each buyer's request waits for the order.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 

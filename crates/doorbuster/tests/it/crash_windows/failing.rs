@@ -1,6 +1,6 @@
-//! Tests a disk on which a sync outside of a commit fails, or on which all writes or all reads
-//! fail. The program prints the reason and ends. After a failed sync, the program does not sync the
-//! same file again.
+//! Tests the program with a failing disk: a sync outside of a commit fails, all writes fail, or all
+//! reads fail. The program prints the reason and ends. After a failed sync, the program does not
+//! sync the same file again.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Long enough for a slow machine.
+/// The longest wait for any part of a load, even on a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
 const STORM_MIN: usize = 200;
 /// The test waits until the log has this size, which is half the size at which a checkpoint starts.
@@ -38,9 +38,9 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     // While the server runs, only a checkpoint of a long log syncs the main file.
     faults.fail_next_sync_of_main();
-    // With a slow disk, a small commit is in progress when the sync of the main file fails. After a
-    // small commit, the writer itself may start a checkpoint, which syncs the main file again. The
-    // test must detect such a sync.
+    // The slow disk makes it likely that a small commit runs when the sync of the main file fails.
+    // After a small commit, the writer may start a checkpoint, which would sync the main file
+    // again. The test must detect such a sync.
     faults.slow_disk(SYNC);
     let storm = tokio::spawn(random_load::run(RandomLoad::new(
         fixture.address,

@@ -145,7 +145,7 @@ impl ServerFixture {
         self.child.try_wait().expect("a child process")
     }
 
-    /// Removes this setting from the next start on.
+    /// Removes this setting. The change takes effect at the server's next start.
     pub fn unset_setting(&mut self, name: &str) {
         self.settings.retain(|(known, _)| known != name);
     }
@@ -394,7 +394,7 @@ fn command(
     command
 }
 
-/// Returns `None` if the server ended before it listened.
+/// Waits until the server listens. Returns its address, or `None` if the server ended first.
 fn ready(child: &mut Child) -> Option<SocketAddr> {
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped output"))

@@ -14,7 +14,7 @@ use super::random_load::{self, RandomLoad};
 
 /// A server ends within this time after its store is removed, even if no purchase arrives.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Long enough for a slow machine.
+/// The longest wait for the start or the end of the load, even on a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
 
 fn carry(from: &Path, to: &Path) {

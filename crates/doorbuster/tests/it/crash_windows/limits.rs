@@ -1,5 +1,5 @@
-//! Tests the buyer's limit when orders are cancelled at the instant at which they expire. Each
-//! order ends once, and returns its units and its quota once.
+//! Tests the buyer's limit while buyers cancel orders at the instant at which the orders expire.
+//! Each order ends once, and returns its units and its quota once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -44,8 +44,8 @@ struct Raced {
     answers: Vec<Reply>,
     id: String,
     /// The answers to three purchases of one unit each, after the end of the first order. The list
-    /// is empty if the buyer's second order has ended too. In that case, the quota of the second
-    /// order was also returned, so the answers would prove nothing.
+    /// is empty if the second order has ended too, because its units are then also off the buyer's
+    /// quota, and the answers would prove nothing.
     after: Vec<Reply>,
 }
 

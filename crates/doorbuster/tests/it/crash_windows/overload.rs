@@ -39,8 +39,7 @@ const ASYNC: &str = "Prefer: respond-async\r\n";
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Outside {
-    /// The number of `409 sold_out` answers. The server had accepted the connections of these
-    /// clients.
+    /// The number of `409 sold_out` answers, which only clients with an accepted connection get.
     served: usize,
     /// The number of answers `503` with `Retry-After`.
     refused: usize,
@@ -183,7 +182,8 @@ async fn cost_each(
             let reply = connection.ask(request).await.expect("the connection is kept");
             match &*reply.verdict() {
                 verdict if verdict == expected => break,
-                // The server can give these answers after a pause of the machine.
+                // After a pause of the machine, the server may give these answers. The test then
+                // repeats the request.
                 "503 overloaded" | "503 unavailable" => tokio::time::sleep(AGAIN).await,
                 other => panic!("{other}: {reply}"),
             }
@@ -226,8 +226,8 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
 async fn immediate_retries_are_answered_at_a_bounded_rate() {
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
-    // Fills the queue: the server refuses purchases when the oldest ticket has waited too long for
-    // the slow disk.
+    // With the slow disk, the queue counts as full: the server refuses purchases when the oldest
+    // ticket has waited too long.
     faults.slow_disk(Duration::from_secs(60));
     let spec = |buyer: &str, key: u64| {
         PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n")

@@ -1,5 +1,5 @@
-//! Tests a ticket that can never be settled. The server gives up, returns the units, and shows the
-//! ticket to an operator. The server settles all other tickets.
+//! Tests a ticket that can never be settled. The server stops retrying the ticket, returns its
+//! units, and shows the ticket to an operator. The server settles all other tickets.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::requests::at_once;
 
-/// The server issues at most this number of tickets for a purchase that cannot be settled.
+/// If the tickets of a purchase cannot be settled, the server issues at most this many of them.
 const TRIES_MAX: i64 = 5;
 
 /// Opens a second connection to the store, beside the server's connection, as an SQL shell does.
@@ -118,7 +118,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     );
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.held, stock.free()), (40, 60));
-    // When the slot starts again, it returns the units of the ticket that could not be settled.
+    // After the server's restart, the units of the ticket that could not be settled are free again.
     shell(&fixture)
         .execute_batch("DROP TRIGGER poison_orders; DROP TRIGGER poison_resolution")
         .expect("the triggers exist");

@@ -16,7 +16,7 @@ const CLOCKS_DIFFER_MS: i64 = 100;
 pub struct AllowedEvents {
     /// True if some requests do not wait for their verdict.
     pub queue: bool,
-    /// True if the sale is paused and resumed.
+    /// True if the operator pauses and resumes the sale during the load.
     pub pause: bool,
     /// True if holds end during the load.
     pub expire: bool,
@@ -191,8 +191,8 @@ impl PurchaseLog {
     }
 }
 
-/// Returns whether a time of the server has passed. The server's clock may be [`CLOCKS_DIFFER_MS`]
-/// ahead of the test's clock.
+/// Returns whether this time, which the server gave, has passed. The server's clock may be
+/// [`CLOCKS_DIFFER_MS`] ahead of the test's clock.
 fn has_passed(instant: &Value) -> bool {
     let instant: jiff::Timestamp = instant.as_str().expect("a time").parse().expect("RFC 3339");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();

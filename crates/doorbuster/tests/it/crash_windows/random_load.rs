@@ -17,9 +17,10 @@ use rand::{RngExt, SeedableRng};
 /// The load gives a new name to a buyer after this number of purchases. The purchases of one buyer
 /// usually ask for more units than the buyer's limit.
 const PURCHASES_OF_A_BUYER: usize = 4;
-/// Time between two reads of the stock. Even a busy machine makes more than twenty reads a second.
+/// Time between two reads of the stock. Even on a busy machine, the load reads the stock more than
+/// twenty times a second.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
-/// Long enough for a slow machine.
+/// The longest wait until `is_enough` returns true, even on a slow machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
 
 /// The parameters of a load.
@@ -40,9 +41,9 @@ pub struct RandomLoad {
     pub answered: AtomicUsize,
     /// How often the load read the stock and checked that the parts add up to the total.
     pub reads: AtomicUsize,
-    /// Confirmed changes of the total so far.
+    /// The number of changes of the total that the server has confirmed so far.
     pub done: AtomicUsize,
-    /// Refused changes of the total so far.
+    /// The number of changes of the total that the server has refused so far.
     pub refused: AtomicUsize,
     /// Pauses so far.
     pub pauses: AtomicUsize,

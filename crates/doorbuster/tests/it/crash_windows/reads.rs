@@ -10,10 +10,10 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 
 const ASKED: usize = 600;
-/// For this time, the test counts the file locks of a server that gets no requests.
+/// For how long the test counts the file locks of a server without requests, in each count.
 const AT_REST: Duration = Duration::from_secs(1);
 /// How often the test counts the file locks of a server without requests. The test uses the lowest
-/// count, because the server may still write the work of earlier requests.
+/// count, because during some counts the server may still be working for earlier requests.
 const TIMES_AT_REST: usize = 5;
 
 /// For a server without requests, the test assumes at least this many file locks per second. A
@@ -84,8 +84,8 @@ struct Watched {
 }
 
 impl Watched {
-    /// Measures the rate of locks without requests. Then checks that reads of a list of orders,
-    /// which read the store, cause additional locks.
+    /// Measures how often per second the server takes or releases a file lock without requests.
+    /// Then checks that requests for a list of orders, which read the store, use additional locks.
     async fn new(fixture: ServerFixture, faults: MachineFaults) -> Self {
         let mut fewest = i64::MAX;
         for _ in 0..TIMES_AT_REST {
@@ -104,7 +104,8 @@ impl Watched {
         this
     }
 
-    /// Returns the maximum number of locks in the time `took` if no request reads the store.
+    /// Returns how often the server may take or release a file lock in the time `took`, if no
+    /// request reads the store.
     fn by_itself(&self, took: Duration) -> f64 {
         2.0 * self.at_rest * took.as_secs_f64() + 60.0
     }
@@ -125,7 +126,7 @@ impl Watched {
     }
 }
 
-/// Each `number` gives a new request key.
+/// Returns the purchase of one unit. Each `number` gives a new request key.
 fn press(buyer: &str, sale: &str, lines: &str, number: usize) -> Vec<u8> {
     PurchaseSpec::new(buyer, &format!("k{number}"), sale, 1).with(lines)
 }

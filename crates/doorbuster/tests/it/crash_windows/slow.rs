@@ -17,7 +17,8 @@ use super::client::{HttpConnection, PurchaseSpec, request, signed_in};
 use super::fixture::ServerFixture;
 use crate::watch::Stopwatch;
 
-/// The server closes a connection that does not send a complete request head within this time.
+/// If a client does not send a complete request head within this many seconds, the server closes
+/// the connection.
 const IDLE_SECS: u64 = 2;
 /// The number of connections that never finish the head of their request.
 const HALF_HEADS: usize = 2_000;
@@ -113,7 +114,7 @@ fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     })
 }
 
-/// Returns the longest duration of a connection.
+/// Waits for all connections. Returns the duration of the longest one.
 async fn longest(all: Vec<JoinHandle<Duration>>) -> Duration {
     let mut longest = Duration::ZERO;
     for one in all {
@@ -205,7 +206,7 @@ async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) ->
 async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     // The connections of fast buyers stay idle until the slowest buyer has an answer. So this
-    // server allows a longer idle time than the other test.
+    // server allows a longer idle time than the server of the other test.
     let idle = (IDLE_SECS * 3).to_string();
     let fixture = ServerFixture::with(&[
         ("DOORBUSTER_WORKERS", "1"),

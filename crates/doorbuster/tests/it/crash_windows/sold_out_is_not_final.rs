@@ -93,8 +93,8 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
     fixture.audit(None).await;
 }
 
-/// Buys a unit, and cancels the order when every buyer has tried at least once. Tries again while
-/// the item is sold out. Returns the number of refusals before the order.
+/// Tries to buy a unit until the item is not sold out any more. Cancels the order, but only after
+/// every buyer has tried at least once. Returns the number of refusals before the order.
 async fn buy_and_cancel(
     fixture: Arc<ServerFixture>,
     all_asked: Arc<Barrier>,

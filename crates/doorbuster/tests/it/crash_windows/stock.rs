@@ -1,5 +1,5 @@
-//! Tests changes of the total by the operator under load. The units add up to the total at every
-//! instant, each change takes effect once, and no held or sold unit is removed.
+//! The operator changes an item's total under load. The units add up to the total at every instant,
+//! each change takes effect once, and no held or sold unit is removed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,10 +22,10 @@ const LOOKS_MIN: usize = 60;
 /// [`PAUSES_MIN`] pauses.
 const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
-/// Long enough for a slow machine.
+/// The longest wait for a change that the test expects, even on a slow machine.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The delay of a commit, which is shorter than the eight seconds for which a pause waits for
-/// tickets.
+/// The delay of a commit. It is shorter than the eight seconds for which the pause of a sale waits
+/// for tickets.
 const COMMIT_DELAY: Duration = Duration::from_secs(7);
 /// The number of purchases that are tried during the delayed commit, while the sale is being paused
 /// or closed.
@@ -141,8 +141,8 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         assert_eq!(queued.verdict(), "202", "{queued}");
         let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
         let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
-        // This request shows when the sale sells nothing new. The request asks for two units, which
-        // is more than the limit allows. So this request never gets a ticket.
+        // The test repeats this request until the refusal shows that the sale sells nothing new.
+        // The request asks for more units than the limit allows, so it never gets a ticket.
         let greedy = spec("greedy", 2);
         let begun =
             async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
@@ -278,7 +278,7 @@ async fn lowering_the_total_during_a_cancellation_is_not_refused_for_lack_of_fre
         (PurchaseSpec::new("anna", "k", "spring", 2), PurchaseSpec::new("bert", "k", "spring", 1));
     let order = fixture.buy(&first).await.id();
     // The slow disk delays the commit of the purchase that takes the last unit. The change of the
-    // total arrives next, and then the cancellation. Both wait for the next commit.
+    // total arrives next, and then the cancellation. These two requests wait for the next commit.
     faults.slow_disk(Duration::from_millis(300));
     let mut connections = Vec::new();
     for request in

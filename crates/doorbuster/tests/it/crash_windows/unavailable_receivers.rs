@@ -23,7 +23,7 @@ use crate::watch::Stopwatch;
 /// The number of purchases at each server in each measurement, and the time between two purchases.
 const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
-/// A server passes if the 99th percentile of its answer times is at most this long.
+/// A server passes if 99 % of its answers take at most this time.
 const P99_ALWAYS_ALLOWED: Duration = Duration::from_millis(50);
 /// A server also passes if its 99th percentile is at most this many times the 99th percentile of
 /// the server without receivers.

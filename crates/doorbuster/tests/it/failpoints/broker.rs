@@ -80,7 +80,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
                 fixture.stderr_text()
             );
             died = true;
-            // After this time, the stream no longer drops messages that are sent again.
+            // After this pause, the stream accepts a message that is sent a second time.
             tokio::time::sleep(WINDOW * 3).await;
             fixture.unset_setting(SETTING);
             fixture.restart();

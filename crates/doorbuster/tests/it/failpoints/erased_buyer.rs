@@ -54,7 +54,7 @@ async fn step(retrying_client: &RetryingClient, step: &str) {
     assert_eq!(stepped.status, 200, "{stepped}");
 }
 
-/// Repeats the erasure until the server holds no row back. The server erases some rows only after
+/// Repeats the erasure until the server erases all rows. The server erases some rows only after
 /// their checkouts have closed and their refunds have arrived.
 async fn erase(retrying_client: &RetryingClient) {
     let what = "the buyer is erased";

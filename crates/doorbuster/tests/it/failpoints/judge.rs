@@ -44,8 +44,8 @@ pub async fn until_settled(
         for letter in retrying_client.list(dead, "dead_letters").await {
             let id = letter["id"].as_str().expect("an id");
             let again = retrying_client.operate("POST", &format!("{dead}/{id}/retry"), None).await;
-            // If the answer to the first request was lost, the dead letter has been retried and no
-            // longer exists.
+            // The client repeats a request whose answer was lost. The dead letter may then no
+            // longer exist, because the first request has retried it.
             assert!(matches!(again.status, 200 | 404), "{again}");
         }
         if is_settled(retrying_client, store_access, dir).await {
@@ -155,8 +155,8 @@ pub async fn check(
     erased_buyer::check(retrying_client, &orders, &audited, outcomes).await;
 }
 
-/// Checks that every payment at the provider either pays for one order, or has one refund, both at
-/// the provider and in the store.
+/// Checks that each payment at the provider either pays for one order, or is refunded once. The
+/// provider's documents and the store must agree.
 fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Value]) {
     let text = |row: &Value, name: &str| {
         row[name].as_str().unwrap_or_else(|| panic!("{name} of {row}")).to_owned()

@@ -82,7 +82,7 @@ impl WebhookReceiver {
                 let refuses = !self.takes_all.load(Ordering::Acquire)
                     && body["data"]["order"]["buyer"] == STUBBORN;
                 if !refuses {
-                    // The receiver counts the event before it answers, because the server may be
+                    // The receiver records the event before it answers, because the server may be
                     // killed before it reads the answer.
                     self.taken.lock().expect("no thread panics with the lock").push(event(&body));
                 }
@@ -121,8 +121,8 @@ pub fn first(events: Vec<Event>) -> Vec<Event> {
     events.into_iter().filter(|event| seen.insert(event.id.clone())).collect()
 }
 
-/// Returns the body of the first request if it is complete, and the number of bytes of this
-/// request.
+/// Returns the body of the first request, and the number of bytes of this request. Returns `None`
+/// if the request is not complete.
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub struct RetryingClient {
     address: Arc<Mutex<SocketAddr>>,
-    /// What each task waits for, and the state that it saw last.
+    /// For each task that waits: a text about what it waits for, and the state that it saw last.
     waits: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
@@ -42,7 +42,7 @@ impl RetryingClient {
         }
     }
 
-    /// Returns a text with all current waits.
+    /// Returns a text that lists the recorded waits.
     pub fn waiting(&self) -> String {
         format!("{:#?}", self.waits.lock().expect("no thread panics with the lock"))
     }

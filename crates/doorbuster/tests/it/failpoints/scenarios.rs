@@ -102,7 +102,8 @@ async fn late(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "latecomer", "watch", "late").await
 }
 
-/// One buyer pays after the order has expired. Another buyer may have the only unit by then.
+/// One buyer pays after the order has expired. By then, another buyer may have an order of the
+/// item's only unit.
 async fn late_and_sold_out(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = pressed(&retrying_client, "snail", "ring", "late").await;
     outcomes.extend(pressed(&retrying_client, "hare", "ring", "pay").await);
@@ -150,7 +151,7 @@ async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     outcomes
 }
 
-/// The last button pays.
+/// Buys, and presses these buttons at the checkout. The last button must pay.
 async fn paid(
     retrying_client: RetryingClient,
     buyer: &str,

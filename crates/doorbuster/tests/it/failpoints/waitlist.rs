@@ -130,8 +130,8 @@ pub async fn check(
         turns.is_sorted_by(|one, next| one > next),
         "the orders are not in the sequence of the waitlist: {turns:?} of {orders:?}"
     );
-    // If `middle` did not pay in time, the unit of `middle` was free too when it was the turn of
-    // `last`. In this case, any buyer could get one of the two units.
+    // If `middle` did not pay in time, the unit of `middle` also came back. Then two units were
+    // free when it was the turn of `last`, so any buyer could get one of the two.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),

@@ -39,8 +39,8 @@ impl Judge {
         self.answers.len() > ANSWERS_MIN
     }
 
-    /// Checks the results of one round. Each round has a sale of its own. Then buys the remaining
-    /// units of this sale.
+    /// Checks the results of one round, and then buys the remaining units. `sale` is the sale of
+    /// this round; each round has its own sale.
     pub async fn hear(
         &mut self,
         fixture: &ServerFixture,
@@ -253,7 +253,7 @@ async fn sums(fixture: &ServerFixture, sale: &str) {
     assert!(of.values().all(|&units| units <= u64::from(LIMIT)), "{of:?}");
 }
 
-/// Returns the final answer as a line of the file for `audit --answers`.
+/// Returns the final answer to this purchase, as a line of the file for `audit --answers`.
 fn line(purchase_log: &PurchaseLog) -> Value {
     match (&purchase_log.order, &purchase_log.refused) {
         (Some(order), _) => {

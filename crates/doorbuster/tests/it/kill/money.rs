@@ -36,7 +36,7 @@ const WAYS: [(u32, u32, Duration); 5] = [
     (2, 1, Duration::ZERO),
     (1, 1, LATE),
 ];
-/// A delay of the first report that is longer than a short hold.
+/// The delay of a late first report. The delay is longer than a short hold.
 const LATE: Duration = Duration::from_secs(2);
 /// The longest random delay that is added to the delay of the first report, in milliseconds.
 const HESITATES_MS: u64 = 1_200;
@@ -59,7 +59,7 @@ struct Message {
     order: String,
     /// The time at which the provider next sends the report.
     due: Instant,
-    /// How many more answers the message needs.
+    /// How many more times the server must answer this report.
     times: u32,
 }
 
@@ -87,7 +87,8 @@ struct Book {
     specs: usize,
     /// Messages that still need answers.
     open: Vec<Message>,
-    /// The answered reports, each with the payment's result from the answer.
+    /// The reports that the server has answered, each with the result that the answer gave for the
+    /// payment.
     taken: Vec<(Message, String)>,
 }
 

@@ -39,8 +39,8 @@ pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .pres
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
       error => done({ violations: [String(error)] }));";
 /// The colour schemes. Each has the rules to check, and the minimum number of rules that must
-/// apply. This is the number of rules that apply on the emptiest page. The dark scheme differs only
-/// in colours, so only the colour rules are checked in it.
+/// apply. The minimum is the number of rules that apply on the emptiest page. The dark scheme
+/// differs only in colours, so only the colour rules are checked in it.
 pub(super) const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
     ("dark", "'cat.color'", 1),

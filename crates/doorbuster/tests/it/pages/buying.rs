@@ -45,12 +45,12 @@ const RECORD_REQUESTS: &str = "const ask = fetch; window.asked = [];
     window.fetch = (...what) => { asked.push(what[0]); return ask(...what); };
     document.querySelector('#sure').addEventListener('close', () => { window.answered = true; });
     arguments[0]();";
-/// Two texts for screen readers, except verdicts, must be at least this far apart.
+/// Texts for screen readers, except verdicts, must be at least this many milliseconds apart.
 const APART_MS: f64 = 4_995.0;
 /// The button must be enabled less than this time after the sale's start. The page's clock can be
 /// wrong by up to the time that an answer takes.
 const LATE_MS: f64 = 500.0;
-/// The button may be enabled 50 ms before the sale's start. The value is relative to the start.
+/// The button may be enabled at most 50 ms before the sale's start, which is the time 0.
 const EARLY_MS: f64 = -50.0;
 /// The number of attempts. If the button is enabled too late in all of them, the test fails.
 const STARTS_MAX: usize = 3;
@@ -124,7 +124,7 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
         };
         fixture.until("the server has opened it", TIMEOUT, opened).await;
         streams(&fixture, 1).await;
-        // This text follows another text immediately, so the page must delay its announcement.
+        // The text about the pause comes soon after another text, so its announcement must wait.
         fixture.step(&soon, "pause").await;
         tab.until("told.at(-1)[0].startsWith('The sale is paused')").await;
         fixture.step(&soon, "resume").await;

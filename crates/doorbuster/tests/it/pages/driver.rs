@@ -236,8 +236,8 @@ impl Browser {
         self.ask(method, path, body).await
     }
 
-    /// The future is boxed. A test sends so many commands that their futures would overflow the
-    /// stack.
+    /// The future is boxed, because a test sends so many commands that unboxed futures would
+    /// overflow the stack.
     async fn ask(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
         Box::pin(ask(method, &format!("{}{path}", self.path), body)).await
     }

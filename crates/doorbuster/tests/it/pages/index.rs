@@ -12,8 +12,8 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The number of sales on the first page of the list.
 const LISTED: usize = 48;
 /// Drops every timer of 20 seconds or more, so that no timer makes the page read the list again.
-/// Also makes a timer of one second wait a minute, because the page waits one second for the
-/// orders, and the machine may be slow.
+/// Also extends each timer of one second to a minute: the page normally waits one second for the
+/// orders, and a slow machine may need more time.
 const NO_LONG_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       ms >= 20_000 ? 0 : wait(run, ms === 1_000 ? 60_000 : ms); }";

@@ -99,8 +99,8 @@ async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str,
 }
 
 /// Makes every timer of 20 seconds or more forty times faster, so that the page soon reads the list
-/// again. Also makes a timer of one second wait a minute, because the page waits one second for the
-/// orders, and the machine may be slow.
+/// again. Also extends each timer of one second to a minute: the page normally waits one second for
+/// the orders, and a slow machine may need more time.
 const SHORT_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       wait(run, ms >= 20_000 ? ms / 40 : ms === 1_000 ? 60_000 : ms); }";

@@ -55,7 +55,7 @@ async fn a_changed_price_limit_and_title_are_shown_before_the_opening() {
         tab.says("#price", "€49.00").await;
         tab.says("#rule", "Up to 2 per person").await;
         change("Winter drop", 3_900, 1).await;
-        // The page then reads the status at once.
+        // The event `online` makes the page read the status at once.
         tab.eval("dispatchEvent(new Event('online'))").await;
         tab.says("#price", "€39.00").await;
         tab.says("#rule", "Up to 1 per person").await;
@@ -195,7 +195,8 @@ async fn a_lost_server_is_reported_and_reservations_are_shown_when_it_is_back() 
         page.click("#act").await;
         page.says(BUY, "Reconnecting").await;
         flaky_proxy.set(Mode::Open);
-        // Presses the retry button if there is one. The page may have reconnected by itself.
+        // The test presses the retry button, unless the page has already reconnected by itself and
+        // has no such button.
         page.eval("document.querySelector('#act[data-does=retry]')?.click()").await;
         page.until("!document.querySelector('#say-title').textContent.includes('offline')").await;
     })

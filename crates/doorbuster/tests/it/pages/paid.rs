@@ -12,7 +12,7 @@ use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::TempDir;
 
-/// Stores the text of the newest file that the page offers for download in `window.file`. Prevents
+/// Stores in `window.file` the text of the newest file that the page offers for download. Prevents
 /// the browser from saving the file.
 const KEEP_FILES: &str = "URL.createObjectURL = blob => {
       blob.text().then(text => { window.file = text; });

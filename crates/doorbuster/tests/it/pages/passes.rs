@@ -34,8 +34,8 @@ pub async fn noted(browser: &Browser) -> Tab<'_> {
     tab
 }
 
-/// Returns the `POST` requests to addresses that end with `end`. These are the requests that the
-/// page has sent since it was loaded. Omits the requests for the session.
+/// Returns the `POST` requests whose address ends with `end` and that the page has sent since it
+/// was loaded. Omits requests for the session.
 pub async fn sent(tab: &Tab<'_>, end: &str) -> Vec<Value> {
     let sent = tab
         .eval(&format!("sent.filter(s => s.method === 'POST' && s.path !== '/v1/session' && s.path.endsWith({}))", json!(end)))

@@ -24,8 +24,8 @@ const SUBSCRIBE: &str = "PushManager.prototype.subscribe = async options => ({ t
       endpoint: 'http://127.0.0.1:9/p', keys: {
         p256dh: 'BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4',
         auth: 'BTBZMqHH6r4Tts7J_aSIgg' } }) });";
-/// The test tries each registration number below this number. The tests in one browser register
-/// fewer workers than this.
+/// The browser numbers its service workers, and the tests register fewer workers than this in one
+/// browser. So a message to each smaller number reaches the test's worker.
 const WORKERS_MAX: u32 = 40;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Returns the title and the text of each notification of this origin.
@@ -111,7 +111,7 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         push(&tab, &origin, &reserved).await;
         let (words, _) = shown(&tab).await;
         assert!(words.starts_with("已为你保留，请在 "), "{words}");
-        // From here on, the tab has a page without news. So only the worker can show a
+        // From here on, the tab has a page that shows no news. So only the worker can show a
         // notification.
         tab.load(&plain(fixture.address, "/docs")).await;
         let (words, body) = deliver(&tab, &origin, reserved.clone()).await;
@@ -125,7 +125,7 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         let turn = json!({"kind": "turn", "title": "Lamps", "until": until, "url": "/sale/room"});
         let (words, body) = deliver(&tab, &origin, turn.clone()).await;
         assert_eq!((words.as_str(), body.as_str()), ("你的抢购时间已结束", ""));
-        // The visible page is not that of the sale `room`, so the worker shows a notification.
+        // The visible page is not the page of the sale `room`, so the worker shows a notification.
         push(&tab, &origin, &turn).await;
         assert_eq!(shown(&tab).await.0, "你的抢购时间已结束");
         // Without the cookie, the worker cannot read the order, and the buyer may have signed out.

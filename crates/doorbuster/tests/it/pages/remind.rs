@@ -9,8 +9,8 @@ use super::tab::Tab;
 use super::{BUY, draft, in_secs, link, plain, prepared_before_opening};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Counts the notes of the sound and the requests for permission, and records the notifications.
-/// Replaces the event stream, so that the test can send events.
+/// Counts the tones that the page plays and its requests for permission to notify, and records the
+/// notifications. Replaces the event stream, so that the test can send events.
 const RECORD: &str = "window.notes = 0; window.asked = 0; window.shown = [];
   const start = AudioScheduledSourceNode.prototype.start;
   OscillatorNode.prototype.start = function (at) { window.notes += 1; start.call(this, at); };
@@ -25,7 +25,7 @@ const RECORD: &str = "window.notes = 0; window.asked = 0; window.shown = [];
   };
   window.WebSocket = class { constructor() { window.socket = this; } close() {} };
   window.hear = event => window.socket.onmessage({ data: JSON.stringify(event) });";
-/// The number of notes of one sound.
+/// The number of tones in one reminder sound.
 const SOUND: u64 = 3;
 
 async fn count(tab: &Tab<'_>, what: &str) -> u64 {

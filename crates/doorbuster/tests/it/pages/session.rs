@@ -83,8 +83,8 @@ async fn a_page_shows_the_sale_before_it_knows_the_buyer_and_then_continues_the_
 }
 
 /// Answers the first request for the claims in the cookie with `503` and a wait of five minutes.
-/// The test can end this wait with `window.end_wait()`. Also stores an unfinished press of ann, and
-/// presses the button whenever it is enabled.
+/// The test can end this wait with `window.end_wait()`. Also stores a press of the button by the
+/// buyer ann that had no answer, and presses the button whenever it is enabled.
 const REFUSE_FIRST_SESSION: &str = "if (location.protocol === 'http:') {
     const ask = window.fetch, wait = window.setTimeout;
     Object.assign(window, { end_wait: null, refused: false, polls: 0, keys: [] });
@@ -121,8 +121,8 @@ async fn a_press_never_replaces_the_unfinished_press_of_a_buyer_who_is_not_known
         ann.until("localStorage['doorbuster.session'] === 'true'").await;
         other.add_init_script(REFUSE_FIRST_SESSION).await;
         other.load(&plain(fixture.address, "/sale/members")).await;
-        // After the second request for the status, the page has finished everything that follows
-        // the first answer. A press by the unknown buyer would have been sent by now.
+        // The page requests the status a second time only after it has processed the first answer.
+        // If the page sent a press of the unknown buyer, it would have sent it before this.
         other.until("window.polls >= 2").await;
         other.eval("window.end_wait()").await;
         other.says(STATE, "1 reserved for you").await;
@@ -185,7 +185,7 @@ async fn a_press_continues_with_the_token_that_replaced_a_refused_one() {
 }
 
 /// Removes the cookie from the page's requests about orders and the session, and puts an expired
-/// token into them, so that the server refuses them.
+/// token into these requests, so that the server refuses the requests.
 const EXPIRE_TOKEN: &str = "(window.ask = window.fetch, window.fetch = (path, how = {}) =>
     ask(path, /orders|session/.test(path) ? { ...how, credentials: 'omit',
       headers: { ...how.headers, Authorization: 'Bearer expired' } } : how), true)";

@@ -152,7 +152,7 @@ async fn a_buyer_on_a_slow_phone_buys_with_the_keyboard_and_pays_by_the_link_aft
         tab.keys(ENTER).await;
         let address = tab.until("window.copied").await;
         let address = address.as_str().expect("a link").to_owned();
-        // Removes the cookie and everything stored. The tab is then like another browser.
+        // Removes the cookie and all stored data, so that the tab behaves like a new browser.
         tab.eval(
             "fetch('/v1/session', { method: 'DELETE', headers: { 'X-Doorbuster-Page': '1' } })
                .then(() => { localStorage.clear(); sessionStorage.clear(); })",

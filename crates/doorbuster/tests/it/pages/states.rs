@@ -18,7 +18,8 @@ const WIDTHS: [u32; 2] = [360, 1440];
 const LANGUAGES: [&str; 2] = ["en", "zh"];
 /// If the script draws fewer states than this, the script is broken.
 const STATES_MIN: usize = 1_000;
-/// After this time, in milliseconds, one script of the test begins no further check with axe-core.
+/// After this many milliseconds, a call of the script begins no further checks with axe-core. The
+/// next call continues with the remaining checks.
 const LOOK_MS: u32 = 8_000;
 /// Words that must occur in the names of the drawn states, so that axe-core checks these states.
 const CHECKED: &str = "asking before blocked busy busyall busyme came check checknow code drawing \
@@ -46,7 +47,7 @@ async fn walk(tab: &Tab<'_>, place: &str) -> Vec<Value> {
 fn stay(states: &[&Value], place: &str) {
     let first = places(states[0]);
     for state in states {
-        // A part that is not shown has no position.
+        // A part that is not shown has a negative position, which the test does not compare.
         let moved = places(state)
             .into_iter()
             .zip(&first)
@@ -55,8 +56,8 @@ fn stay(states: &[&Value], place: &str) {
     }
 }
 
-/// Checks one state of each kind with axe-core. All checks together take minutes. So a run that
-/// saves no pictures makes only some of the checks.
+/// Checks one state of each kind with axe-core. All checks together take minutes, so a test run
+/// makes all of them only if it saves pictures.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
     if width != WIDTHS[0] && shots().is_none() {
         return;

@@ -248,7 +248,8 @@ async fn the_documentation_shows_every_operation_and_loads_nothing_from_other_or
             "document.querySelector('#list_sales [role=status]').innerText.startsWith('200')",
         )
         .await;
-        // Without a token, these forms say how to get one, and send no request.
+        // The forms of these endpoints need a token. Without one, a form says how to get a token,
+        // and sends no request.
         tab.eval("document.querySelectorAll('.endpoint').forEach(one => one.open = true)").await;
         tab.says("#purchase .try", "doorbuster token buyer").await;
         for form in ["purchase", "list_nodes"] {
@@ -300,8 +301,8 @@ async fn a_buyer_who_lost_the_tab_comes_back_without_a_token_and_pays() {
         tab.until("localStorage['doorbuster.session'] === 'true'").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
-        // Clears the session storage. The tab is then like another tab of the buyer, in which the
-        // address has no token.
+        // The test clears the session storage and opens an address without a token. So the tab
+        // behaves like a new tab of the same buyer.
         let order = tab.eval("document.querySelector('#go').getAttribute('href')").await;
         tab.eval("sessionStorage.clear()").await;
         tab.load(&plain(fixture.address, "/sale/open")).await;

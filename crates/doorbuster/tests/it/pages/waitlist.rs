@@ -19,7 +19,8 @@ const NOTIFICATION: &str = "window.Notification = class {
     constructor(words) { window.shown = words; }
   };";
 
-/// Creates a sale of two lamps, which two buyers hold. Returns the id of the second order.
+/// Creates a sale of two lamps, and buys both lamps for two buyers, who do not pay. Returns the id
+/// of the second order.
 async fn held_out(fixture: &ServerFixture, hold_secs: u32) -> String {
     sale(fixture, "last", json!({"stock": 2, "hold_secs": hold_secs})).await;
     let kept = fixture.buy(&PurchaseSpec::new("xia", "k", "last", 1).item("lamp")).await;

@@ -54,8 +54,8 @@ fn a_low_limit_of_open_files_limits_connections_and_is_logged() {
     let taken: Vec<TcpStream> = (0..44).map(|_| connect(&address)).collect();
     let reply = ask_health(connect(&address));
     assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
-    // The server answers at most 256 connections over the limit at a time. Meanwhile, it can still
-    // open files, for example to connect to its database.
+    // The server answers at most 256 connections over the limit at a time. So it always keeps files
+    // for other purposes, for example to connect to its database.
     let most = until("the server answers connections over the limit", || {
         let _silent: Vec<TcpStream> =
             (0..300).filter_map(|_| TcpStream::connect(&address).ok()).collect();

@@ -79,8 +79,8 @@ async fn the_metrics_count_a_commit_that_has_not_returned() {
     sleep(RESULT_MAX_AGE * 2).await;
     let took = Duration::from_secs(3);
     assert_eq!((check.duration(), check.progress()), (Some(took), Some(CommitProgress::Failed)));
-    // Begins the next check. Until its commit returns, the failed check still counts, so the alarm
-    // continues.
+    // The test begins another check, whose commit never returns. The earlier check's duration is
+    // the minimum, so the alarm for slow commits continues.
     drop(check.begin_with(pending()));
     assert_eq!(check.duration(), Some(took));
     sleep(RESULT_MAX_AGE * 5).await;

@@ -13,11 +13,11 @@ const READS_PER_REPEAT: u32 = 10;
 const SAVED_REPEATS_MAX: u32 = 10;
 
 /// How long the edge waits before it repeats a read, and how many repeats are saved. The edge
-/// adjusts the wait until nodes answer 95 % of all reads within this time.
+/// adjusts this delay so that nodes answer 95 % of all reads within the delay.
 #[derive(Debug)]
 pub(super) struct Hedging {
     delay_micros: AtomicU64,
-    /// The number of saved repeats, multiplied by [`READS_PER_REPEAT`].
+    /// The saved repeats, counted in reads: each saved repeat counts as [`READS_PER_REPEAT`] reads.
     saved: AtomicU32,
 }
 
@@ -40,7 +40,7 @@ impl Hedging {
         Duration::from_micros(self.delay_micros.load(Ordering::Relaxed))
     }
 
-    /// Takes one saved repeat, if there is one.
+    /// Uses up one saved repeat. Returns false if no repeat is saved.
     pub(super) fn take_repeat(&self) -> bool {
         let less = |saved: u32| saved.checked_sub(READS_PER_REPEAT);
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
@@ -50,8 +50,8 @@ impl Hedging {
     ///
     /// After a read that took longer than the delay, the delay rises by 19 steps. After any other
     /// read, it falls by one step. If 19 of 20 reads are shorter than the delay, the rises and the
-    /// falls cancel out. So the delay settles at this value. If two threads adjust the delay at
-    /// once, one adjustment may be lost. This does no harm.
+    /// falls cancel out, so the delay stays. If two threads adjust the delay at once, one
+    /// adjustment may be lost. This does no harm.
     pub(super) fn record(&self, took: Duration) {
         let delay = self.delay_micros.load(Ordering::Relaxed);
         let next = match micros(took) > delay {

@@ -6,7 +6,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 
-/// The edge sends a read to a second node within this time, or not at all.
+/// If no second node gets a read within this time, the test assumes that the edge does not repeat
+/// the read.
 const AFTER_A_REPEAT: Duration = Duration::from_millis(300);
 
 /// A server that answers either all requests or none.
@@ -136,7 +137,8 @@ fn a_purchase_waits_for_its_answer_five_seconds_longer_than_for_its_verdict() {
 
 #[tokio::test]
 async fn a_node_that_accepts_no_connection_delays_one_request_only() {
-    // Fills the queue of a listener. The system then drops further attempts to connect.
+    // Fills the queue of a listener, so that the operating system drops further attempts to
+    // connect.
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let full = socket.listen(1).expect("a listener");

@@ -81,7 +81,7 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    /// The node may have got a part of the request.
+    /// The node did not answer, but may have got a part of the request.
     const UNANSWERED: Self = Self { unsent: None, is_local: false };
 }
 
@@ -107,7 +107,8 @@ pub(in crate::edge) struct Upstream {
 
 impl Upstream {
     pub(super) fn new(address: SocketAddr) -> Self {
-        // The node is not ready before its first check, because it may lack the role `api`.
+        // The node may lack the role `api`. So until its first check, it counts as lost and gets no
+        // requests.
         Self { address, state: watch::Sender::new(UpstreamState::Lost), idle: Mutex::default() }
     }
 
@@ -200,8 +201,8 @@ impl Upstream {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some((connection, since)) = idle.pop() {
             if since.elapsed() > IDLE_MAX {
-                // The list ends with the newest connection. All other connections in the list were
-                // idle for a longer time.
+                // This was the most recently used connection. All others were idle for even longer,
+                // so they are closed too.
                 idle.clear();
                 return None;
             }
@@ -232,7 +233,7 @@ impl Upstream {
         Ok(sender)
     }
 
-    /// Runs until the future is dropped.
+    /// Checks the node's state again and again, until the future is dropped.
     pub(super) async fn run_checks(self: Arc<Self>, edge: Arc<EdgeNode>) {
         let mut before = UpstreamState::Ready;
         loop {
@@ -272,8 +273,8 @@ impl Upstream {
     }
 
     /// Requests the node's `/healthz`, and returns the node's state and the store's time. If the
-    /// node does not answer or is an edge, the node counts as lost, and no time is returned. If
-    /// this machine could not open a connection, the state stays the same.
+    /// node does not answer or is an edge, returns [`UpstreamState::Lost`] without a time. If this
+    /// machine had no file handle or port for a connection, keeps the earlier state.
     async fn check(
         self: &Arc<Self>,
         about: Option<HeaderValue>,

@@ -1,4 +1,4 @@
-//! Tests rate limits that nodes share. The test itself acts as the shared storage.
+//! Tests rate limits that nodes share. The test itself replaces the storage that the nodes share.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -9,8 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 use crate::rate_limit::PendingLimit;
 
-/// The limit for each buyer. It hardly refills during a test, and a sixteenth of its burst is a
-/// hundred requests.
+/// A limit that hardly recovers during a test. A sixteenth of its burst is 100 requests.
 const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
 
 static RUNTIME: LazyLock<Runtime> =
@@ -20,7 +19,7 @@ static RUNTIME: LazyLock<Runtime> =
 /// tests.
 type States = HashMap<u64, u64>;
 
-/// Sends a node's waiting requests and reports to the shared storage, and applies the answers.
+/// Sends all requests and reports that wait at a node to the shared storage. Applies the answers.
 /// Returns the number of calls that were necessary.
 fn exchange(limiter: &RateLimiter, states: &mut States) -> usize {
     let sharing = limiter.sharing().expect("shared");
@@ -176,7 +175,8 @@ fn a_small_limit_of_a_sold_out_sale_waits_for_no_call_until_it_is_nearly_used_up
 #[test]
 fn the_reported_use_of_a_fast_limit_is_the_real_use() {
     let limiter = one_of(&node_count(1));
-    // Each request uses 60.002 microseconds of the limit.
+    // Each request uses 60.002 microseconds of the limit: a minute divided by 999,983, rounded up
+    // to nanoseconds.
     let fast = r#"{"burst":1000,"per_minute":999983}"#;
     let sale = sale("spring", &format!(r#"{{"buyer":{fast},"ip":null,"interface":{fast}}}"#));
     for _ in 0..1_000 {

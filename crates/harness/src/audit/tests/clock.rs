@@ -6,15 +6,16 @@ use super::fixture::StoreFixture;
 use super::postgres::PostgresCopy;
 use super::{audit, found};
 
-/// Each statement changes the times of the sale. Then the sale either opens after the times of its
-/// orders, or closes before these times.
+/// Each statement changes the times of the sale, so that the orders' times are before its opening
+/// or after its closing.
 const OUTSIDE: [&str; 2] = [
     "UPDATE sale SET opened_at = opened_at + 1001",
     "UPDATE sale SET opened_at = opened_at - 1000, closed_at = opened_at + 998, phase = 'closed'",
 ];
 
-/// Returns SQL for the events which show that the orders were stored while the sale was open.
-/// `overriding` has the SQL words that make PostgreSQL accept a given event number.
+/// Returns SQL for an opening event before the orders' events, and a closing event after them.
+/// These show that the orders were stored while the sale was open. `overriding` has the SQL words
+/// that make PostgreSQL accept a given event number.
 fn events(overriding: &str) -> String {
     let insert = |number: i64, kind: &str, at: &str| {
         format!(

@@ -86,7 +86,8 @@ impl StoreFixture {
         fixture
     }
 
-    /// Returns the consistent store without constraints, so that a test can damage it.
+    /// Returns a store with consistent rows. The store has no constraints, so that a test can
+    /// damage the rows.
     pub fn consistent() -> Self {
         Self::empty().with_consistent_rows()
     }
@@ -108,8 +109,8 @@ impl StoreFixture {
             ));
         }
         fixture.run(MONEY);
-        // The tables are copies without default values and without automatic numbers for new rows.
-        // So the test sets these values.
+        // The tables are copies without row numbering and default values. So the test sets these
+        // numbers and values.
         for table in ["orders", "adjustment", "event", "payment", "refund"] {
             fixture.run(&format!("UPDATE {table} SET seq = rowid WHERE seq IS NULL"));
         }
@@ -117,8 +118,8 @@ impl StoreFixture {
         fixture
     }
 
-    /// Runs SQL. In the SQL, `{name}` stands for the id of the order of the buyer with this name,
-    /// and `{grant:n}` for the id of a returned ticket.
+    /// Runs SQL. In the SQL, `{name}` stands for the order id of the buyer with this name.
+    /// `{grant:n}`, with two numbers, stands for the id of the returned ticket `n` of this grant.
     pub fn run(&self, sql: &str) {
         let mut sql = sql.to_owned();
         for (name, ..) in ORDERS {
@@ -239,7 +240,8 @@ const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
 ];
 
 /// The returned tickets. Each has a grant, a number, the units, the verdict and, in some cases, an
-/// order. In place of the number 9, the store has NULL, as if another ticket had this number.
+/// order. For the ticket with the number 9, the store has no number (NULL), as if another ticket
+/// had this number.
 const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (11, 2, 7, "unavailable", None),
     (12, 2, 5, "limit_reached", None),

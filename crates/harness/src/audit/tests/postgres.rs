@@ -14,7 +14,7 @@ const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/postgres/0008_disputes.sql")
 );
 /// The tables that the auditor reads. Each table comes after the tables that it refers to. The
-/// second text of an entry has the names of the required columns that only PostgreSQL has.
+/// second text of an entry names the columns that only PostgreSQL has and that need a value.
 const TABLES: [(&str, &str); 16] = [
     ("sale", ""),
     ("item", ""),

@@ -1,5 +1,5 @@
-//! Tests files of answers. Each answer is a promise. A consistent store keeps some of these
-//! promises, and breaks others.
+//! Tests the check of a file of answers. Each answer is a promise to a buyer. The test's store
+//! keeps some of these promises, and breaks others.
 
 use super::super::{StoreLocation, run, split_answers};
 use super::fixture::{StoreFixture, ticket};
@@ -113,8 +113,9 @@ fn a_refusal_before_the_order_of_a_later_run_gives_no_finding() {
     let named = line("bob", 10, 201, "", "<bob>", "reserved");
     for code in ["sold_out", "limit_reached", "not_started", "paused"] {
         let refused = line("ann", 10, 409, code, "", "");
-        // The order of the refused request is newer than all orders that an answer names. So this
-        // order may come from a run after the refusal.
+        // No answer names the order of `ann`, and the order is newer than all orders that the
+        // answers name. So `ann` may have got the order in a later run, by repeating the refused
+        // request.
         promises_in(&fixture, &(refused.clone() + &named), "", "");
         promises(&refused, "", "");
     }
@@ -135,7 +136,8 @@ fn orders_that_appear_in_no_answer_give_a_notice() {
     );
 }
 
-/// Erases ann in a consistent store, and audits the store with an earlier answer to ann.
+/// Erases the buyer ann in a consistent store. Then audits the store with `line`, an answer that
+/// ann got earlier.
 fn after_erasing(line: &str) -> (u64, Vec<(String, String)>) {
     let fixture = StoreFixture::consistent();
     fixture.run(

@@ -46,7 +46,7 @@ impl Postgres {
     }
 
     /// Replaces the data of the stopped server with a copy that [`Postgres::back_up`] made. Starts
-    /// the server on a new timeline, without waiting for a standby at each commit.
+    /// the server on a new timeline. Its commits do not wait for a standby.
     pub fn restore(&mut self, copy: &Path) -> Result<(), ClusterError> {
         self.replace_data(copy)?;
         self.start_on_new_timeline()
@@ -65,12 +65,12 @@ impl Postgres {
         std::fs::rename(copy, &self.data).with_operation(what)
     }
 
-    /// Starts the stopped server on a new timeline, without waiting for a standby at each commit.
+    /// Starts the stopped server on a new timeline. Its commits do not wait for a standby.
     pub fn start_on_new_timeline(&mut self) -> Result<(), ClusterError> {
         let what = || format!("recovering {}", self.data);
         let data = Path::new(&self.data);
-        // PostgreSQL requires a `restore_command` for a recovery. The copy already contains all WAL
-        // that the recovery needs, so the command may always fail.
+        // PostgreSQL requires a `restore_command`, which fetches WAL for a recovery. This command
+        // always fails, because the copy already contains all WAL that the recovery needs.
         for (name, text) in
             [("recovery.signal", ""), ("postgresql.auto.conf", "restore_command = 'false'\n")]
         {

@@ -1,5 +1,4 @@
-//! Tests repeated requests of the load generator: to overloaded servers, and over broken
-//! connections.
+//! Tests that the load generator repeats a request after an overload or a broken connection.
 
 use std::collections::HashSet;
 

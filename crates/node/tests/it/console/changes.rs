@@ -12,7 +12,7 @@ async fn changes(app: &TestApp, action: &str) -> Vec<Value> {
     list["actions"][0]["changes"].as_array().expect("changes").clone()
 }
 
-/// Adds the JSON pointers of all values in `value` that are not objects to `paths`.
+/// Adds to `paths` the JSON pointer of each value in `value` that is not an object.
 fn add_paths(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
     let Some(fields) = value.as_object() else {
         paths.insert(path.to_owned());

@@ -1,4 +1,4 @@
-//! Tests the problems that the check before opening finds, and their severity.
+//! Tests which problems the check before a sale's opening finds, and how severe each problem is.
 
 use std::time::Duration;
 

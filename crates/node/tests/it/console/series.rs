@@ -103,7 +103,8 @@ async fn the_requests_of_a_sales_first_second_are_not_before_its_opening() {
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "schedule").await;
     app.until("/v1/admin/sales/spring", "the sale opens", |sale| sale["phase"] == "open").await;
-    // Shortly after the opening, the node may still read the counts of the previous second.
+    // Just after the opening, the node may still count requests for the previous second. So the
+    // buyer waits.
     while now_ms() < starts_at + 150 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

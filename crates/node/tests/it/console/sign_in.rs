@@ -31,7 +31,7 @@ struct Issuer {
     visit: Mutex<Option<Visit>>,
 }
 
-/// The issuer stops with the test.
+/// The running issuer. It stops when this value is dropped.
 struct StandIn {
     issuer: Arc<Issuer>,
     task: JoinHandle<()>,
@@ -97,8 +97,8 @@ async fn keys(State(issuer): State<Arc<Issuer>>) -> Json<Value> {
     Json(json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": x}]}))
 }
 
-/// The token endpoint of the issuer. Checks the client and the code verifier, and signs a token
-/// with the claims of the visit.
+/// Answers as the issuer's token endpoint. Checks the client and the code verifier, and signs a
+/// token with the claims of the visit.
 async fn token(
     State(issuer): State<Arc<Issuer>>,
     headers: HeaderMap,

@@ -100,7 +100,8 @@ async fn an_edge_has_the_pages_of_its_nodes_and_refuses_the_tokens_that_they_ref
         ("DOORBUSTER_PAYMENT__STRIPE__API_URL", "http://127.0.0.1:9"),
     ];
     let tier = Tier::start_with(&of_node, &[PAGE]).await;
-    // The page contains a hash of its script, and the script contains the settings.
+    // The page contains a hash of its script, and the script contains the settings. So equal pages
+    // mean equal settings.
     assert_eq!(tier.edge.get("/").await.text(), tier.node.get("/").await.text());
     tier.node.open_sale("spring", 5.into(), 5).await;
     tier.wait_for_state("on_sale").await;

@@ -90,7 +90,8 @@ async fn streams_outlive_the_node_that_sends_their_events() {
     };
     let node = deployment.node("api,settle,control").await;
     node.open_sale("spring", 5.into(), 5).await;
-    // At first, the edge gets no answers from the second node, so its relay is at the first node.
+    // At first, the edge gets no answers from the second node, so its relay connects to the first
+    // node.
     let proxy = CountingProxy::start(node.address).await;
     proxy.break_answers(true);
     let upstreams = format!("http://{},http://{}", lost.address, proxy.address);

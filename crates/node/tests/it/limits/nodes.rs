@@ -23,8 +23,8 @@ const UNREPORTED_MAX: u32 = BURST.div_ceil(16);
 /// The number of requests in a wave. They arrive together, half of them at each of two nodes.
 /// Before a wave begins, both nodes know of all earlier requests.
 const WAVE: u32 = 20;
-/// The number of requests that the nodes may admit before they read the used part of the limit from
-/// Redis. These are one wave, and three more waves while Redis's answer is late.
+/// The nodes may admit this many requests before they read the used part of the limit from Redis.
+/// This is one wave, plus three waves that may arrive while Redis's answer is late.
 const UNSEEN_MAX: u32 = 4 * WAVE;
 
 async fn node(home: &Cluster, database: &str, slots: &str) -> TestApp {
@@ -155,7 +155,7 @@ async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
 }
 
 /// If a call to the shared storage takes too long, a node decides without it, so the limit is not
-/// exact. These tests therefore run at the same time as few other tests.
+/// exact. Therefore, few other tests run at the same time as these.
 mod windows {
     use super::{Redis, three_nodes_allow_exactly_the_limit};
 
@@ -263,7 +263,8 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             break;
         }
         let_in += taken;
-        // The used part in Redis shrinks with time, so the test adds the elapsed time.
+        // The used part of the limit in Redis falls as time passes, so the test adds the elapsed
+        // time to it.
         let started = Stopwatch::start();
         while shared_use(&redis) + timer.elapsed() + EACH * UNREPORTED_MAX < EACH * let_in {
             for app in apps {
@@ -277,7 +278,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             );
         }
     }
-    // The limit admits one request per minute.
+    // In each minute of the test, the limit admits one request beyond the burst.
     let back = u32::try_from(timer.elapsed().as_secs() / EACH.as_secs() + 1).expect("a short test");
     println!("{scope}: {let_in} requests were admitted in {waves} waves");
     drop(connections);
@@ -365,8 +366,8 @@ async fn a_block_set_at_one_node_applies_at_the_others_within_a_second() {
     first.open_sale("spring", 1.into(), 1).await;
     assert_eq!(first.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
     let at_second = async || second.buy("robot", "k", "spring", "phone", 1).await.verdict();
-    // Repeats a purchase at the second node until it gets the expected verdict. Returns the start
-    // time of the last purchase that got another verdict.
+    // Repeats a purchase at the second node until the verdict is the expected one. Returns the
+    // start time of the last purchase that got another verdict.
     let until = async |expected: &str| {
         let (timer, mut in_vain) = (Stopwatch::start(), Duration::ZERO);
         loop {

@@ -340,7 +340,8 @@ async fn a_failed_payment_is_recorded_and_may_still_succeed() {
         send_message(&app, "msg_2", &captured("pay_1", &id, 100)).await.json()["outcome"],
         "paid"
     );
-    // The failure happened before the capture but is reported last.
+    // The provider reports this failed attempt to pay after the capture, but the attempt failed
+    // before the capture.
     assert_eq!(send_message(&app, "msg_3", &failed("pay_1")).await.verdict(), "200");
     assert_eq!(payments(&app, &id).await, [("pay_1".into(), "captured".into())]);
     assert_eq!(read(&app, &id).await["state"], "paid");

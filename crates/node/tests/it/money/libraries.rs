@@ -42,7 +42,8 @@ console.log(new Webhook(secret).sign(message, new Date(at * 1000), readFileSync(
 
 struct Library {
     official: Official,
-    /// The interpreter's option, and the program that signs with the library.
+    /// The interpreter's arguments: an option, and the text of the program that signs with the
+    /// library.
     signs: [&'static str; 2],
 }
 
@@ -142,8 +143,8 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Checks that a message has no effect if it has no signature, or if its signature was made with
-/// another secret, for another time, or for other content.
+/// Checks that a message without a valid signature has no effect. The signature is missing, or was
+/// made with another secret, for another time, or for other content.
 async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
@@ -182,8 +183,8 @@ async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     assert_ledger_adds_up(&app).await;
 }
 
-/// The payments arrive after their orders have expired. If a unit remains, a payment buys the unit.
-/// Otherwise the server refunds the payment.
+/// Reports payments after their orders have expired. If a unit remains, a payment must buy the
+/// unit. Otherwise the server must refund the payment.
 async fn a_late_signed_payment_buys_a_remaining_unit(library: &Library) {
     let app = start().await;
     open_sale(&app, 2.into(), 1, BRIEF_SECS).await;

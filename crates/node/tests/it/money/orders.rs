@@ -330,7 +330,8 @@ async fn of_a_concurrent_payment_and_expiry_exactly_one_takes_effect() {
         let state = read(&app, id).await["state"].as_str().expect("a word").to_owned();
         let owed = refunds(&app, id).await.len();
         let stands = match (outcome.as_str(), state.as_str(), owed) {
-            // A payment after the expiry can still pay the order with a unit from the pool.
+            // A payment that arrives after the expiry can still pay for the order, if the pool has
+            // a unit for the order.
             ("paid", "paid", 0) => "captured",
             ("refunded", "expired", 1) => "refunded",
             other => panic!("{n}: {other:?}"),

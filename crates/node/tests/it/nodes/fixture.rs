@@ -37,7 +37,8 @@ pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 /// A private store, and slots in Redis or in the nodes.
 pub(crate) struct Deployment {
     database: String,
-    /// The slots are spread over these servers. Without a server, the slots are in the nodes.
+    /// The slots are spread over these servers. If the list is empty, the slots are in the nodes'
+    /// memory.
     redis: Vec<Redis>,
     pub(crate) bounds: SlotBounds,
     pub(crate) all_lead: bool,

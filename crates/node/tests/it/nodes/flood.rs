@@ -240,7 +240,7 @@ async fn thousands_of_status_requests_query_the_slots_a_few_times_a_second() {
         "{} status requests in {took:?}: {pictures} renderings, {calls} scripts",
         CONNECTIONS as u64 * LOOKS
     );
-    // The limit includes the first rendering, and one more if the node reads the sale again.
+    // The 2 counts the first rendering, and one more rendering if the node reads the sale again.
     let most =
         u64::try_from(took.as_millis() / STATUS_INTERVAL.as_millis()).expect("a short test") + 2;
     assert!((1..=most).contains(&pictures), "{pictures} renderings in {took:?}");

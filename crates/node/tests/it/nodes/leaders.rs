@@ -95,8 +95,8 @@ async fn the_leader_renews_its_lease_while_it_closes_the_grants_of_a_dead_node()
         own.map_or(0, |row| row.lease_until.0)
     };
     let before = lease().await;
-    // Within this time, the dead node's lease lapses. The leader's lease would also lapse if it was
-    // not renewed.
+    // Within this time, the dead node's lease lapses. The leader's lease would lapse too if the
+    // leader did not renew it.
     until("the lease is renewed", async || lease().await > before + 3 * LEASE_MS).await;
     locked.release();
     until("the dead node's grant is closed", async || open_grants() == "1").await;

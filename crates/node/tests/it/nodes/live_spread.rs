@@ -74,7 +74,7 @@ async fn add_up(node: &TestNode, stop: Arc<AtomicBool>) -> u64 {
 async fn sells_out_while_partitions_change(all_lead: bool) {
     let mut home = Deployment::cluster();
     home.all_lead = all_lead;
-    // The second node settles tickets only if both nodes act as leader.
+    // Only if `all_lead` is true does the second node settle tickets.
     let roles = if all_lead { Roles::ALL } else { Roles { settle: false, ..Roles::ALL } };
     let (first, second) = (home.node(Roles::ALL).await, home.node(roles).await);
     first.open_sale(STOCK, 10, over(1)).await;
@@ -117,8 +117,8 @@ async fn sells_out_while_partitions_change(all_lead: bool) {
     second.stop().await;
 }
 
-/// If the units move between slots for longer than a request is parked, a node answers "sold out".
-/// So these tests run beside few other tests.
+/// A node answers "sold out" if a move of units between slots takes longer than a request may be
+/// parked. So few other tests run at the same time as these.
 mod windows {
     use super::sells_out_while_partitions_change;
 
@@ -229,7 +229,7 @@ async fn slots_leave_the_spread_soon_although_their_server_hangs() {
     node.stop().await;
 }
 
-/// While the test locks the orders, the tickets wait in the slot.
+/// While the test locks the orders, no ticket can be settled, so the tickets wait in the slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_item_gets_more_partitions_while_the_tickets_of_one_slot_wait() {
     let home = Deployment::cluster();

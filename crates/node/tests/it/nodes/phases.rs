@@ -40,9 +40,9 @@ async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
     second.stop().await;
 }
 
-/// Creates a trigger that changes a sale after each of the first `changes` announcements of a
-/// drain, as another node could. The trigger adds a row to the table `drain_announced` for each
-/// announcement.
+/// Creates a trigger on announcements of a drain. For each announcement, it adds a row to the table
+/// `drain_announced`. After each of the first `changes` announcements, it also changes the sale, as
+/// another node could.
 fn change_after_announcements(home: &Deployment, changes: u32) {
     home.sql(&format!(
         "CREATE TABLE drain_announced (sale text);

@@ -81,7 +81,7 @@ async fn a_minute_that_ended_while_no_node_led_is_added_up_from_its_seconds() {
     };
     first.until(series, "the seconds are recorded", |series| requests(series) == 3).await;
     first.stop().await;
-    // The rows then look as if the nodes had been stopped for an hour after the purchases.
+    // After this change, the rows look as if no node had run for an hour after the purchases.
     let away = "DELETE FROM sale_point WHERE step_secs = 60;
                 UPDATE sale_point SET at = at - 3600000 RETURNING 'moved'";
     assert!(home.psql(&database, away).expect("a table").contains("moved"));
@@ -184,7 +184,7 @@ async fn a_key_over_the_limit_is_not_counted_as_wrong() {
     }
     let wrong = home.psql(&database, "SELECT wrong FROM wrong_key").expect("a table");
     assert_eq!(wrong.trim(), "10", "the store must not count the keys over the limit");
-    // After this change, the count is the same as if one of the ten keys had been right.
+    // The test lowers the stored count to nine, as if one of the ten keys had been right.
     home.psql(&database, "UPDATE wrong_key SET wrong = wrong - 1").expect("a table");
     // The second node still refuses the address from memory for at most one second.
     until("the key is accepted", async || sign_in(&second, ADMIN_KEY).await == "204").await;

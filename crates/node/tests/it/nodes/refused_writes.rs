@@ -22,7 +22,7 @@ async fn a_redis_server_that_refuses_writes_does_not_stop_the_slots_of_other_ser
     let has_order = |redis: &&Redis| redis.keys(":requests") > 0;
     let full = home.redis_servers().iter().find(has_order).expect("a slot remembers the request");
     full.refuse_writes(true);
-    // The unit that comes back waits until its slot accepts writes again.
+    // The order's unit cannot return to its slot until this slot accepts writes again.
     let orders = node.engine.orders.clone();
     let cancel = async move { orders.cancel(order.id, Attribution::BUYER.clone()).await };
     node.run(cancel).await.expect("the store is available");

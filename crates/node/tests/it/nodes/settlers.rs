@@ -58,8 +58,7 @@ async fn wait_for_list(app: &TestApp, nodes: usize, slots: usize) {
     app.until("/v1/admin/nodes", "the list shows one settler for each slot", is_shared).await;
 }
 
-/// These tests measure how long slots have no settler, so they run at the same time as few other
-/// tests.
+/// These tests measure how long slots have no settler, so few other tests run at the same time.
 mod windows {
     use super::*;
 

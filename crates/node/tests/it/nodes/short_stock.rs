@@ -13,8 +13,8 @@ use doorbuster_store::{SaleRow, StepOutcome};
 use super::fixture::{Deployment, SALE, until};
 use crate::watch::Stopwatch;
 
-/// An attempt counts only if the awaited change comes within this time, because a request is parked
-/// for at most one second.
+/// A request is parked for at most one second. So the test repeats an attempt in which the awaited
+/// change takes longer than this.
 const CHANGE_BY: Duration = Duration::from_millis(600);
 /// The earliest time of a request's last query. If no message comes, a waiting request queries the
 /// slots once more at the end of its wait of one second.
@@ -175,7 +175,7 @@ async fn the_tickets_of_a_sale_that_ended_long_ago_are_settled_and_its_data_is_d
     let client = node.buyer_client();
     let buying = tokio::spawn(async move { client.buy("anna", "k", 1).await });
     until("a ticket is queued", async || node.queued().await == 1).await;
-    // No node settles the ticket, so the close does not wait for it.
+    // No node settles the ticket, so the sale closes without it after a bounded wait.
     node.step(PhaseStep::Close).await;
     node.crash();
     buying.abort();
@@ -311,8 +311,8 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
                 ),
                 "the answer after {after:?} must be that the limit is reached: {outcome:?}"
             );
-            // After `LAST_QUERY_MIN`, the request queries the slots again even if no message has
-            // come. So a late answer proves nothing.
+            // After `LAST_QUERY_MIN`, the request queries the slots again even without a message.
+            // So only an earlier answer proves that a message woke the request.
             if after < LAST_QUERY_MIN {
                 break;
             }

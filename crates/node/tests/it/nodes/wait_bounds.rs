@@ -10,7 +10,8 @@ use doorbuster_engine::purchase::{Purchase, PurchaseOutcome, Refusal};
 use super::fixture::{Deployment, SALE, TestNode, until};
 
 const PARKED: Duration = Duration::from_secs(1);
-/// If the slots begin to hang within this time after the request, the request is still parked.
+/// The slots must begin to hang within this time after the request, so that the request is still
+/// parked then.
 const HANG_BY: Duration = Duration::from_millis(600);
 /// The latest time of the answer. It is the sum of the time of parking, one second for the
 /// request's queries to all slots, and a margin.
@@ -22,7 +23,7 @@ fn one_each(slots: u32) -> Spread {
     Spread { partitions: slots, initial: 1, threshold: 1, refill: 1, ..Spread::default() }
 }
 
-/// Starts a node with an open sale that has the spread [`one_each`] and no further units. Each
+/// Starts a node with an open sale that has exactly one unit for each slot ([`one_each`]). Each
 /// buyer may have two units.
 async fn with_one_each(home: &Deployment, slots: u32) -> TestNode {
     let node = home.node(Roles::ALL).await;
@@ -98,8 +99,8 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     for n in 0.. {
         assert!(n < TRIES, "no attempt got an answer in time");
         let (hung_after, outcome, after) = bought_while_all_slots_hang().await;
-        // If the request asked all slots before the slots hung, the request may get a definite
-        // answer. Then the attempt proves nothing.
+        // If the slots hung only after the request had asked all of them, the request may get a
+        // definite answer. Such an attempt proves nothing.
         if hung_after < HANG_BY {
             assert!(
                 matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)),
@@ -132,7 +133,7 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
         item: sale.items[0].clone(),
         sale,
         units: Units::ONE,
-        // The wait is longer than the whole test.
+        // The client would wait for longer than the whole test takes.
         wait: Duration::from_secs(30),
         door: None,
     };

@@ -48,8 +48,8 @@ async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
     nodes
 }
 
-/// Half of the crowd requests passes at one node, and half at the other node. Returns how many
-/// requests get a pass. The other requests must get the verdict `refused`.
+/// Requests a pass for each buyer of the crowd: half of them at one node, and half at the other
+/// node. Returns the number of issued passes. All other verdicts must be `refused`.
 async fn let_in(
     nodes: &[TestApp; 2],
     buyer: impl Fn(usize) -> String,

@@ -36,8 +36,8 @@ async fn another_node_sends_the_messages_of_a_node_that_died() {
     first.open_sale("spring", 20.into(), 2).await;
     assert_eq!(subscribe(&first, "anna", &service.url()).await.status, 204);
     runtime.shutdown_background();
-    // At first, no node sends messages for `anna`, because the first node has stopped. The second
-    // node sends the next message after it has taken over.
+    // At first, no node sends messages to `anna`, because the first node has stopped. The second
+    // node takes over, and then sends the message about the next event.
     assert_eq!(number(&second, SUBSCRIPTIONS).await, 0);
     let order = second.buy_retrying("anna", "a", "spring").await.json();
     let path =

@@ -1,5 +1,4 @@
-//! Generates request bodies. They are an endpoint's example with the names of existing objects, and
-//! invalid variants of the example.
+//! Makes invalid variants of valid request bodies.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -71,7 +70,7 @@ fn change(rng: &mut SmallRng, value: &mut Value) {
     }
 }
 
-/// Makes a valid body invalid, by changing its members or its bytes.
+/// Changes the members or the bytes of a valid body at random. The result is usually invalid.
 pub(crate) fn spoil(rng: &mut SmallRng, mut value: Value, bytes_max: usize) -> Vec<u8> {
     for _ in 0..rng.random_range(0..4) {
         change(rng, &mut value);

@@ -19,7 +19,7 @@ use value::{KnownIds, Values};
 mod pattern;
 mod value;
 
-/// Random requests end existing sales and orders, so the test makes new ones after this many
+/// Random requests end existing sales and orders, so the test creates a new sale after this many
 /// requests.
 const FRESH_SALE_EVERY: usize = 50;
 /// At most this many operations may refuse all their random bodies. A few may do so, because each
@@ -229,7 +229,7 @@ async fn a_fresh_sale(app: &TestApp, id: &str, known: &mut KnownIds) {
     app.open_sale(id, 500.into(), 40).await;
     known.entry("sale").or_default().push(id.to_owned());
     let order = app.buy("anna", id, id, "phone", 2).await;
-    // This purchase may also get a 503.
+    // The server may also answer this purchase with a 503, which contains no order.
     if let (201 | 202, Some(order)) = (order.status, order.json()["id"].as_str()) {
         known.entry("order").or_default().push(order.to_owned());
     }

@@ -119,8 +119,8 @@ impl RequestGenerator {
         drawn
     }
 
-    /// Decides at random whether the next part of the request is invalid. If `sound` is true, no
-    /// part is invalid.
+    /// Returns at random whether the next part of the request must be invalid. Always returns false
+    /// if `sound` is true.
     fn spoils(&mut self, sound: bool) -> bool {
         !sound && one_in(&mut self.rng, 5)
     }
@@ -317,7 +317,7 @@ impl RequestGenerator {
         }
     }
 
-    /// Returns the endpoint's own example with existing ids.
+    /// Returns the example body in the endpoint's description, with ids of existing objects.
     fn right_body(&mut self, endpoint: &Endpoint) -> Value {
         let shape = endpoint.body.expect("the endpoint takes a body").json_type;
         let mut value = shape.example().unwrap_or_else(|| json!({}));

@@ -68,7 +68,7 @@ pub(crate) const STRAY_QUERIES: &[&str] = &[
     "%FF=%FF",
 ];
 
-/// Headers that only a few endpoints use, or none.
+/// Headers that no endpoint or only a few endpoints use.
 pub(crate) const STRAY_HEADERS: &[(&str, &str)] = &[
     ("TE", "trailers"),
     ("X-Request-Id", "é"),

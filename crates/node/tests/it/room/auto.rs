@@ -43,7 +43,7 @@ pub(super) async fn pass(app: &TestApp, buyer: &str) -> String {
     reply.json()["pass"].as_str().expect("a pass").to_owned()
 }
 
-/// Returns the verdict.
+/// Buys one unit. Returns the verdict.
 pub(super) async fn order(app: &TestApp, buyer: &str, key: &str, pass: &str) -> String {
     let wanted = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     app.buy_with(buyer, key, &[("Purchase-Pass", pass), WAIT_FOR_ORDER], &wanted).await.verdict()
@@ -71,8 +71,8 @@ impl CrowdWithPasses {
         join_all(parts.map(|part| press_in_turn(app, part, key))).await.concat()
     }
 
-    /// Repeats the purchases until a buyer is sent to the waiting room. Every other purchase must
-    /// give an order.
+    /// Repeats the purchases until the server sends a buyer to the waiting room. Every purchase
+    /// before that must give an order.
     pub(super) async fn press_until_the_room_is_open(&self, app: &TestApp) {
         let timer = Stopwatch::start();
         for wave in 0.. {
@@ -109,7 +109,7 @@ async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) ->
     verdicts
 }
 
-/// Returns the verdicts.
+/// Requests passes for these buyers, one after another. Returns the verdicts.
 async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
     let mut verdicts = Vec::new();
     for buyer in buyers {

@@ -73,7 +73,7 @@ async fn buyers_of_a_gone_item_are_told_and_buyers_of_another_item_are_admitted(
             (&json!("phone"), &json!("before"))
         );
     }
-    // Bert's two positions have different ids.
+    // Bert waits in the rooms of two items, and his positions have different ids.
     for buyer in ["bert", "carl"] {
         assert_eq!(enter(&app, buyer, "case").await.verdict(), "201");
     }
@@ -85,7 +85,7 @@ async fn buyers_of_a_gone_item_are_told_and_buyers_of_another_item_are_admitted(
     let phones = order_of(&app, "phone", &["anna", "bert"]).await;
     let (first, second) = (phones[0].as_str(), phones[1].as_str());
     until(&app, first, "phone", is("admitted")).await;
-    // There are enough cases for both buyers.
+    // The item `case` has enough units for both buyers.
     for buyer in ["bert", "carl"] {
         until(&app, buyer, "case", is("admitted")).await;
     }

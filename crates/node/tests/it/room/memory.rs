@@ -4,8 +4,8 @@ use super::{announce, buy, enter, is, polls, until};
 use crate::app::{TestApp, bearer};
 use crate::http::request;
 
-/// Polls the buyer's position repeatedly, and expects this state each time. Returns the number of
-/// reads of the store.
+/// Polls the buyer's position repeatedly, and expects this state each time. Returns how many times
+/// the server read the store for these polls.
 async fn poll(app: &TestApp, buyer: &str, state: &str) -> u64 {
     const TIMES: usize = 200;
     let (before, bearer, mut connection) = (polls(app).await, bearer(buyer), app.connect().await);

@@ -83,7 +83,7 @@ async fn a_buyer_who_left_at_one_node_enters_again_at_another() {
     assert_eq!(at(&first, "GET").await, "404 not_found");
     assert_eq!(enter(&second, "anna").await.verdict(), "201");
     assert_eq!(at(&first, "GET").await, "200");
-    // An admission also ends at all nodes.
+    // If the buyer leaves at one node, the buyer's admission also ends at the other node.
     first.step("spring", "open").await;
     until(&first, "anna", "the buyer is admitted", is("admitted")).await;
     assert_eq!(ask(&first, "anna").await.verdict(), "201");
@@ -159,8 +159,8 @@ async fn a_buyer_whom_an_operator_admits_at_one_node_gets_a_pass_at_another() {
             until(node, buyer, "the node knows that the buyer waits", waits).await;
         }
     }
-    // One of the two nodes is the leader. Admissions happen at each node in turn, and the other
-    // node must learn of each admission.
+    // One of the two nodes is the leader. The test admits buyers at the two nodes in turn, and the
+    // other node must learn of each admission.
     for (n, buyer) in buyers.iter().enumerate() {
         let (here, there) = (&nodes[n % 2], &nodes[(n + 1) % 2]);
         let path = "/v1/admin/sales/spring/waiting-room/admissions";

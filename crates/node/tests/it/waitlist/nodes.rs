@@ -89,7 +89,7 @@ async fn in_cluster(home: &Cluster, database: &str, slots: &str) -> TestApp {
     .await
 }
 
-/// Returns the leader first.
+/// Starts two nodes of one deployment. Returns the leader, and then the other node.
 async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
     let database = home.database();
     let (one, other) =
@@ -110,7 +110,8 @@ async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
     }
 }
 
-/// Joins at a node that may not know yet that the item is sold out.
+/// Joins the waitlist at a node. Repeats the request, because the node may not know yet that the
+/// item is sold out.
 async fn joined_at(app: &TestApp, buyer: &str) -> String {
     let begun = Instant::now();
     loop {

@@ -12,7 +12,7 @@ use super::receiver::{CannedReply, ReceivedRequest, Receiver};
 use super::{add, buy, cancel, start, start_hasty};
 use crate::app::TestApp;
 
-/// Returns the types of the events about one order that the endpoint accepted. They are in the
+/// Returns the types of the events that the endpoint accepted about one order. The types are in the
 /// sequence of arrival, without repeated events.
 pub(super) fn event_types(received: &[ReceivedRequest], order: &str) -> Vec<String> {
     let mut seen = HashSet::new();

@@ -45,8 +45,8 @@ impl Drop for Example {
     }
 }
 
-/// The example gets all events of a sale. The example must print each event once, even an event
-/// without an order.
+/// Starts an example and lets the server send it all events of a sale. The example must print each
+/// event once, even an event without an order.
 async fn receives_every_event(official: Official, mut command: Command) {
     let app = start().await;
     app.make_sale("spring", 9.into(), 1).await;

@@ -17,7 +17,7 @@ pub(crate) struct Official {
 }
 
 impl Official {
-    /// The language is `python3` or `node`.
+    /// Prepares a directory for programs in this language: `python3` or `node`.
     pub(crate) fn of(language: &str) -> Self {
         let language = program(language);
         let dir =

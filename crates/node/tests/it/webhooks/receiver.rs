@@ -38,7 +38,7 @@ pub(crate) struct ReceivedRequest {
     pub(crate) headers: HashMap<String, String>,
     pub(crate) text: String,
     pub(crate) at: Instant,
-    /// True if the answer was 2xx.
+    /// True if the receiver answered with a status 2xx.
     pub(crate) accepted: bool,
 }
 
@@ -59,7 +59,8 @@ impl ReceivedRequest {
         self.json()["data"]["order"]["id"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Asserts that this secret signed exactly the received bytes, within the last minute.
+    /// Asserts that this secret signed exactly the received bytes, and that the message's time
+    /// differs from now by less than a minute.
     pub(crate) fn verify(&self, secret: &str) {
         assert!(self.is_signed_by(secret), "{self:?}");
         let at: u64 = self.headers["webhook-timestamp"].parse().expect("seconds");
@@ -119,7 +120,7 @@ impl Receiver {
     }
 
     /// Starts a receiver that asks the function `rule` for each reply. The function gets the
-    /// number of earlier requests and the current request.
+    /// current request, and how many requests came before it.
     pub(crate) async fn with(
         rule: impl Fn(usize, &ReceivedRequest) -> CannedReply + Send + Sync + 'static,
     ) -> Self {
@@ -146,7 +147,7 @@ impl Receiver {
         self.state.received().clone()
     }
 
-    /// Returns the number of connections, with or without requests.
+    /// Returns how many connections the receiver got, including those without a request.
     pub(crate) fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }

@@ -105,7 +105,7 @@ impl ScriptHost for LuaHost {
     }
 }
 
-/// Redis also accepts numbers as arguments, and converts them to text.
+/// Converts an argument of a command to bytes. Like Redis, also accepts numbers.
 fn word(value: &Value) -> mlua::Result<Bytes> {
     match value {
         Value::String(text) => Ok(text.as_bytes().to_vec()),
@@ -138,7 +138,8 @@ fn to_lua(lua: &Lua, reply: Reply) -> mlua::Result<Value> {
     })
 }
 
-/// As in Redis, a number loses its fraction, and an array ends before its first nil.
+/// Converts a script's result to a reply. As in Redis, a number loses its fraction, and an array
+/// ends before its first nil.
 fn from_lua(value: &Value) -> mlua::Result<Reply> {
     Ok(match value {
         Value::Nil | Value::Boolean(false) => Reply::Nil,

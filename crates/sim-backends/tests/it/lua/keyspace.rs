@@ -75,7 +75,7 @@ fn count_option(arguments: &[Bytes]) -> usize {
 }
 
 impl Keyspace {
-    /// The first word is the command's name.
+    /// Executes a command. The first word is the command's name.
     pub(super) fn execute(&mut self, words: &[Bytes]) -> Reply {
         let (name, key) = (text(&words[0]).to_uppercase(), &words[1]);
         match (name.as_str(), &words[2..]) {

@@ -50,7 +50,7 @@ pub(super) struct Did {
     pub(super) answered: u64,
 }
 
-/// Returns `None` if the call would wait.
+/// Polls the call once. Returns its result, or `None` if the call would wait.
 fn at_once<T>(call: impl Future<Output = Result<T, SlotError>>) -> Option<T> {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(shown) => Some(shown.expect("local")),
@@ -134,8 +134,8 @@ impl Call {
 }
 
 impl Answer {
-    /// Returns the name of the answer to a request, a feed row, a new epoch or a recall. Returns an
-    /// empty text for the answer to another call.
+    /// Returns the answer's name if the call was a request, a feed row, a new epoch or a recall.
+    /// For any other call, returns an empty text.
     pub(super) fn word(&self) -> String {
         let shown = match self {
             Self::Ticket(answer) => format!("{answer:?}"),

@@ -171,8 +171,8 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// A due order waits for its provider for a bounded time. This time starts with the first
-/// unanswered query after the order became due.
+/// After its payment window, an order waits only for a bounded time for its provider to answer.
+/// This time starts with the first unanswered query after the payment window.
 pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -194,7 +194,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
         fixture.clock.advance(300);
         assert_eq!(to_close(&fixture).await, ["one"]);
     }
-    // When the order is extended, the record of the unanswered queries is deleted.
+    // An extension of the order deletes the record that its checkout had unanswered queries.
     let pay_by = later(&fixture, 5_000);
     let extended = fixture
         .store
@@ -212,7 +212,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
         "a query must never extend the time until the order expires"
     );
     assert_eq!(expire(&fixture).await, []);
-    // The order gets a new session, and the provider was not asked about this session yet.
+    // The order gets a new session. The server has not asked the provider about this session yet.
     close(&fixture, &order, "one").await;
     assert_eq!(next_due(&fixture).await, Some(pay_by));
     keep(&fixture, &order, "two").await;
@@ -242,8 +242,8 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     let now = fixture.clock.now();
     // No order has this id: the order with this grant and number has another request.
     let none = id_of(&fixture.ticket(&grants[0], 2, "anna", "another", 1));
-    // The list is in reverse sequence. The store must still lock the orders' grants in the sequence
-    // of their ids.
+    // The call lists the orders in reverse sequence. The store must still lock the orders' grants
+    // in the sequence of the grants' ids.
     let mut all: Vec<_> = (0..6)
         .rev()
         .map(|at| put_off(&orders[at], &format!("session-{}", at + 1), 700, at != 4))
@@ -295,7 +295,7 @@ pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
         keep(&fixture, &order, &format!("session-{n}")).await;
         orders.push(order);
     }
-    assert_eq!(to_close(&fixture).await, [""; 0], "a waiting order's checkout must not be due");
+    assert_eq!(to_close(&fixture).await, [""; 0], "an unpaid order's checkout must stay open");
     cancel(&fixture, &orders[1]).await;
     assert_eq!(to_close(&fixture).await, ["session-2"]);
     assert!(matches!(
@@ -316,8 +316,8 @@ pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     close(&fixture, &orders[1], "session-2").await;
     assert!(!put_off(&orders[1], "session-2").await, "a closed checkout must not be postponed");
     assert_eq!(to_close(&fixture).await, [""; 0]);
-    // Even if the check of a checkout was postponed, the checkout must be closed when its order
-    // ends.
+    // The check of this checkout is postponed. Nevertheless, the checkout becomes due when its
+    // order ends.
     assert!(put_off(&orders[2], "session-3").await);
     cancel(&fixture, &orders[2]).await;
     assert_eq!(to_close(&fixture).await, ["session-3"]);
@@ -367,7 +367,7 @@ pub async fn an_order_gets_more_time(fixture: Fixture) {
     let ChangeOutcome::Done(_) = extend(later(&fixture, EXTEND_MS_MAX)).await else {
         panic!("the extension must succeed")
     };
-    assert_eq!(to_close(&fixture).await, [""; 0], "a waiting order's checkout must not be due");
+    assert_eq!(to_close(&fixture).await, [""; 0], "an unpaid order's checkout must stay open");
     assert!(matches!(cancel(&fixture, &order).await, ChangeOutcome::Done(_)));
     let ChangeOutcome::WrongState(ended) = extend(later(&fixture, EXTEND_MS_MAX - 1)).await else {
         panic!("an ended order must not be extended")

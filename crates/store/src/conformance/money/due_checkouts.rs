@@ -56,7 +56,7 @@ pub async fn many_due_checkouts_are_read_in_turn(fixture: Fixture) {
         let page = fixture.store.checkouts_to_close(PAGE_SIZE).await.expect("reads");
         reads.push(started.elapsed());
         let Some((_, last)) = page.last() else { break };
-        assert!(newest <= Some(page[0].1.pay_by), "the longest due checkout must come first");
+        assert!(newest <= Some(page[0].1.pay_by), "the earliest due time must come first");
         newest = Some(last.pay_by);
         let deferral = |(checkout, order): &(Checkout, doorbuster_core::Order)| CheckoutDeferral {
             order: order.id,

@@ -41,7 +41,7 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     fixture.clock.advance(10);
     let CaptureOutcome::Paid(paid) = capture(&fixture, &message(&reserved, "e1", "p1")).await
     else {
-        panic!("the payment must revive the order")
+        panic!("the payment must make the order active again")
     };
     fixture.clock.advance(10);
     let second = message(&reserved, "e2", "p2");
@@ -83,7 +83,8 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// If two callers add time to an order's payment window at once, the window gets both times.
+/// If two callers extend an order's payment window concurrently, the window is extended by the sum
+/// of both times.
 pub async fn two_extensions_of_an_order_add_up(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -131,8 +132,8 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
             .collect();
         assert_eq!(events, [(EventType::OrderReserved, Subject::Order(of.clone()))]);
     }
-    // This ticket has the number of the order's ticket, but belongs to another request. This ticket
-    // must append no event to the order's history.
+    // This ticket has the same number as the order's ticket, but is for another request. Its
+    // settlement must append no event to the order's history.
     let reused = fixture.ticket(&grant, 1, "cleo", "k", 1);
     assert!(fixture.settle(&reused).await.order.is_none());
     assert_eq!(history(&fixture, order.id).await.len(), 1);

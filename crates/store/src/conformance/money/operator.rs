@@ -13,8 +13,8 @@ use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
 use crate::contract::{DeadLetterContent, DeadLetterId};
 
-/// A message about a manual refund only makes the engine ask the provider about the engine's
-/// refund. The message does not settle this refund.
+/// If a message is about a manual refund, the engine asks the provider about the engine's own
+/// refund of the payment. The message alone does not settle that refund.
 pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -53,8 +53,8 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
     asks(&send("evt_2", false).await, false);
     note(RefundUpdate::Accepted { again_ms: 500 }).await;
     asks(&send("evt_3", true).await, true);
-    // The message of `evt_5` says that refunded money came back. The money may be from the engine's
-    // refund, so even a settled refund becomes pending.
+    // The message of `evt_5` says that refunded money came back. This may be the money of the
+    // engine's refund. So the engine's refund becomes pending, although it was settled.
     let settled = note(RefundUpdate::Settled).await;
     assert_eq!(send("evt_4", false).await, settled);
     asks(&send("evt_5", true).await, true);
@@ -360,10 +360,10 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(send(Some(("dp_1", 31)), Some(50), true).await, Known, "a repeat must not count");
     assert_eq!(stands().await, [40, 50]);
     assert_eq!(send(Some(("dp_1", 32)), Some(55), true).await, Noted, "a larger amount must count");
-    assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an old report counted");
+    assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an old report is ignored");
     assert_eq!(stands().await, [40, 55]);
-    // If two reports about a dispute have the same time, the report of the dispute's end counts,
-    // whichever arrives first.
+    // If two reports about one dispute have the same time, the report of the dispute's end counts,
+    // even if it arrives first.
     assert_eq!(send(Some(("dp_1", 32)), Some(55), false).await, Noted);
     assert_eq!(send(Some(("dp_4", 40)), Some(70), false).await, Noted);
     for (dispute, minor) in [(("dp_1", 32), 55), (("dp_4", 40), 70), (("dp_4", 39), 70)] {
@@ -381,7 +381,7 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(stands().await, [price(2).minor]);
     assert_eq!(send(None, None, false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
-    // Each dispute is reported under its id.
+    // The event of each report names the dispute by its id.
     let history = fixture.store.history(order.id).await.expect("reads");
     let reports = history.into_iter().filter_map(|it| match it.event.subject {
         Subject::Reversal { dispute, money, stands, .. } => Some((dispute, money.minor, stands)),

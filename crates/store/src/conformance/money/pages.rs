@@ -48,8 +48,8 @@ pub async fn money_is_listed_page_by_page(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Reads both lists in pages of two. Returns the numbers of the payments, and of the payments that
-/// the refunds name.
+/// Reads the lists of payments and of refunds in pages of two rows. Returns the number in each
+/// payment's id, and the number in the id of each refund's payment.
 async fn listed(fixture: &Fixture, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
     let number = |id: &PaymentId| id.0[4..].parse::<u64>().expect("a test's payment");
     let (mut payments, mut refunds) = (Vec::new(), Vec::new());
@@ -84,7 +84,7 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     assert!(!swap("s/1", Some("a"), "b").await, "a missing document must not be replaced");
     assert!(swap("s/1", None, "a").await);
     assert!(!swap("s/1", None, "b").await, "an existing document must not be created again");
-    assert!(!swap("s/1", Some("c"), "b").await, "a document with other content must stay");
+    assert!(!swap("s/1", Some("c"), "b").await, "a wrong expectation must change nothing");
     assert!(swap("s/1", Some("a"), "b").await);
     assert_eq!(get("s/1").await.as_deref(), Some("b"));
     for key in ["s/3", "s/2", "t/1", "r/1", "S/1", "s%"] {

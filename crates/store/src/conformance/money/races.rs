@@ -116,8 +116,8 @@ async fn judge(
     (order.state, had_ended && order.state == OrderState::Paid)
 }
 
-/// Due orders are cancelled, extended and expired concurrently with their payments. Each payment
-/// pays for its order, even after the order's end.
+/// Due orders are cancelled, extended, expired and paid concurrently. Each payment pays for its
+/// order, even if the order has ended before.
 pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut states = std::collections::BTreeMap::<OrderState, u64>::new();

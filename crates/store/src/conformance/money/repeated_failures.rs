@@ -10,8 +10,8 @@ use doorbuster_core::order::EndReason;
 use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
 
-/// A second message that a refund failed may be about the earlier attempt. So the server only asks
-/// the provider about the refund.
+/// If a second message reports that a refund failed, it may be about the earlier attempt. So the
+/// server does not mark the refund as failed, and only asks the provider about it.
 pub async fn a_second_message_about_a_failed_refund_only_asks_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -79,38 +79,39 @@ pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture)
         found.iter().map(|found| found.money.minor).collect::<Vec<_>>()
     };
     send(20_000, 40, false).await;
-    assert_eq!(send(10_000, 40, true).await, Known, "the refund failed after this report");
+    assert_eq!(send(10_000, 40, true).await, Known, "the failure is newer than this report");
     assert_eq!(send(20_000, 40, true).await, Known, "the failure must count");
     assert_eq!(stands().await, [0; 0]);
-    assert_eq!(send(30_000, 40, true).await, Noted, "a person refunded the amount again");
-    assert_eq!(send(25_000, 40, false).await, Known, "an old failure counted");
+    assert_eq!(send(30_000, 40, true).await, Noted, "a newer refund must count again");
+    assert_eq!(send(25_000, 40, false).await, Known, "an old failure must not count");
     assert_eq!(stands().await, [40]);
-    // A report of another amount may be about another refund, so a larger amount counts even if the
-    // report is older. The record is then newer than both reports.
+    // A report of a larger amount may be about another refund. So the store applies this report,
+    // although the report is older than the last one. The store then records a time that is later
+    // than the times of both reports.
     assert_eq!(send(5_000, 60, true).await, Noted);
     assert_eq!(stands().await, [60]);
     assert_eq!(send(40_000, 60, false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
-    // A report that only confirms the stored state still changes the time of the newest report. So
-    // a report with an earlier time has no effect afterwards.
+    // If a report only confirms the stored state, the store still records the report's time. So a
+    // report with an earlier time then has no effect.
     assert_eq!(send(110_000, 40, true).await, Noted);
     assert_eq!(send(120_000, 40, false).await, Noted);
     assert_eq!(send(140_000, 40, false).await, Known, "the refund had failed already");
-    assert_eq!(send(130_000, 40, true).await, Known, "an old report counted");
+    assert_eq!(send(130_000, 40, true).await, Known, "an old report must not count");
     assert_eq!(stands().await, [0; 0]);
     assert_eq!(send(210_000, 40, true).await, Noted);
     assert_eq!(send(230_000, 40, true).await, Known, "the refund was recorded already");
-    assert_eq!(send(220_000, 40, false).await, Known, "an old failure counted");
+    assert_eq!(send(220_000, 40, false).await, Known, "an old failure must not count");
     assert_eq!(stands().await, [40]);
     // In the same second, a refund failed and a person made a smaller refund.
     assert_eq!(send(245_000, 40, false).await, Noted);
-    assert_eq!(send(245_000, 20, true).await, Noted, "another amount counts after the end");
+    assert_eq!(send(245_000, 20, true).await, Noted, "the smaller refund must count");
     assert_eq!(stands().await, [20]);
     assert_eq!(send(246_000, 40, true).await, Noted);
-    // A smaller refund was made after the refund of 40 had failed. The report about the failure
-    // arrives last, and must not hide the smaller refund.
+    // A refund of 40 failed, and then a person made a refund of 30. The report about the failure
+    // arrives last, and must not hide the refund of 30.
     assert_eq!(send(250_000, 30, true).await, Known, "the larger amount stays");
-    assert_eq!(send(247_000, 40, false).await, Known, "a late failure hid a newer refund");
+    assert_eq!(send(247_000, 40, false).await, Known, "a late report hid a newer refund");
     assert_eq!(stands().await, [40]);
     fixture.check_invariants().await;
 }

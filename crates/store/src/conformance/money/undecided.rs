@@ -35,8 +35,8 @@ pub async fn a_payment_for_an_undecided_ticket_comes_too_early(fixture: Fixture)
         panic!("the repeated message must pay for the order")
     };
     assert_eq!(paid.id, order.id);
-    // This id has the number of a settled ticket, but another request key. So no ticket has this
-    // id.
+    // This id has the number of a settled ticket, but belongs to another request key. So the ticket
+    // of this id does not exist.
     let forged = fixture.ticket(&grant, 1, "anna", "another", 1);
     let forged = Capture { payment: PaymentId("pay_0".to_owned()), ..report(&forged, "evt_0") };
     assert_eq!(refunded(capture(&fixture, &forged).await).cause, RefundCause::UnknownOrder);

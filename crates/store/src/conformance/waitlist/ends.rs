@@ -96,7 +96,8 @@ pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     assert_eq!(reported(&fixture).await.len(), 2);
 }
 
-/// A long waitlist ends in batches. Each entry ends once, even if several nodes end the waitlist.
+/// A long waitlist ends in batches. Each entry ends once, even if several nodes end the waitlist
+/// concurrently.
 pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     const WAIT: u32 = 2 * WAITLIST_BATCH_MAX as u32 + 5;
     let grant = fixture.slot(WAIT.into(), WAIT.into(), WAIT).await;

@@ -75,8 +75,8 @@ pub async fn an_order_from_a_waitlist_behaves_like_others(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// If a served buyer did not pay, or cancelled, the buyer cannot join the waitlist again. Other
-/// buyers can.
+/// A buyer who got an order from the waitlist and cancelled it, or did not pay, cannot join again.
+/// Other buyers can join.
 pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 4, 1).await;
     let item = grant.slot.item;
@@ -108,7 +108,7 @@ pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
         assert_eq!(
             join(&fixture, item, who, order.key.as_str()).await,
             JoinOutcome::Order(ended),
-            "the call must return the key's order"
+            "a join with the order's key must return the order"
         );
     }
     fixture
@@ -145,7 +145,7 @@ pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixt
     let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else {
         panic!("anna must get an entry")
     };
-    assert_eq!(again.n.0, 2, "the new entry must have a new turn");
+    assert_eq!(again.n.0, 2, "the new entry must be at the end of the waitlist");
     cancel(&fixture, &bert).await;
     let second = served(&fixture, item).await;
     assert_eq!((second.id, names(std::slice::from_ref(&second))), (again.id, vec!["anna"]));

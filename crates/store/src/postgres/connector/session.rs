@@ -31,8 +31,8 @@ impl Connector {
 }
 
 impl Inner {
-    /// After this call, the next connection first commits a row, and older connections must not be
-    /// used any more.
+    /// Makes the store replace all sessions: it no longer uses the present connections, and it
+    /// first commits a row over the next new connection.
     fn replace_sessions(&self) {
         self.current.store(NO_HOST, Ordering::Release);
         let mut unconfirmed_at = self.unconfirmed_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,9 +58,9 @@ pub(super) async fn drive<T>(
                 tell(SessionMessage::Notification(notification));
             }
             // The standby may lack the commit, so the database's answer is dropped, and the outcome
-            // of the commit counts as unknown. All other sessions see the commit, so all sessions
-            // are replaced. The first new session commits a row, and this commit waits for the
-            // standby.
+            // of the commit counts as unknown. Every other session can see the commit, so all
+            // sessions are replaced. The first new session commits a row, and thereby waits until
+            // the standby has all earlier commits.
             Some(Ok(AsyncMessage::Notice(notice)))
                 if notice.routine() == Some(UNCONFIRMED_COMMIT) =>
             {

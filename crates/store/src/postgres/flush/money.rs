@@ -10,8 +10,9 @@ use crate::sql::to_i64;
 
 use super::{Query, value};
 
-/// If another transaction has inserted one of the new rows, the statement fails and this
-/// transaction runs again. In the second run, the rules of `doorbuster-core` find the row.
+/// Writes the changed rows about money. If another transaction has inserted one of the new rows,
+/// the statement fails and this transaction runs again. In the second run, the rules of
+/// `doorbuster-core` find the row.
 pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
     for ((provider, event), at) in &cache.inbox {
         let sql = "INSERT INTO inbox (provider, event_id, at) VALUES ($1, $2, $3)";
@@ -93,8 +94,8 @@ fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// One statement writes all checkouts, because a whole page of checkouts may be postponed at once.
-/// A second statement writes how long each order waits for its provider.
+/// Writes checkouts. One statement writes all of them, because one call may postpone a whole page
+/// of checkouts. A second statement writes how long each order waits for its provider.
 fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
     let dirty = cache.checkouts.dirty().map(|kept| &kept.row);
     let rows: Vec<(&Checkout, &Order)> =
@@ -143,7 +144,8 @@ fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values: vec![number(&grants), number(&numbers), waits] });
 }
 
-/// Returns when an order's open checkout must be closed. 0 means at once.
+/// Returns the time at which an order's open checkout must be closed, in milliseconds since 1970. 0
+/// means at once.
 fn due_at(order: &Order) -> i64 {
     if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 }
 }
@@ -163,6 +165,7 @@ fn due(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 impl Query {
+    /// Returns the statement that writes the times at which these open checkouts must be closed.
     /// The caller must have locked the orders and read the checkouts.
     pub(in crate::postgres) fn put_off(later: &[(GrantId, TicketN, Millis)]) -> Self {
         let sql = "UPDATE checkout SET due = t.due FROM unnest($1::bigint[], $2::bigint[],

@@ -12,8 +12,9 @@ use crate::rows;
 use crate::sql::to_i64;
 
 impl Poller {
-    /// Reads verdicts, starting with the rows in `page`. Returns each ticket whose verdict names an
-    /// order, with the id of this order. The caller must still read these orders.
+    /// Reads verdicts: first from the rows in `page`, and then from further pages. If a ticket's
+    /// verdict names an order, returns the ticket with the order's id. The caller must still read
+    /// these orders.
     pub(super) async fn read_resolutions(
         &self,
         mut page: Vec<Row>,

@@ -9,9 +9,10 @@ pub(super) const CHANGED_COUNTS: &str = postgres_counts!(
       AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
       ORDER BY i.id"
 );
-/// Finds changes of all nodes, including this node, for two reasons. First, the table has one row,
-/// which keeps the last change. So a change of this node can overwrite an unread change of another
-/// node. Second, this node may read the catalogue before its own change becomes visible.
+/// Finds changes of other nodes, and also changes of this node, for two reasons. First, the table
+/// has one row, which keeps the last change. So a change of this node can overwrite an unread
+/// change of another node. Second, this node may read the catalogue before its own change becomes
+/// visible.
 pub(super) const CATALOGUE: &str = "SELECT FROM catalogue
      WHERE NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
 pub(super) const DIGESTS: &str = "SELECT d.orders, d.changed::text FROM commit_digest d

@@ -50,7 +50,7 @@ pub(super) fn report(
         let order = orders.peek().and_then(|o| o.as_ref().ok()).map(|o| &o.buyer);
         let quota = quotas.peek().and_then(|q| q.as_ref().ok()).map(|q| &q.buyer);
         let buyer = [order, quota].into_iter().flatten().min().cloned();
-        // The units in active orders and the units in the quota, for each item of this buyer.
+        // For each item of this buyer: the units in active orders, and the units in the quota.
         let mut both: BTreeMap<ItemId, (u64, u64)> = BTreeMap::new();
         while let Some(order) =
             orders.next_if(|o| o.as_ref().map_or(true, |o| Some(&o.buyer) == buyer.as_ref()))

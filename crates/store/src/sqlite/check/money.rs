@@ -18,7 +18,8 @@ struct PaymentRow {
     payment: String,
     state: PaymentState,
     money: Money,
-    /// The order's state, item and price.
+    /// The state, the item and the price of the payment's order. `None` if the order does not
+    /// exist.
     order: Option<(OrderState, ItemId, Option<Money>)>,
     refund: Option<Money>,
 }

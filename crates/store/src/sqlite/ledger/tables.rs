@@ -130,7 +130,9 @@ impl Ledger for SqliteLedger<'_> {
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Done<Option<Order>> {
         let quotas = self.cached_quotas(buyer)?;
         if quotas.used.is_empty() {
-            return Ok(None); // the buyer's first order inserts a quota row that stays
+            // The buyer's first order inserts a quota row, which stays. So without a quota row, the
+            // buyer has no order.
+            return Ok(None);
         }
         self.sql.one(queries::ORDER_OF.sqlite, params![buyer.as_str(), key.as_str()], rows::order)
     }

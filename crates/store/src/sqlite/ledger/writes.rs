@@ -97,7 +97,8 @@ pub(super) fn put_payment(ledger: &mut SqliteLedger<'_>, payment: &Payment) -> D
     Ok(())
 }
 
-// A refund that is requested again no longer counts as discarded.
+// Inserts or updates a refund. If the refund's state is not `failed`, its mark `discarded` is
+// removed.
 pub(super) fn put_refund(sql: &mut Statements<'_>, refund: &Refund) -> Done<()> {
     sql.run(
         "INSERT INTO refund (id, payment_id, provider, order_id, amount_minor, currency, cause,

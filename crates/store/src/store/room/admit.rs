@@ -109,8 +109,8 @@ pub(super) fn admit_beyond_supply(
 ) -> Done<Option<RoomProgressStep>> {
     let (sale, item) = columns(key);
     let found = tx.one(ROOM, &values![sale, item], room)?;
-    // The room is already locked, so this read sees every opening of the sale that was committed
-    // before the lock was taken.
+    // The room was locked before this read. So if the sale's opening was committed before the lock,
+    // this read sees it.
     let is_open = tx.one(IS_OPEN, &values![sale], |row| row.get(0))?.unwrap_or(false);
     let Some(mut room) = found.filter(|room| is_open && room.line.participants.is_some()) else {
         return Ok(None);

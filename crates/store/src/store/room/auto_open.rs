@@ -7,9 +7,9 @@ use super::{Store, StoreResult, columns};
 
 const KEEP_OPEN: Statement =
     statement("UPDATE waiting_room SET open_until = $3 WHERE sale_id = $1 AND item_id = $2");
-/// Selects whether a visitor without an admission entered the room at or before `open_until`. The
-/// visitors of the draw have no rank until they are admitted, so the second subquery finds them by
-/// their lots.
+/// Selects whether a visitor who entered the room at or before `open_until` still waits for an
+/// admission. A visitor of the draw has no rank before the admission, so the second subquery finds
+/// such visitors by their lots.
 const WAITS_SINCE_OPEN: Statement = dialects!(
     "SELECT EXISTS (SELECT 1 FROM waiting_room_visitor v
          WHERE v.sale_id = r.sale_id AND v.item_id = r.item_id AND v.rank > r.called

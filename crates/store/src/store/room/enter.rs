@@ -49,8 +49,8 @@ fn open(tx: &mut Transaction<'_, '_>, key: &RoomKey, seed: &DrawSeed) -> Done<Op
         tx.run(CREATE_FOR_ITEM, &values![sale, item])?;
     }
     let Some(mut found) = tx.one(ROOM, &values![sale, item], room)? else { return Ok(None) };
-    // The room is already locked, so this read sees every opening of the sale that was committed
-    // before the lock was taken.
+    // The room was locked before this read. So if the sale's opening was committed before the lock,
+    // this read sees it.
     let opened = tx.one(HAS_OPENED, &values![sale], |row| row.get::<bool>(0))?.unwrap_or(false);
     if opened && found.line.close_draw() {
         put_progress(tx, key, &found.line)?;

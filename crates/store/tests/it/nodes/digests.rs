@@ -151,7 +151,7 @@ async fn a_large_batch_is_published_without_a_poll_and_its_counts_follow() {
 }
 
 /// During an upgrade, a newer node may write digests in a format that an older node cannot read.
-/// The older node must then read the orders.
+/// The older node must then read the orders themselves.
 #[tokio::test]
 async fn if_a_digest_has_an_unknown_format_a_node_reads_the_orders_and_continues() {
     let (a, b, database) = two().await;

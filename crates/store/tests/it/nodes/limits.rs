@@ -6,8 +6,8 @@ use tokio::task::JoinSet;
 use super::two;
 use crate::cluster;
 
-/// Returns a call for `wanted` requests from a limit of one request every minute, with a burst of
-/// `burst` requests.
+/// Returns a call that takes `wanted` requests from a limit. The limit allows a burst of `burst`
+/// requests, and then one request a minute.
 fn call(wanted: u64, burst: u64) -> LimitCall {
     LimitCall {
         wanted_us: wanted * 60_000_000,

@@ -68,14 +68,14 @@ impl<T> ReadAhead<T> {
         self.after = page.next;
     }
 
-    /// Returns the position from which to read more rows. Returns `None` while rows that were read
-    /// are not yet written to the export, and after all rows have been read.
+    /// Returns the position from which to read more rows. Returns `None` if rows that were already
+    /// read still wait to be written, or if no further row exists.
     fn next_after(&self) -> Option<i64> {
         self.after.filter(|_| self.rows.is_empty())
     }
 }
 
-/// An item and its counts after the written lines.
+/// An item, and its counts after the last line that the export has written.
 struct ItemAccount {
     item: Arc<ItemState>,
     balance: Balance,

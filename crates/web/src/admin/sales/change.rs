@@ -63,7 +63,7 @@ pub(crate) async fn change(
     }
 }
 
-/// Only an adjustment may change the stock.
+/// Refuses a patch that changes the stock, because only an adjustment may do so.
 fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
     let is = |item: &ItemPatch| {
         sale.item(&item.id).map(|item| api_conversion::stock(item.gauge.counts().total))
@@ -96,8 +96,8 @@ fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
 }
 
 /// The sale's new times may overlap the times of other sales. Checks that a node can read the slots
-/// of all these sales at once. A draft is checked later, when it is scheduled or opened. `own` is
-/// the number of this sale's slots.
+/// of all sales that run at the same time. A draft is checked later, when it is scheduled or
+/// opened. `own` is the number of this sale's slots.
 fn check_times(
     app: &App,
     row: &SaleRow,

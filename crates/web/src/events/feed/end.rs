@@ -12,8 +12,8 @@ use crate::identity::ClientAddress;
 use crate::limits::CLOSE_TIMEOUT;
 
 impl EventFeed {
-    /// Waits until the stream must end, and returns the reason. This is never [`FeedEvent::Event`].
-    /// Callers may drop the future, because it takes no event from the queue.
+    /// Waits until the stream must end, and returns the reason, which is never
+    /// [`FeedEvent::Event`]. Callers may drop the future, because it takes no event from the queue.
     pub(in super::super) async fn must_end(&mut self) -> FeedEvent {
         let lagged = self.subscription.lagged();
         let buyer = self.subscription.buyer().expect("the reader subscribed as a buyer");
@@ -22,8 +22,8 @@ impl EventFeed {
     }
 
     /// Waits until the stream must end, and then [`CLOSE_TIMEOUT`] longer, so that the client can
-    /// read the last event. Uses a copy of the feed's values, so a renewal of the token after this
-    /// call does not extend the wait.
+    /// read the last event. The wait uses the token's expiry at the time of this call, even if the
+    /// token is renewed later.
     pub(in super::super) fn overdue(&self) -> impl Future<Output = ()> + Send + use<> {
         let (app, buyer, mut blocks) =
             (self.app.clone(), self.buyer().clone(), self.blocks.clone());

@@ -19,9 +19,9 @@ use crate::identity::ClientAddress;
 use crate::limits::POSITIONS_TIMEOUT;
 use crate::sales::shown;
 
-/// If this node's memory lacks a position of the reader in a waiting room, reads it from the store.
-/// These positions are not read:
-/// - positions whose read would exceed the buyer's rate limit for waiting rooms
+/// Reads the reader's positions in waiting rooms from the store, if this node's memory lacks them.
+/// Does not read these positions:
+/// - positions that the buyer's rate limit for waiting rooms does not allow to read now
 /// - positions in rooms of single items, because a sale can have many items. The page itself
 ///   requests the positions that it shows.
 pub(in super::super) async fn fetch_positions(
@@ -62,8 +62,8 @@ fn open_rooms<'a>(
 }
 
 impl EventFeed {
-    /// Returns the reader's positions, after [`fetch_positions`]. On an edge, returns nothing,
-    /// because a node sends the positions.
+    /// Returns the reader's positions, after [`fetch_positions`]. On an edge, returns an empty
+    /// list, because a node sends the positions.
     pub(in super::super) async fn positions(&mut self) -> Vec<String> {
         if self.app.node.edge().is_some() {
             return Vec::new();

@@ -36,7 +36,8 @@ impl ClosingConnection {
         Self { stream, connection, _present }
     }
 
-    /// Ignores all input except a close frame.
+    /// Reads input once. Returns whether the client has sent its close frame or the connection has
+    /// ended. Ignores all other input.
     fn is_closed(&self) -> bool {
         let mut bytes = [0; CLOSE_READ_BYTES];
         match (&self.stream).read(&mut bytes) {

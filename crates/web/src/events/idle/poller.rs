@@ -45,7 +45,8 @@ impl Poller {
     }
 }
 
-/// The error `WouldBlock` means that no connection has input.
+/// Returns the keys of connections that have input, without waiting. Fails with `WouldBlock` if no
+/// connection has input.
 fn readable_keys(epoll: &OwnedFd) -> io::Result<Vec<u64>> {
     let mut events: Vec<epoll::Event> = Vec::with_capacity(IDLE_BATCH_MAX);
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -26,7 +26,7 @@ async fn a_stopping_server_closes_idle_sockets_and_releases_them() {
 
 async fn end(stream: &mut TcpStream) {
     let mut rest = Vec::new();
-    // A reset also ends the connection.
+    // An error of the read is ignored, because a reset also ends the connection.
     let _ = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut rest))
         .await
         .expect("the connection ends");
@@ -49,8 +49,8 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     for stream in &mut crowd {
         assert_eq!(close_code(stream).await, 1001);
     }
-    // The limit is not exact, because the server may start or end a few other tasks. The limit is
-    // less than one task for each WebSocket.
+    // The server may start or end a few other tasks, so the test allows some more tasks. But it
+    // allows fewer than one task for each WebSocket.
     assert!(alive() < before + CROWD / 2, "{} tasks run now, {before} before", alive());
     assert_eq!(
         full.app.node.hub().readers(),

@@ -35,8 +35,8 @@ async fn a_status_arrives_whatever_happens_while_it_is_rendered() {
         change(&full);
         let_other_tasks_run().await;
         anna.write_all(&PING).await.expect("the server reads");
-        // This wait is so long that the server sends a ping, and that the WebSocket could become
-        // idle.
+        // During this wait, the server sends a ping. The wait is long enough for the WebSocket to
+        // become idle.
         tokio::time::sleep(4 * WHILE).await;
         drop(making);
         status(&mut anna).await;
@@ -71,7 +71,7 @@ async fn a_pending_status_delays_no_other_idle_socket() {
         "the server must answer the client's close frame"
     );
     wait_for_idle(&full, 1).await;
-    // No event overtakes the waiting status.
+    // Anna must get the waiting status before the event about her order.
     change(&full);
     drop(making);
     let mut statuses = 0;

@@ -95,7 +95,7 @@ fn visitors_behind_the_last_unit_get_no_estimate() {
         }
         move |position| pace.estimate(position).is_some()
     };
-    // In each second, ten visitors are admitted and each takes one unit.
+    // In each second, ten visitors are admitted, and each visitor takes one unit.
     let at = has_estimate(|second| 1_000 - 10 * second, 1);
     assert!(at(150) && !at(200));
     // Each admitted visitor takes two units.
@@ -133,7 +133,8 @@ impl Sale {
         let mut it =
             RoomProgress { entered: self.entered, participants: Some(self.entered), admitted: 0 };
         let (mut admitted_at, mut shown) = (BTreeMap::new(), Vec::new());
-        // Three sets of (time, rank): lapses of admissions, purchases, and returns of units.
+        // The planned lapses of admissions, purchases, and returns of units: each as a time and a
+        // visitor's rank.
         let (mut lapses, mut buys, mut returns) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (mut open, mut used, mut dice) = (0, BTreeSet::new(), self.seed);

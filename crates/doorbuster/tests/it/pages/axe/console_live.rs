@@ -28,7 +28,8 @@ const RED_SLOTS: &str = "(() => {
     return panel?.querySelector('tbody .code') && panel.querySelectorAll('.pill--bad').length + 1;
   })()";
 
-/// Returns whether the sum below the units shows a difference (`≠`), and whether it is red.
+/// Returns whether the sum below the units shows a difference (`≠`), and whether the sum is marked
+/// red.
 async fn sum(tab: &Tab<'_>) -> Value {
     tab.eval(
         "(() => { const sum = document.querySelector('.sum');

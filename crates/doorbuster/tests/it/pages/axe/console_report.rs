@@ -173,8 +173,8 @@ async fn a_report_is_replayed_and_printed_and_its_charts_keep_a_burst() {
                 .trim() === {} && {orders}", json!(span))).await;
         }
 
-        // The opening is now hours ago, so each point stands for a minute. The chart must still
-        // show the requests of the busiest second.
+        // For the page, the opening is now seven hours ago, so each point stands for a minute. The
+        // chart must still show the requests of the busiest second.
         tab.eval("(window.hoursAgo = 7)").await;
         open_view(&tab, "#/sales/spring/report").await;
         shows(&tab, &busiest).await;

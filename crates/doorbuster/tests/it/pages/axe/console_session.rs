@@ -107,7 +107,7 @@ async fn a_dialog_keeps_its_text_while_the_operator_signs_in_again() {
         press(&tab, "Sign in").await;
         tab.until("document.querySelector('dialog[open]')?.checkVisibility()").await;
         // After each typed letter, the page draws the dialog again. This redraw must not change the
-        // number.
+        // number of visitors.
         fill(&tab, "Type “admit” to confirm", 0, "admit").await;
         tab.until("document.querySelector('dialog .button--danger').ariaDisabled === 'false'")
             .await;

@@ -13,16 +13,16 @@ use crate::crash_windows::fixture::ServerFixture;
 const SHOWN: &str = "document.querySelector('#check').dataset.busy === 'false'
     && (document.querySelector('#piece').getAttribute('width') > 0 || document.querySelector('#letters').naturalWidth > 0)";
 
-/// Changes the server's answers about a visitor's position to those of a busy hour. Also prevents
-/// the page from opening an event stream, which would bring the true position.
+/// Changes the server's answers about a visitor's position to the answers that a busy server would
+/// give. Also prevents the page from opening an event stream, which would bring the true position.
 const BUSY_HOUR: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     return data?.place ? { ...data, state: 'waiting', position: 21_200, estimate_secs: { from: 190, to: 5_400 } } : data;
   };
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
 
-/// Changes the server's answers about a visitor's position to those before the draw. Also prevents
-/// the page from opening an event stream, which would bring the true position.
+/// Changes the server's answers about a visitor's position to the answers before the draw. Also
+/// prevents the page from opening an event stream, which would bring the true position.
 const DRAWN: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);

@@ -162,7 +162,7 @@ async fn a_report_with_broken_promises_is_usable_by_everyone() {
         // Each of the seven strategies that ran without a fault has its own line style.
         let distinct = format!("new Set({KEYS}).size === 7 && {KEYS}.length === 7");
         tab.until(&distinct).await;
-        // A strategy can be removed and added with the keyboard.
+        // The test removes a strategy and adds it again with the keyboard.
         tab.eval("document.querySelector('#chosen input').focus()").await;
         tab.keys(" ").await;
         tab.until(&format!("{KEYS}.length === 6")).await;

@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 pub(super) const CASES: &str = include_str!("../../../../../web/src/page_html/state/cases.json");
 /// The style sheets that the pages' style sheet imports.
 const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
-/// The pages that are drawn in all their states. Each has an address, an HTML file, a script, and
-/// the test's script that replaces this script.
+/// The pages that are drawn in all their states. For each page: its address, its HTML file, the
+/// page's own script, and the test's script that replaces the own script.
 const PAGES: [[&str; 4]; 2] = [
     ["/states", "sale.html", "/assets/sale.js", "/states/sale.js"],
     ["/order-states", "order.html", "/assets/order.js", "/states/order.js"],
@@ -135,7 +135,7 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let (status, (body, media_type)) = if path.starts_with("/v1/") {
         match api(path).filter(|_| !is_far) {
             Some(found) => ("200 OK", (found.to_string().into(), "application/json")),
-            // A page without data waits this long before it tries again. So the page stays in this
+            // `Retry-After` makes a page without data wait 300 seconds. So the page stays in this
             // state during the test.
             None if is_far => {
                 ("503 Service Unavailable\r\nRetry-After: 300", (Vec::new(), "text/plain"))

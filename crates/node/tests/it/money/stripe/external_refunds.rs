@@ -75,8 +75,8 @@ async fn state(app: &TestApp, id: &str) -> String {
     refunds(app, id).await.pop().map(|(_, state)| state).unwrap_or_default()
 }
 
-/// A person refunded a part of the payment at the provider, so this server refunds the rest. The
-/// server's refund settles when the rest has arrived.
+/// Checks that this server refunds the rest of a payment after a person refunded a part of it. The
+/// server's refund must settle only when the rest has arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("the server requests the remaining amount", async || {
         (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())
@@ -173,7 +173,8 @@ async fn ours(app: &TestApp, amount: i64, status: &str) -> Value {
            "metadata": {"refund": row["refund"]}})
 }
 
-/// After an operator's retry, the server must refund exactly the part whose refund by hand failed.
+/// Retries the server's failed refund as an operator. A person had refunded a part of the payment
+/// by hand, and this refund failed. The server must now refund exactly this part.
 async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("the refund has failed", async || (state(app, id).await == "failed").then_some(())).await;
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await.json();

@@ -62,9 +62,9 @@ async fn lose_session(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     assert_eq!(read(app, id).await["state"], "reserved");
 }
 
-/// Returns an order and its session. Stripe's answer to the first request was lost, and the server
-/// repeated the request with the same key. The server changes the key each minute. If a new minute
-/// begins between the two requests, the function tries another order.
+/// Returns an order and its session. Stripe's answer to the first request for the session was lost,
+/// and the server repeated the request with the same key. The server changes the key each minute.
+/// If a new minute begins between the two requests, the function tries another order.
 async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (String, String) {
     for round in 0..3 {
         let id = order(app, "anna", &format!("k{round}"), 2).await;

@@ -116,7 +116,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
             };
             assert_eq!(sorted(our), sorted(their), "{method} {path}");
             assert_eq!(our.authorization, their.authorization, "{method} {path}");
-            // The library always sends a key, but the server sends a key only with some requests.
+            // The library sends each request with an idempotency key, the server only some.
             if our.key.is_some() {
                 assert_eq!(our.key, their.key, "{method} {path}");
             }

@@ -31,21 +31,21 @@ struct State {
     answers: HashMap<String, (u16, Value)>,
     refunds: HashMap<String, Value>,
     refuses_refunds: bool,
-    /// The part of every payment that was refunded by hand, in minor units.
+    /// How much of each payment a person refunded by hand, in minor units.
     by_hand: i64,
     by_hand_status: &'static str,
     /// The amount of every payment. It comes from the last session, or the test sets it.
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
-    /// True if the server's next refund request makes its own refund succeed and the refund by hand
-    /// fail.
+    /// If true, the server's next request for a refund has two effects: the requested refund
+    /// succeeds, and the refund that a person made fails.
     by_hand_fails_next: bool,
     /// The answer to the next request with this method and path is lost.
     loses: Option<(String, String)>,
 }
 
-/// The stand-in stops with the test.
+/// The running stand-in. It stops when this value is dropped.
 pub(super) struct StripeStandIn {
     pub address: String,
     state: Arc<Mutex<State>>,
@@ -138,8 +138,8 @@ impl StripeStandIn {
         all
     }
 
-    /// Makes the server's refund succeed and the refund by hand fail at the server's next refund
-    /// request.
+    /// When the server next requests a refund, the server's refund succeeds and the refund by hand
+    /// fails.
     pub(super) fn by_hand_fails_next(&self) {
         self.with(|state| state.by_hand_fails_next = true);
     }
@@ -162,8 +162,8 @@ impl StripeStandIn {
         self.with(|state| state.sent.clear());
     }
 
-    /// From now on, each payment has the amount `paid`. A person refunded the part `minor` of it.
-    /// Each later refund has the remaining amount.
+    /// From now on, the stand-in says of each payment that its amount is `paid`, and that a person
+    /// refunded the part `minor`. Each later refund is for the remaining amount.
     pub(super) fn refunded_in_part(&self, minor: i64, paid: i64) {
         self.with(|state| (state.by_hand, state.paid) = (minor, paid));
     }
@@ -261,7 +261,7 @@ fn answer(state: &mut State, sent: &SentRequest) -> (u16, Value) {
         ("POST", ["v1", "refunds"]) if state.refuses_refunds => refused("charge_already_refunded"),
         ("POST", ["v1", "refunds"]) => {
             let refund = give_back(state, field("payment_intent"), field("metadata[refund]"));
-            // The same key returns the same refund.
+            // A request with a repeated key gets the refund of the key's first request.
             (
                 200,
                 state.refunds.entry(sent.key.clone().unwrap_or_default()).or_insert(refund).clone(),

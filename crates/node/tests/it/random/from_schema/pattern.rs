@@ -65,7 +65,7 @@ impl Pattern {
     }
 }
 
-/// Parses the alternatives of a group, up to the end of the group.
+/// Parses the alternatives of a group (`a|b`), up to the group's `)` or the end of the pattern.
 fn runs(rest: &mut Peekable<Chars<'_>>) -> Vec<Vec<Piece>> {
     let mut all = vec![Vec::new()];
     while let Some(next) = rest.next_if(|next| *next != ')') {

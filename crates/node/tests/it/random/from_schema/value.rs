@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::pattern::{CHARS, Pattern};
 use crate::random::generator::{one_in, pick};
 
-/// The ids that the test knows. The key is the name of the parameters and members that take the
-/// ids.
+/// The ids that the test knows. Each key is the name of the parameters and members in which these
+/// ids are valid.
 pub(crate) type KnownIds = BTreeMap<&'static str, Vec<String>>;
 
 const SUPPORTED_KEYWORDS: [&str; 23] = [
@@ -52,8 +52,8 @@ pub(crate) struct Values<'a> {
     /// The document that contains the targets of the schemas' references.
     pub document: &'a Value,
     pub known: &'a KnownIds,
-    /// True if texts have only visible ASCII, as in headers. If the schema gives a pattern for a
-    /// text, only the pattern applies to this text.
+    /// True if the texts are for a header, so they must have only visible ASCII. A text with a
+    /// pattern follows only its pattern.
     pub is_header: bool,
 }
 

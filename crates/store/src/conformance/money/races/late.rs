@@ -29,7 +29,8 @@ struct Slot {
 }
 
 impl Slot {
-    /// Recalls of different waves have different numbers.
+    /// Returns an empty slot for the wave with the number `at`. The number ensures that no two
+    /// waves use the same recall number.
     fn new(fixture: &Fixture, grant: &Grant, at: u64) -> Self {
         let (store, grant) = (fixture.store.clone(), grant.clone());
         Self {
@@ -81,7 +82,7 @@ impl Slot {
         assert_eq!(
             resolved[0].verdict,
             Verdict::Reserved,
-            "the ticket for the slot's unit must be reserved"
+            "the ticket for the slot's unit must become an order"
         );
         true
     }
@@ -98,8 +99,8 @@ fn expire(store: &Store) -> JoinHandle<bool> {
 }
 
 /// Makes these calls concurrently: two reports of one payment, a cancellation, an expiry, and a
-/// rival's purchase. `first` selects the call that starts first. Returns the results of the
-/// reports, and whether the rival got a unit.
+/// rival's purchase. `first` selects the call that starts first. Returns the order, the result of
+/// each report, and whether the rival got a unit.
 async fn fight(
     slot: Arc<Slot>,
     order: Order,
