@@ -168,8 +168,8 @@ impl<'a> GenerationRun<'a> {
     }
 
     /// Writes a segment, and repeats the write until it succeeds. `since` is the time since which
-    /// the backup lacks commits. If the server drops pages meanwhile, returns `false`, and the
-    /// caller must begin a new generation.
+    /// the backup lacks commits. If the server drops pages meanwhile, or if the generation's
+    /// directory was removed, returns `false`, and the caller must begin a new generation.
     pub(super) async fn write(&mut self, segment: &Segment, since: Millis) -> bool {
         let name = names::segment(self.generation, segment.first, segment.at);
         let object = loop {
@@ -184,7 +184,12 @@ impl<'a> GenerationRun<'a> {
             let put = self.backup.target.put(&name, object.clone());
             let error = match timeout(within, put).await {
                 Ok(Ok(())) => break,
-                Ok(Err(error)) => error.to_string(),
+                Ok(Err(error)) => {
+                    if error.is_missing && self.backup.target.has_lost(self.generation).await {
+                        self.backup.copy.break_off();
+                    }
+                    error.to_string()
+                }
                 Err(_) => format!("no answer within {} s", within.as_secs()),
             };
             self.failed(&error);

@@ -90,6 +90,16 @@ impl BackupTarget {
         }
     }
 
+    /// Returns whether the backup's directory exists, but the generation's directory in it does
+    /// not. This is so after a new disk was mounted at the same path.
+    pub(super) async fn has_lost(&self, generation: &Generation) -> bool {
+        match &self.objects {
+            Objects::Directory(directory) => directory.has_lost(generation).await,
+            #[cfg(feature = "s3")]
+            Objects::Bucket(_) => false,
+        }
+    }
+
     /// Writes or replaces an object durably. The object's generation must have been created.
     pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), TargetError> {
         call!(self, put(name, bytes))

@@ -45,6 +45,20 @@ async fn a_failing_write_ends_once_the_server_has_dropped_pages() {
     assert_eq!(GenerationRun::new(&backup, &generation, gap).waiting_since(), Some(Millis(1)));
 }
 
+#[tokio::test]
+async fn a_write_to_an_empty_disk_at_the_same_path_ends_so_that_a_new_generation_begins() {
+    let dir = TempDir::new();
+    let backup = backup_to(&dir, "disk");
+    let generation = Generation::after(None, Millis(0));
+    let gap = Gap { since: Millis(0), failing: None };
+    let mut run = GenerationRun::new(&backup, &generation, gap);
+    std::fs::create_dir(dir.path().join("disk")).expect("writable");
+    let segment = segment(1, Millis(1));
+    let written = timeout(Duration::from_secs(30), run.write(&segment, Millis(1))).await;
+    assert_eq!(written, Ok(false), "the write must not be repeated");
+    assert!(backup.copy.is_broken(), "the new generation must begin with a copy of the store");
+}
+
 #[test]
 fn a_large_segment_may_be_written_for_longer_than_a_small_segment() {
     assert_eq!(write_within(1_000), WRITE_WITHIN);

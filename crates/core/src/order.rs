@@ -140,8 +140,9 @@ fn may_be_paid<L: Ledger + ?Sized>(
     Ok(ledger.checkout(&order.id)?.is_some_and(waits))
 }
 
-/// Extends a reserved order's payment window until `pay_by`. The new `pay_by` must be later than
-/// the old one, and at most [`EXTEND_MS_MAX`] from now.
+/// Extends a reserved order's payment window until `pay_by`. The new `pay_by` must be in the
+/// future, later than the old one, and at most [`EXTEND_MS_MAX`] from now. An order whose checkout
+/// is still being closed can be reserved after its old `pay_by`.
 pub fn extend<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
@@ -153,7 +154,7 @@ pub fn extend<L: Ledger + ?Sized>(
     if order.state == OrderState::Reserved && order.pay_by == pay_by {
         return Ok(ChangeOutcome::Already(order));
     }
-    let later = (pay_by > order.pay_by || !enforces(Rule::ExtendOnlyLater))
+    let later = (pay_by > order.pay_by.max(now) || !enforces(Rule::ExtendOnlyLater))
         && pay_by <= now.plus(EXTEND_MS_MAX);
     if order.state != OrderState::Reserved || !later {
         return Ok(ChangeOutcome::WrongState(order));

@@ -63,7 +63,8 @@ async fn extend(
         // The id may belong to a queued ticket or a waitlist entry, which has no payment window. In
         // this case, the request still contains `secs`, and the server refuses the request.
         if let AnyOrderDetail::Order(detail) = answer.read()? {
-            let end = detail.order.pay_by.millis() + i64::from(secs) * 1_000;
+            let now = jiff::Timestamp::now().as_millisecond();
+            let end = detail.order.pay_by.millis().max(now) + i64::from(secs) * 1_000;
             extension = Extension { secs: None, pay_by: Some(Time::from_millis(end)), ..extension };
         }
     }

@@ -164,7 +164,8 @@ pub fn front_door(row: &SaleRow) -> FrontDoor {
         tracing::error!(
             sale = row.id,
             event = "sale.front_door_invalid",
-            "the sale's front door is invalid; all buyers are refused; run doorbuster sale edit"
+            "this version cannot read the sale's front door, so it refuses all buyers; start this \
+             node with the version that wrote the front door"
         );
         FrontDoor::CLOSED_DOOR
     })

@@ -131,6 +131,8 @@ pub fn restore(
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
     let _lock = lock_for_restore(dir)?;
+    // Checked first, so that a restore to the directory of a store does not fill its disk.
+    doorbuster_store::check_restorable(dir)?;
     temporary.add_restore_files(dir);
     let now = Clock::default().now();
     let Some(passphrase) = passphrase else {
@@ -161,6 +163,8 @@ pub async fn restore_continuous(
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
     let _lock = lock_for_restore(dir)?;
+    // Checked first, so that a restore to the directory of a store does not fill its disk.
+    doorbuster_store::check_restorable(dir)?;
     temporary.add_restore_files(dir);
     doorbuster_backup::restore(&target, dir, until, passphrase).await
 }

@@ -76,16 +76,20 @@ impl Payments {
         let (now, wall) = (self.node.now(), self.node.clock().wall());
         let opened = match self.provider.open(&new_checkout, now, wall).await {
             Ok(opened) => opened,
-            Err(error) if error.is_refusal => {
-                tracing::error!(
-                    %error,
-                    %id,
-                    event = "payment.checkout_refused",
-                    "the payment provider refused to create a checkout for the order"
-                );
-                return Ok(CheckoutResult::Refused(error));
+            Err(error) => {
+                if error.is_refusal || error.is_forbidden {
+                    tracing::error!(
+                        %error,
+                        %id,
+                        event = "payment.checkout_refused",
+                        "the payment provider refused to create a checkout for the order"
+                    );
+                }
+                return Ok(match error.is_refusal {
+                    true => CheckoutResult::Refused(error),
+                    false => CheckoutResult::Unavailable(error),
+                });
             }
-            Err(error) => return Ok(CheckoutResult::Unavailable(error)),
         };
         failpoint::reach(Failpoint::CheckoutAsked);
         let kept = self.store_checkout(&order, opened).await;

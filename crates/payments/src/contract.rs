@@ -16,6 +16,9 @@ pub struct ProviderError {
     pub why: String,
     /// Whether the provider refused the request. A repeated request would be refused too.
     pub is_refusal: bool,
+    /// Whether the provider does not accept the server's key, or the key lacks a permission. After
+    /// an operator has corrected the key, the same request may succeed.
+    pub is_forbidden: bool,
     /// Whether the provider did not handle the request because it gets too many requests. A later
     /// request may succeed.
     pub is_busy: bool,
@@ -24,12 +27,12 @@ pub struct ProviderError {
 impl ProviderError {
     /// Returns the error of a request that got no answer. A later request may succeed.
     pub fn unavailable(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_refusal: false, is_busy: false }
+        Self { why: why.into(), is_refusal: false, is_forbidden: false, is_busy: false }
     }
 
     /// Returns the error of a request that the provider refused.
     pub fn refusal(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_refusal: true, is_busy: false }
+        Self { why: why.into(), is_refusal: true, is_forbidden: false, is_busy: false }
     }
 }
 

@@ -52,7 +52,8 @@ pub struct Stripe {
     has_warned: AtomicBool,
     queries_per_sec: u32,
     /// The number of further requests since the last call of `take_further_requests`. If Stripe
-    /// refuses to close a session, the server reads the session with a further request.
+    /// refuses to close a session, the server reads the session with a further request. If the API
+    /// key may not read payments, the server reads the session once more.
     further_requests: AtomicU32,
 }
 
@@ -174,6 +175,7 @@ impl Stripe {
     async fn session(&self, path: &str) -> Result<Value, ProviderError> {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {
+                self.further_requests.fetch_add(1, Ordering::Relaxed);
                 let answer = self.api.get(path).await?;
                 self.warn_that_payments_are_unreadable(error);
                 Ok(answer)

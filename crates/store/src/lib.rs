@@ -58,8 +58,8 @@ pub use postgres::{
     Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };
 pub use sqlite::{
-    Sqlite, SqliteLedger, backup, backup_part_path, check_unlocked, copy_base, is_store,
-    publish_backup, restore, restore_copy, restore_part_paths,
+    Sqlite, SqliteLedger, backup, backup_part_path, check_restorable, check_unlocked, copy_base,
+    is_store, publish_backup, restore, restore_copy, restore_part_paths,
 };
 pub use store::{CodeHash, Store, StoreResult};
 pub use versions::{StoreVersions, store_versions};

@@ -53,7 +53,7 @@ pub use in_memory::InMemory;
 pub use ledger::SqliteLedger;
 pub(crate) use open::known_schema;
 pub use open::{check_unlocked, is_store};
-pub use restore::{restore, restore_copy, restore_part_paths};
+pub use restore::{check_restorable, restore, restore_copy, restore_part_paths};
 
 /// A store in SQLite. Clones are cheap.
 #[derive(Clone)]

@@ -23,6 +23,11 @@ export const now = () => (low + high) / 2 + (performance.now() - mark);
 /** Returns a random time in a range, so that thousands of pages do not act at the same moment. */
 export const jitter = (low, high) => low + Math.random() * (high - low);
 
+/** Waits until the page is visible. */
+export const untilSeen = () =>
+  document.hidden &&
+  new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
+
 /* Browsers end a timer at once if it is longer than this (24.8 days). */
 const TIMER_MAX_MS = 2 ** 31 - 1;
 /** `rest(ms)` resolves with false after `ms` milliseconds, or with true when `wake()` is called. */

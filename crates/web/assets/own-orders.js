@@ -4,7 +4,7 @@
    first minute of the sale (the rush). During the rush, page views must not read the store. */
 import { getOrder, getOrders } from '/assets/api.js';
 import { buyerOf } from '/assets/who.js';
-import { jitter, now } from '/assets/clock.js';
+import { jitter, now, untilSeen } from '/assets/clock.js';
 import { learnOrders, recountOrder, starts } from '/assets/sale-state.js';
 import { site } from '/assets/texts.js';
 import { browser, tab } from '/assets/store.js';
@@ -26,7 +26,17 @@ export function ownOrders(m, draw, signedOut) {
   const slot = name => name + '.' + m.id;
   /* Orders for items that the page does not show now: from an item's id to its order. */
   const kept = new Map();
+  const keep = order => kept.set(order.item, { token: m.token, order });
 
+  const isAside = id => id === tab.get(slot('again'));
+  /* Keeps the newest reserved order of each item that the page does not show now. The server lists
+     the newest order first. */
+  function keepOthers(orders) {
+    const others = orders.filter(
+      o => o.sale === m.id && o.state === 'reserved' && o.item !== m.item.id && !isAside(o.id),
+    );
+    for (const order of others.reverse()) keep(order);
+  }
   /** Reads the orders now, after an event about an order from another tab or device. Returns
      whether the page knows the orders. */
   async function read() {
@@ -37,10 +47,11 @@ export function ownOrders(m, draw, signedOut) {
       return true;
     }
     if (answer.status !== 200 || m.token !== buyer || m.press) return false;
-    const order = learnOrders(m, answer.data.orders ?? []);
+    const orders = answer.data.orders ?? [],
+      order = learnOrders(m, orders);
     if (order) browser.set(slot('bought'), buyerOf(buyer));
-    const isAside = order && order.id === tab.get(slot('again'));
-    if ((!m.order || m.order.item !== m.item.id) && !isAside) m.order = order;
+    if ((!m.order || m.order.item !== m.item.id) && !(order && isAside(order.id))) m.order = order;
+    keepOthers(orders);
     draw();
     return true;
   }
@@ -58,10 +69,7 @@ export function ownOrders(m, draw, signedOut) {
         : jitter(1_000, 5_000);
     for (let tries = 0; tries < TRIES_MAX; tries += 1, wait = jitter(...UNKNOWN_MS)) {
       await new Promise(done => setTimeout(done, wait));
-      if (document.hidden)
-        await new Promise(seen =>
-          document.addEventListener('visibilitychange', seen, { once: true }),
-        );
+      await untilSeen();
       if (!m.token || m.order || (await read())) return;
     }
   }
@@ -84,9 +92,10 @@ export function ownOrders(m, draw, signedOut) {
         recountOrder(m, answer.data);
         const isOver = ['cancelled', 'refunded', 'refused'].includes(answer.data.state);
         if (isOver && tab.get(slot('order')) === id) tab.drop(slot('order'));
-        if (answer.data.item === m.item.id) m.order = isOver ? null : answer.data;
-        else if (isOver) kept.delete(answer.data.item);
-        else kept.set(answer.data.item, { token, order: answer.data });
+        if (isOver && answer.data.item !== m.item.id) kept.delete(answer.data.item);
+        else if (answer.data.item !== m.item.id) keep(answer.data);
+        /* The buyer may have put the order aside during the read. */
+        else if (isOver || !isAside(id)) m.order = isOver ? null : answer.data;
       }
       draw();
     },
@@ -94,11 +103,16 @@ export function ownOrders(m, draw, signedOut) {
        the page shows that item again. */
     show() {
       if (m.order?.item === m.item.id) return;
-      if (m.order) kept.set(m.order.item, { token: m.token, order: m.order });
+      if (m.order) keep(m.order);
       const { token, order } = kept.get(m.item.id) ?? {};
       kept.delete(m.item.id);
       m.order = order && token === m.token ? order : null;
       if (m.order) this.readOne(m.order.id);
+    },
+    /** Keeps the order of another item, until the page shows that item. */
+    keep(order) {
+      keep(order);
+      browser.set(slot('bought'), buyerOf(m.token));
     },
     /** After a reload, this tab shows the order. Other tabs learn that the buyer has an order. */
     remember(order) {

@@ -22,6 +22,7 @@ export const model = {
   status: null /* the newest answer or event */,
   seen_ms: 0 /* server time at which the newest answer or event came */,
   offline: false,
+  removed: false /* an operator has deleted the sale, or has made it a draft again */,
   press: null /* the press without a final answer */,
   stage: null /* the stage of the press: asking, queued, retrying, offline */,
   retry_ms: 0 /* server time of the press's next attempt */,

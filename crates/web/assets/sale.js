@@ -3,9 +3,9 @@
 import {
   $, announce, bindLanguages, ready, signInUrl, site, tell, text, translate,
 } from '/assets/texts.js';
-import { jitter, now, pauser, setClock } from '/assets/clock.js';
+import { jitter, now, pauser, setClock, untilSeen } from '/assets/clock.js';
 import { getSale, getStatus, idInAddress, random, writtenSale } from '/assets/api.js';
-import { buyerOf, failedSession, forget, identify, knownToken } from '/assets/who.js';
+import { buyerOf, endOf, failedSession, forget, identify, knownToken } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 import { frontDoor } from '/assets/front-door.js';
 import { ownOrders } from '/assets/own-orders.js';
@@ -15,8 +15,8 @@ import {
   CALM_MS, canWaitlist, countOrder, buyerStateOf, learn, model as m, most, recountOrder, row,
   sceneOf, starts,
 } from '/assets/sale-state.js';
-import { bindReminders } from '/assets/remind.js';
-import { saleChanges } from '/assets/sale-changes.js';
+import { bindReminders, remind } from '/assets/remind.js';
+import { reloadWhenBack, saleChanges } from '/assets/sale-changes.js';
 import { show, showItem, showItems, translateItem } from '/assets/sale-view.js';
 import { tab } from '/assets/store.js';
 
@@ -30,13 +30,14 @@ const CACHED_MS = 2_000; /* a shared answer from a cache may be this old */
 const CLOCK_OFF_MS = 5_000;
 /* When the time to pay has passed, the page reads an order this often until its state changes. */
 const REREAD_MS = 5_000;
+const LEEWAY_MS = 30_000; /* the server accepts a token for this long after its end */
 
 const poll = pauser(),
   press = pauser();
 let version = '', turn = '', fresh = false, lost_polls = 0, stream = null, streaming = 0;
 let heard = null, told = false, reread_ms = 0;
 const draw = () => {
-  if (m.sale && m.status) {
+  if (m.sale && m.status && !m.removed) {
     m.identifying = !!failedSession();
     door.settle(show(m));
     waitlist.settle();
@@ -57,7 +58,7 @@ async function refresh() {
   const own = fresh || !m.status,
     v = own ? random() : version + turn;
   const answer = await getStatus(m.id, v);
-  if (answer.status === 404) return lost('lost');
+  if (answer.status === 404) return removed();
   if (answer.status === 200) {
     lost_polls = 0;
     fresh = false;
@@ -136,10 +137,7 @@ async function watch() {
     const woken = await poll.rest(pollPause_ms());
     /* If the stream has brought a status, the page skips one request. */
     if (told && !woken && scene() !== 'before') await poll.rest(pollPause_ms());
-    if (document.hidden && !m.press)
-      await new Promise(seen =>
-        document.addEventListener('visibilitychange', seen, { once: true }),
-      );
+    if (!m.press) await untilSeen();
     const retry_secs = await refresh();
     /* If the session could not be read, begin() applies the session later, and continues an
        unfinished press. */
@@ -180,15 +178,7 @@ function openStream() {
         if (!place.sale || place.sale === m.id) door.hear(place);
       },
       gap(is_open) {
-        if (scene() !== 'before')
-          setTimeout(
-            () => {
-              if (!is_open) poll.wake();
-              door.wake();
-              waitlist.wake();
-            },
-            jitter(0, GAP_MS),
-          );
+        if (scene() !== 'before') setTimeout(() => catchUp(is_open), jitter(0, GAP_MS));
       },
       order(order) {
         if (m.press) {
@@ -202,6 +192,14 @@ function openStream() {
       },
     },
   });
+}
+/* Without an order, the page does not read the buyer's orders, because after a gap a whole crowd
+   reconnects at once. */
+function catchUp(is_open) {
+  if (!is_open) poll.wake();
+  else if (m.order) mine.readOne(m.order.id);
+  door.wake();
+  waitlist.wake();
 }
 function closeStream() {
   clearTimeout(streaming);
@@ -295,11 +293,11 @@ function onPress(event) {
 
 /** Shows the order that a waitlist entry became, like an order from a press. */
 function served(order) {
-  if (order.item !== m.item?.id) return; /* the list of orders shows the order */
+  countOrder(m, order);
+  if (order.item !== m.item?.id) return mine.keep(order);
   m.order = order;
   m.came = order.id;
   m.why = null;
-  countOrder(m, order);
   mine.remember(order);
   fresh = true;
   poll.wake();
@@ -381,8 +379,7 @@ function wake() {
   fresh = true;
   poll.wake();
   press.wake();
-  door.wake();
-  waitlist.wake();
+  catchUp(true);
 }
 
 /* ----- the page itself ----- */
@@ -394,12 +391,17 @@ function lost(why) {
   tell($('#lost-text'), why + '.text');
   $('#lost-retry').hidden = why !== 'far';
   if (why === 'lost') {
-    document.title = text('lost.title');
+    remind({ title: text('lost.title'), scene: why, tab: { lit: false } });
     closeStream();
   }
   announce(text(why + '.title'), true);
   ready();
   return new Promise(() => {}); /* the page stays like this */
+}
+function removed() {
+  m.removed = true;
+  lost('lost');
+  return reloadWhenBack(m.id, poll);
 }
 async function load() {
   for (let tries = 0; ; tries += 1) {
@@ -434,6 +436,9 @@ async function load() {
 }
 /* Runs four times a second, and exactly at the start, so that the button turns on in time. */
 function tick() {
+  if (m.removed) return;
+  /* A guest's token is valid until the demonstration ends. */
+  if (m.token && !m.press && !site.guest && now() > endOf(m.token) + LEEWAY_MS) signedOut();
   draw();
   if (
     m.order?.state === 'reserved' &&

@@ -3,10 +3,10 @@ import {
   $, announce, bindLanguages, ready, signInUrl, site, tell, text, translate,
 } from '/assets/texts.js';
 import { inOrder, make, pictureOf, saleTicket, stateOf, ticket } from '/assets/cards.js';
-import { jitter, now, pauser, setClock } from '/assets/clock.js';
+import { jitter, now, pauser, setClock, untilSeen } from '/assets/clock.js';
 import { moment, money } from '/assets/format.js';
 import { getOrders, getSales } from '/assets/api.js';
-import { identify, token } from '/assets/who.js';
+import { forget, identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 
 const ORDERS_MAX = 50;
@@ -69,15 +69,28 @@ function learnItems(data) {
 let newest = [],
   older = [],
   next = null;
-/* `first` is the answer to the first request. If the orders could not be read, returns no orders,
-   but the pause that the server asked for. */
-async function showOrders(mine, first = null) {
-  const answer = await (first ?? getOrders(mine, ORDERS_MAX)),
-    failed = { orders: null, retry_secs: answer.retry_secs };
-  if (answer.status === 401) {
+/* The token with which the page reads the orders, or null. */
+let buyer = null;
+/* Drops the refused token. Another tab may have put a newer token into the cookie, so reads the
+   orders with that token. */
+async function signedOut(refused) {
+  forget(refused);
+  buyer = token() && (await identify());
+  if (buyer === refused) buyer = null;
+  if (!buyer) {
     askToSignIn();
     return { orders: [] };
   }
+  /* The newer token may be another buyer's. */
+  [newest, older, next] = [[], [], null];
+  return showOrders();
+}
+/* `first` is the answer to the first request. If the orders could not be read, returns no orders,
+   but the pause that the server asked for. */
+async function showOrders(first = null) {
+  const answer = await (first ?? getOrders(buyer, ORDERS_MAX)),
+    failed = { orders: null, retry_secs: answer.retry_secs };
+  if (answer.status === 401) return signedOut(buyer);
   if (answer.status !== 200 && $('#orders-list').children.length) return failed;
   const orders = answer.data.orders ?? [];
   if (!older.length) next = answer.data.next_cursor ?? null;
@@ -94,7 +107,7 @@ async function showOrders(mine, first = null) {
   newest = orders;
   drawOrders();
   $('#older').onclick = async () => {
-    const more = await getOrders(mine, ORDERS_MAX, next);
+    const more = await getOrders(buyer, ORDERS_MAX, next);
     if (more.status !== 200) return announce(text('l.refused'), true);
     learnItems(more.data);
     const first = $('#orders-list').children.length;
@@ -139,22 +152,29 @@ function keepFocus(list, drawAgain) {
       .find(a => a.href === focus)
       ?.focus({ preventScroll: true });
 }
-const untilSeen = () =>
-  document.hidden &&
-  new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
-/** Reads the orders again while some of them may change soon, or after a failed read. */
-async function watchOrders(mine, shown) {
+/** Reads the orders again while some of them may change soon, after a failed read, and when the
+   page becomes visible. */
+async function watchOrders(shown) {
   const poll = pauser();
   let stream = null,
+    streams_for = null /* the token of the stream */,
     woken = false; /* an event came during a read, so the answer may be older than the event */
   const wake = () => {
     woken = true;
     poll.wake();
   };
+  document.addEventListener('visibilitychange', () => {
+    if (!document.hidden) wake();
+  });
   for (let tries = 0, first = true; ; first = false) {
     woken = false;
-    const { orders, retry_secs } = await (first ? shown : showOrders(mine));
+    const { orders, retry_secs } = await (first ? shown : showOrders());
     if (first && location.hash === '#orders') $('#orders').scrollIntoView();
+    if (stream && streams_for !== buyer) {
+      stream.close();
+      stream = null;
+    }
+    if (!buyer) return; /* the visitor is not signed in */
     if (!orders) {
       const pause = jitter(2_000, 4_000) * 2 ** Math.min(tries, 3);
       tries += 1;
@@ -164,11 +184,13 @@ async function watchOrders(mine, shown) {
     }
     tries = 0;
     const open = orders.filter(order => order.state === 'reserved');
-    if (open.length)
+    if (open.length) {
+      streams_for = buyer;
       stream ??= listen({
-        token: mine,
+        token: buyer,
         on: { order: wake, gap: () => setTimeout(wake, jitter(0, GAP_MS)) },
       });
+    }
     const rest = Math.min(...open.map(order => Math.max(0, Date.parse(order.pay_by) - now())));
     if (!woken)
       await poll.rest(
@@ -333,16 +355,16 @@ async function firstOrders() {
   const known = token();
   if (!known) return null;
   const [mine, answer] = await Promise.all([identify(), getOrders(known, ORDERS_MAX)]);
-  if (!mine || mine === known) return mine && { mine, answer };
-  return { mine, answer: await getOrders(mine, ORDERS_MAX) };
+  buyer = mine;
+  return !mine || mine === known ? mine && answer : getOrders(mine, ORDERS_MAX);
 }
+addEventListener('pageshow', event => event.persisted && location.reload());
 const reading = firstOrders(),
   limit = new Promise(done => setTimeout(done, WAIT_MS));
 await Promise.all([showSales(), Promise.race([reading, limit])]);
 watchSales();
-const shown = reading.then(found => found && showOrders(found.mine, found.answer));
+const shown = reading.then(answer => answer && showOrders(answer));
 await Promise.race([shown, limit]);
 ready();
-const found = await reading;
-if (found) await watchOrders(found.mine, shown);
+if (await reading) await watchOrders(shown);
 else askToSignIn();

@@ -265,6 +265,7 @@ export const texts = {
     'Payments are not available right now. You were not charged and your reservation stands. Please try again in a moment.',
   'o.often':
     'Too many tries. You were not charged and your reservation stands. Please try again in a moment.',
+  'o.unpayable': 'The shop can’t take a payment for this order. Please contact the shop.',
   'o.checking': 'Checking your payment',
   'o.checking+': 'This usually takes a few seconds. If you have paid, do not pay again.',
   'o.checking.b': 'Waiting for the payment…',

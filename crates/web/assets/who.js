@@ -111,5 +111,11 @@ export function claimsOf(jwt) {
   return read.claims;
 }
 const read = { jwt: null, claims: {} };
+/** Returns when the token expires, in milliseconds since 1970, or Infinity if its claims do not
+   say. */
+export function endOf(jwt) {
+  const { exp, expires_at } = claimsOf(jwt);
+  return (jwt === COOKIE ? Date.parse(expires_at) : exp * 1000) || Infinity;
+}
 /** Does not check the signature, so the pages use the result only to label stored values. */
 export const buyerOf = jwt => claimsOf(jwt).sub ?? null;

@@ -248,7 +248,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "sale.front_door_invalid",
-        "A sale's front door cannot be read, so all buyers are refused. Set the front door again.",
+        "A sale's front door cannot be read, so all buyers are refused. Start the version that wrote it.",
     ),
     warn(
         "sale.numbers_lost",

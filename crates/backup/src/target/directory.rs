@@ -53,6 +53,12 @@ impl Directory {
         .await
     }
 
+    pub(super) async fn has_lost(&self, generation: &Generation) -> bool {
+        let (root, directory) = (self.root.clone(), self.root.join(generation.to_string()));
+        let is_lost = move || Ok(root.is_dir() && !directory.exists());
+        blocking(&self.others, is_lost).await.unwrap_or(false)
+    }
+
     pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), TargetError> {
         self.write(&self.puts, name, move |file| file.write_all(&bytes)).await
     }

@@ -10,7 +10,7 @@ use doorbuster_api::admin::stats::Stats;
 use serde_json::{Map, Value, json};
 
 use crate::cli::{AdmitArgs, SeriesArgs, SetArgs, SpreadArgs, values};
-use crate::client::{Client, Path};
+use crate::client::{Client, Path, may_have_been_done};
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
@@ -75,7 +75,15 @@ pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
     let path = ["sales", &args.sale, "waiting-room", "admissions"];
     let AdmitArgs { visitors, reason, item, .. } = args.clone();
     let body = NewAdmissions { visitors, reason, item };
-    client.print_result(client.post_json(Path::admin(&path), &body).await, |done: &Admissions| {
+    let result = client.post_json(Path::admin(&path), &body).await;
+    if may_have_been_done(&result) {
+        print::note(&format!(
+            "The visitors may have been admitted. Before you repeat the command, look at: \
+             doorbuster actions --subject sale:{}",
+            args.sale
+        ));
+    }
+    client.print_result(result, |done: &Admissions| {
         let admitted = table::counted(done.admitted, "visitor");
         format!("Admitted {admitted}; still waiting: {}.\n", table::grouped(done.waiting))
     })

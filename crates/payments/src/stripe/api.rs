@@ -52,7 +52,8 @@ impl ApiError {
 
 impl From<ApiError> for ProviderError {
     fn from(error: ApiError) -> Self {
-        Self { why: error.message, is_refusal: error.is_refusal, is_busy: error.is_busy }
+        let ApiError { message, is_refusal, is_forbidden, is_busy, .. } = error;
+        Self { why: message, is_refusal, is_forbidden, is_busy }
     }
 }
 

@@ -72,13 +72,26 @@ pub fn restore_part_paths(dir: &Path) -> [PathBuf; 4] {
     [part, journal, log, index]
 }
 
+/// Checks that a restore to `dir` may begin. A restore checks this again before it writes the
+/// store.
+///
+/// # Errors
+/// Fails if a server uses the directory, or if the directory contains a store.
+pub fn check_restorable(dir: &Path) -> Result<(), RestoreError> {
+    open::check_unlocked(dir)?;
+    if is_occupied(dir) { Err(RestoreError::Occupied(dir.to_owned())) } else { Ok(()) }
+}
+
+fn is_occupied(dir: &Path) -> bool {
+    let path = data_path(dir);
+    let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
+    bytes(&path) > 0 || bytes(&with_suffix(&path, "-wal")) > 0 || bytes(&lock_path(dir)) > 0
+}
+
 fn write(source: Source<'_>, dir: &Path, now: Millis) -> Result<Restored, RestoreError> {
     let lock = open::lock(dir)?;
     let path = data_path(dir);
-    let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
-    let is_occupied =
-        bytes(&path) > 0 || bytes(&with_suffix(&path, "-wal")) > 0 || bytes(&lock_path(dir)) > 0;
-    if is_occupied {
+    if is_occupied(dir) {
         return Err(RestoreError::Occupied(dir.to_owned()));
     }
     for kept in &source.files {

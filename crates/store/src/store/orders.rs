@@ -183,7 +183,8 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| extend(tx, &id, pay_by, &by)).await
     }
 
-    /// Like [`Store::extend_order`], but adds `ms` to the order's present `pay_by`.
+    /// Like [`Store::extend_order`], but adds `ms` to the order's present `pay_by`. If this time
+    /// has passed, adds `ms` to the present time.
     pub async fn extend_order_by(
         &self,
         id: TicketId,
@@ -193,7 +194,10 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| {
             tx.lock_order(&id)?;
             match tx.ledger().order(&id)? {
-                Some(order) => extend(tx, &id, order.pay_by.plus(ms), &by),
+                Some(order) => {
+                    let from = order.pay_by.max(tx.now());
+                    extend(tx, &id, from.plus(ms), &by)
+                }
                 None => Ok(ChangeOutcome::NotFound),
             }
         })

@@ -2,25 +2,37 @@
 import { clock, count, html, serverNow, t, useEffect, useState, word } from
   '/assets/console-kit.js';
 
-/** A node reports twice a second. If it has not reported for this many milliseconds, its lease may
-   have ended. */
-export const LAG_BAD_MS = 1500;
+/* A lag of more than this many milliseconds is bad. A node reports twice a second, and its lease
+   ends three seconds after its last report. An edge reports about every two seconds. */
+const [NODE_LAG_BAD_MS, EDGE_LAG_BAD_MS] = [1500, 6000];
+const isEdge = node => node.roles?.includes('edge') ?? false;
+/** Returns whether the node's last report is too old. */
+export const lagIsBad = node =>
+  node.lag_ms > (isEdge(node) ? EDGE_LAG_BAD_MS : NODE_LAG_BAD_MS);
 /** If an event waits for longer than this many milliseconds, a person must look at it. */
 const EVENT_OLD_MS = 60_000;
 const GONE_MS = 600_000;
+/** In an upgrade, a new node may start up to this many milliseconds before the old node stops. */
+const OVERLAP_MS = 120_000;
 
-/** `seen` maps each node to the first and last time at which the console saw the node. Adds `nodes`
-   to `seen`, and returns the nodes that are gone and that no newer node has replaced. */
+/** `seen` maps each node or edge to the first and last time at which the console saw it. Adds
+   `nodes` to `seen`, and returns the nodes that are gone and that no new node has replaced. A
+   replacement starts after the node is gone, or shortly before. */
 export function goneNodes(seen, nodes, now) {
-  for (const { node } of nodes) seen.set(node, { first: seen.get(node)?.first ?? now, last: now });
+  for (const node of nodes) {
+    const first = seen.get(node.node)?.first ?? now;
+    seen.set(node.node, { edge: isEdge(node), first, last: now });
+  }
   for (const [node, { last }] of seen) if (last < now - GONE_MS) seen.delete(node);
-  const starts = nodes.map(node => Date.parse(node.started_at)).filter(Number.isFinite)
-    .sort((a, b) => b - a);
+  const starts = nodes.map(node => ({ edge: isEdge(node), at: Date.parse(node.started_at) }))
+    .sort((a, b) => b.at - a.at);
   const missing = [...seen].filter(([, { last }]) => last < now)
-    .sort(([, a], [, b]) => b.first - a.first);
-  return missing.flatMap(([node, { first, last }]) => {
-    if (!(starts[0] > first)) return [{ node, last }];
-    starts.shift();
+    .sort(([, a], [, b]) => b.last - a.last);
+  return missing.flatMap(([node, { edge, first, last }]) => {
+    const since = Math.max(first, last - OVERLAP_MS);
+    const at = starts.findIndex(start => start.edge === edge && start.at > since);
+    if (at < 0) return [{ node, last }];
+    starts.splice(at, 1);
     return [];
   });
 }
@@ -39,14 +51,16 @@ export function useGoneNodes(nodes) {
 export function alarmsOf({ ready, audit, nodes, gone, ends, refunds, tickets }) {
   const reasons = ready.error?.status === 503 ? ready.error.reasons ?? [ready.error.message] : [];
   const warnings = ready.data?.warnings ?? ready.error?.warnings ?? [];
-  const alarms = [...reasons, ...warnings].map(reason => {
+  const alarm = other => reason => {
     const known = word('alarm', reason);
     return known === reason
-      ? { text: t('alarm.other', { reason }), todo: t('alarm.other.todo'), to: '#/nodes' }
+      ? { text: t(other, { reason }), todo: t('alarm.other.todo'), to: '#/nodes' }
       : { text: known, to: '#/nodes' };
-  });
+  };
+  const alarms = [...reasons.map(alarm('alarm.other')), ...warnings.map(alarm('alarm.warning'))];
   for (const finding of audit.data?.findings ?? []) {
-    const text = `${finding.rule}: ${finding.detail}${t('stop')}`;
+    const place = [finding.sale, finding.item].filter(Boolean).join(' / ');
+    const text = `${place && place + ': '}${finding.rule}: ${finding.detail}${t('stop')}`;
     alarms.push({ text, todo: t('alarm.finding.todo'), to: '#/audit' });
   }
   for (const [name, poll] of Object.entries({ audit, nodes, receivers: ends, letters: refunds })) {
@@ -61,9 +75,9 @@ export function alarmsOf({ ready, audit, nodes, gone, ends, refunds, tickets }) 
     const text = t('alarm.gone', { node, at: clock(last) });
     alarms.push({ text, todo: t('alarm.gone.todo'), to: '#/nodes' });
   }
-  for (const { node, lag_ms: lag } of nodes.data?.nodes ?? []) {
-    if (lag > LAG_BAD_MS) {
-      const text = t('alarm.lag', { node, n: (lag / 1000).toFixed(1) });
+  for (const node of nodes.data?.nodes ?? []) {
+    if (lagIsBad(node)) {
+      const text = t('alarm.lag', { node: node.node, n: (node.lag_ms / 1000).toFixed(1) });
       alarms.push({ text, todo: t('alarm.lag.todo'), to: '#/nodes' });
     }
   }

@@ -1,6 +1,7 @@
 /* The views for dead letters, for receivers of events, and for their deliveries. */
 import { api, Ask, count, faultAt, Fresh, html, Input, moment, money, More, Pill, Problem, query,
   say, seg, t, Table, Tabs, usePages, usePoll, useState, word } from '/assets/console-kit.js';
+import { unlessUnknown } from '/assets/console-fields.js';
 
 const KINDS = ['delivery', 'refund', 'ticket'];
 /** The maximum number of dead letters that one request changes. */
@@ -134,7 +135,9 @@ function receiverDialog(row, path, changed) {
       // text in a change. So an unchanged address is not sent.
       const body = url === row?.url ? { types } : { url, types };
       changed(await (row ? api.send('PATCH', path(row.id), body)
-        : api.send('POST', '/v1/admin/webhook-endpoints', body)));
+        // A repetition would add a second receiver with the same address.
+        : api.send('POST', '/v1/admin/webhook-endpoints', body)
+          .catch(unlessUnknown('receiver.unknown'))));
     },
   };
 }

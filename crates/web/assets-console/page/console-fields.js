@@ -1,5 +1,6 @@
 /* Fields of forms, and links to views. */
-import { html, useRef } from '/assets/preact-htm.js';
+import { t } from '/assets/console-format.js';
+import { html, useEffect, useRef } from '/assets/preact-htm.js';
 
 let ids = 0;
 export function Field({ label, hint, fault, children, id }) {
@@ -21,6 +22,24 @@ export function Field({ label, hint, fault, children, id }) {
 /** The `<input>` element gets all other attributes. */
 export const Input = ({ label, hint, fault, id, ...more }) => html`<${Field} label=${label}
   hint=${hint} fault=${fault} id=${id}>${props => html`<input ...${props} ...${more} />`}<//>`;
+
+/** Returns a handler for the error of a request that must not simply be repeated. If the error does
+   not say whether the server made the change, the handler throws the text of `key` instead. */
+export const unlessUnknown = key => error => {
+  throw error.status === 0 || error.status >= 500 ? new Error(t(key)) : error;
+};
+
+/** Returns a reference for the form of a search. When the search of the view changes, for example
+   by the browser's button "Back", the form's inputs show the new search. */
+export function useSearchForm(search) {
+  const form = useRef(null);
+  useEffect(() => {
+    for (const input of form.current.querySelectorAll('input')) {
+      input.value = search[input.name] ?? '';
+    }
+  }, [JSON.stringify(search)]);
+  return form;
+}
 
 /** `views` are [name, address, title], and `now` is the name of the shown view. */
 export const Tabs = ({ label, views, now }) => html`<nav class="tabs" aria-label=${label}>

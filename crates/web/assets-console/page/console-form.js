@@ -220,10 +220,21 @@ export function SaleForm({ loaded, tag, isNew, can }) {
     }
     await (isNew ? create(made.sale) : change(patch));
   };
+  /* The body of a request whose answer was lost. The server may have created this draft. */
+  const unsure = useRef(null);
+  /* If the lost request has created the draft, a repetition returns the draft. */
+  const unlessMade = made => error => {
+    const sent = JSON.stringify(made);
+    const isMade = error.code === 'already_exists' && unsure.current === sent;
+    unsure.current = error.status === 0 || error.status >= 500 ? sent : null;
+    if (!isMade) throw error;
+    return api.get(`/v1/admin/sales/${seg(made.id)}`);
+  };
   const create = async made => {
     setState({ busy: true, error: null, done: false });
     try {
-      const saved = await api.send('POST', '/v1/admin/sales', made);
+      const saved = await api.send('POST', '/v1/admin/sales', made)
+        .catch(unlessMade(made));
       const items = form.items.map((item, at) => ({ ...item, id: made.items[at].id }));
       const refused = await saveSpreads(sale?.id, saved.id, items);
       if (refused) say(t('spread_not_saved', { error: refused.message }));

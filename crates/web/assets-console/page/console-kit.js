@@ -328,7 +328,8 @@ function OpenAsk({ ask, close }) {
       if (isEnded) dialog.current.close();
       else dialog.current.showModal();
     };
-    return () => (suspend = null);
+    // If the operator leaves the view, a long change stops, as it does with its button.
+    return () => ([suspend, going.current] = [null, false]);
   }, []);
   // The browser returns the focus to the page only if the dialog is closed before it is removed
   // from the page. So `end` closes the dialog, and the handler of its event `close` removes it.
@@ -351,6 +352,7 @@ function OpenAsk({ ask, close }) {
       await ask.act(new FormData(event.target), step);
       end();
     } catch (error) {
+      if (!dialog.current) say(error.message);
       setState({ busy: false, note: null, error });
     }
   };

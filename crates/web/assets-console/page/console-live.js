@@ -1,8 +1,9 @@
 /* A sale's live view: units, requests, slots, nodes, alarms, and the operator's next steps. */
-import { announce, api, ApiError, Ask, clock, count, duration, faultAt, Field, html, Input,
+import { announce, api, Ask, clock, count, duration, faultAt, Field, html, Input,
   localized, moment, money, More, Phase, Pill, Problem, query, SaleTabs, say, seg, serverNow, t,
   Table, useEffect, usePages, usePoll, useState, useTick, word } from '/assets/console-kit.js';
-import { alarmsOf, Alarms, LAG_BAD_MS, useGoneNodes } from '/assets/console-alarms.js';
+import { alarmsOf, Alarms, lagIsBad, useGoneNodes } from '/assets/console-alarms.js';
+import { unlessUnknown } from '/assets/console-fields.js';
 import { Flow, hasTwoCounters, Slots, sumOf } from '/assets/console-flow.js';
 import { State } from '/assets/console-orders.js';
 import { Charts, usePeriod } from '/assets/console-rates.js';
@@ -99,12 +100,8 @@ function Admit({ sale, ask }) {
             ...(form.get('item') && { item: form.get('item') }),
           },
         );
-        // After an unknown outcome, the operator must not simply repeat the request: the server may
-        // have admitted the visitors already, and would admit more.
-        const done = await sending.catch(error => {
-          const isUnknown = error.status === 0 || error.status >= 500;
-          throw isUnknown ? new ApiError(error.status, { detail: t('admit.unknown') }) : error;
-        });
+        // A repetition would admit more visitors.
+        const done = await sending.catch(unlessUnknown('admit.unknown'));
         say(t('admitted', { n: count(done.admitted), waiting: count(done.waiting) }));
       },
     });
@@ -229,7 +226,7 @@ function Installation({ nodes, ends }) {
 }
 
 export const Lag = ({ node }) =>
-  node.lag_ms == null ? '–' : node.lag_ms > LAG_BAD_MS
+  node.lag_ms == null ? '–' : lagIsBad(node)
     ? html`<${Pill} kind="bad">${t('secs', { n: (node.lag_ms / 1000).toFixed(1) })}<//>`
     : t('secs', { n: (node.lag_ms / 1000).toFixed(1) });
 

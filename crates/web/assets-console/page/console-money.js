@@ -35,6 +35,7 @@ const columns = {
 
 /** Lists payments or refunds, newest first, for all orders or for one order. */
 const list = (name, idName) => ({ search }) => {
+  const form = useSearchForm(search);
   const found = usePages(`/v1/admin/${name}` + query({ order: search.order, limit: 50 }), name);
   const find = event => {
     event.preventDefault();
@@ -43,7 +44,7 @@ const list = (name, idName) => ({ search }) => {
   return html`<div class="lead"><h1>${t(name)}</h1><div class="lead__do">
       <a class="button" download href=${`/v1/admin/exports/${name}.csv`}>${t('as_csv')}</a></div></div>
     <${MoneyTabs} now=${name} />
-    <form class="card filters" role="search" onSubmit=${find}>
+    <form class="card filters" role="search" onSubmit=${find} ref=${form}>
       <${Input} label=${t('find.id')} name="order" defaultValue=${search.order ?? ''}
         spellcheck=${false} autocapitalize="none" />
       <p class="filters__do"><button class="button button--main">${t('find')}</button></p>

@@ -2,6 +2,7 @@
 import { clock, count, differencesText, Fresh, html, Input, moment, More, Pill, Problem, query,
   seg, t, Table, usePages, usePoll, useState, word } from '/assets/console-kit.js';
 import { useGoneNodes } from '/assets/console-alarms.js';
+import { useSearchForm } from '/assets/console-fields.js';
 import { Lag } from '/assets/console-live.js';
 import { Who } from '/assets/console-names.js';
 
@@ -23,6 +24,7 @@ function Subject({ subject }) {
 }
 
 function Actions({ search }) {
+  const form = useSearchForm(search);
   const list = usePages('/v1/admin/actions' + query({ ...search, limit: 50 }), 'actions');
   const find = event => {
     event.preventDefault();
@@ -32,7 +34,7 @@ function Actions({ search }) {
   const csv = '/v1/admin/exports/actions.csv' + query({ by, action, subject });
   return html`<div class="lead"><h1>${t('actions')}</h1><div class="lead__do">
       <a class="button" href=${csv} download>${t('as_csv')}</a></div></div>
-    <form class="card filters" role="search" onSubmit=${find}>
+    <form class="card filters" role="search" onSubmit=${find} ref=${form}>
       ${['by', 'action', 'subject'].map(name => html`<${Input} label=${t('find.' + name)}
         hint=${t(`find.${name}.hint`)} name=${name} defaultValue=${search[name] ?? ''}
         spellcheck=${false} />`)}

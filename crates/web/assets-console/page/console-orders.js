@@ -3,6 +3,7 @@
 import { api, Ask, count, Field, Fresh, html, Input, moment, money, More, Pill, Problem, query,
   readAll, SaleField, SaleTabs, say, seg, t, Table, useEffect, usePages, usePoll, useRef, useState,
   word } from '/assets/console-kit.js';
+import { useSearchForm } from '/assets/console-fields.js';
 import { MoneyTabs } from '/assets/console-money.js';
 import { Who } from '/assets/console-names.js';
 import { plainText } from '/assets/console-texts.js';
@@ -45,7 +46,7 @@ function change(name, orders, done) {
         name="minutes" type="number" min="1" max="1440" defaultValue="15" required />`}
       <${Input} label=${t('reason')} hint=${t('reason_hint')} name="reason" maxlength="200" />`,
     act: async (form, step) => {
-      const reason = form.get('reason') || undefined;
+      const reason = form.get('reason').trim() || undefined;
       const extra = Number(form.get('minutes')) * 60_000;
       let [refused, tried] = [null, changed.size];
       for (const order of orders.filter(order => !changed.has(order.id))) {
@@ -68,13 +69,14 @@ function change(name, orders, done) {
       done();
       if (refused) {
         const { order, error } = refused;
-        error.message = t('some_refused', {
+        // No field of the dialog can show a fault of one order, so the message has the fault.
+        const message = t('some_refused', {
           done: changed.size,
           n: orders.length,
           order: short(order.id),
-          error: error.message,
+          error: error.faults?.[0]?.detail ?? error.message,
         });
-        throw error;
+        throw Object.assign(new Error(message), { requestId: error.requestId });
       }
       say(t(changed.size < orders.length ? 'orders_stopped' : 'orders_changed', {
         done: count(changed.size),
@@ -97,6 +99,7 @@ function Orders({ search, can }) {
   const filter = { sale: search.sale, item: search.item, buyer: search.buyer, state: search.state };
   const list = usePages('/v1/admin/orders' + query({ ...filter, limit: 50 }), 'orders');
   const where = query(filter);
+  const form = useSearchForm(search);
   const stop = () => {
     run.current += 1;
     setReading({ found: null, error: null });
@@ -149,7 +152,7 @@ function Orders({ search, can }) {
         sale: search.sale })}>${t('as_csv')}</a></div></div>
     ${search.sale ? html`<${SaleTabs} sale=${search.sale} now="orders" />`
       : html`<${MoneyTabs} now="orders" />`}
-    <form class="card filters" onSubmit=${find} role="search">
+    <form class="card filters" onSubmit=${find} role="search" ref=${form}>
       ${['id', 'sale', 'item', 'buyer'].map(name => html`<${Input} label=${t('find.' + name)}
         name=${name} defaultValue=${search[name] ?? ''} spellcheck=${false}
         autocapitalize="none" />`)}
@@ -338,6 +341,7 @@ function story(data) {
 }
 
 function Support({ search }) {
+  const form = useSearchForm(search);
   const find = event => {
     event.preventDefault();
     const { sale, buyer } = Object.fromEntries(new FormData(event.target));
@@ -345,7 +349,7 @@ function Support({ search }) {
   };
   return html`<h1>${t('support.title')}</h1>
     ${search.sale && html`<${SaleTabs} sale=${search.sale} now="support" />`}
-    <form class="card filters" role="search" onSubmit=${find}>
+    <form class="card filters" role="search" onSubmit=${find} ref=${form}>
       <${SaleField} id=${search.sale} />
       <${Input} label=${t('find.buyer')} name="buyer" required defaultValue=${search.buyer ?? ''}
         spellcheck=${false} autocapitalize="none" />

@@ -125,7 +125,8 @@ pub(crate) async fn extend(
     let changed = recorded(action, extend).await?;
     if matches!(&changed, ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved) {
         let place = if matches!(until, PayByChange::Secs(_)) { "/secs" } else { "/pay_by" };
-        let detail = "must be later than the order's pay_by, and at most 30 days from now";
+        let detail =
+            "must be later than the order's pay_by and than now, and at most 30 days from now";
         return Err(Problem::invalid_member(place, detail).into());
     }
     changed_reply(&app, changed, "only a reserved order can be extended")

@@ -28,7 +28,8 @@ pub(crate) async fn set(
     let item =
         sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?.clone();
     let now = item.row.spread;
-    let automatic = if now.auto { now.partitions } else { app.sales.automatic_partitions(1) };
+    let automatic =
+        if now.auto { now.partitions } else { app.sales.automatic_partitions_of(&sale, &item) };
     let spread = parse_spread(&wanted, automatic)?;
     if matches!(sale.row.phase, Phase::Scheduled | Phase::Open | Phase::Paused) {
         let others = sale.items.iter().filter(|other| other.row.id != item.row.id);

@@ -16,6 +16,7 @@ use doorbuster_engine::sale_limits::Route;
 use doorbuster_engine::sale_room::SaleRoom;
 use doorbuster_gate::waiting_room::Admission;
 use doorbuster_gate::{access_codes, eligibility_refusal};
+use doorbuster_steps::memory::unless_stale;
 use http::StatusCode;
 
 use crate::App;
@@ -121,8 +122,9 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
         }
         (Phase::Open, _) if !sale.is_draining() => Ok(sale.row.opened_at.unwrap_or(Millis(0))),
         _ => {
-            Err(phase_refusal(&app.node, sale)
-                .unwrap_or(Refusal::NotStarted { opens_at: starts_at }))
+            let refusal = phase_refusal(&app.node, sale)
+                .unwrap_or(Refusal::NotStarted { opens_at: starts_at });
+            Err(unless_stale(app.node.memory_age_ms(), refusal))
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::tab::Tab;
-use super::{draft, in_secs, link, sale};
+use super::{draft, in_secs, link, plain, sale};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
@@ -187,6 +187,46 @@ async fn the_orders_are_read_again_after_a_failed_read() {
         tab.go(&link(fixture.address, "/", "ann")).await;
         tab.says("#orders-list", "1 × Ora lamp").await;
         assert_eq!(tab.eval("window.lost").await, 1, "the page must lose one request");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_list_with_an_expired_token_uses_the_cookie_of_another_tab() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    bought(&fixture, "k", "open").await;
+    Browser::with_browser(async |browser| {
+        let (ann, other) = (browser.tab().await, browser.tab().await);
+        ann.go(&link(fixture.address, "/sale/open", "ann")).await;
+        ann.until("localStorage['doorbuster.session'] === 'true'").await;
+        other.go(&plain(fixture.address, "/#token=expired")).await;
+        other.says("#orders-list", "1 × Ora lamp").await;
+        assert_eq!(other.eval("sessionStorage['doorbuster.token'] ?? null").await, json!(null));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_list_that_becomes_visible_again_shows_the_newest_orders() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(fixture.address, "/", "ann")).await;
+        tab.says("#orders-none", "You have no orders yet").await;
+        // The buyer has no order, so the page has no stream and does not learn of this order.
+        bought(&fixture, "k", "open").await;
+        tab.eval("document.dispatchEvent(new Event('visibilitychange'))").await;
+        tab.says("#orders-list", "1 × Ora lamp").await;
+        // After the buyer goes back in the history, the browser may show a stored copy of the page.
+        tab.eval(
+            "(window.old = true,
+              dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true })))",
+        )
+        .await;
+        tab.until("!window.old").await;
+        tab.says("#orders-list", "1 × Ora lamp").await;
     })
     .await;
 }

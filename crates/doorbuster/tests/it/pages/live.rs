@@ -263,3 +263,55 @@ async fn the_list_shows_available_items_first_and_the_buyers_orders() {
     })
     .await;
 }
+
+/// Makes the page read the status at once, and is true if the page shows that there is no such
+/// sale.
+const IS_LOST: &str = "(dispatchEvent(new Event('online')),
+    document.querySelector('#lost-title').checkVisibility()
+      && document.querySelector('#lost-title').textContent === 'There is no such sale')";
+
+#[tokio::test]
+async fn a_removed_sale_is_not_shown_any_more_and_is_loaded_again_when_it_is_back() {
+    let fixture = ServerFixture::start();
+    let (_, later) = in_secs(7_200);
+    draft(&fixture, "soon", json!({}), json!({"starts_at": later})).await;
+    fixture.step("soon", "schedule").await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(fixture.address, "/sale/soon", "ann")).await;
+        tab.says("#name", "Ora lamp").await;
+        tab.eval("window.old = true").await;
+        fixture.step("soon", "unschedule").await;
+        tab.until(IS_LOST).await;
+        // The event `offline` makes the page draw its state at once.
+        let title = tab.eval("(dispatchEvent(new Event('offline')), document.title)").await;
+        assert_eq!(title, "There is no such sale");
+        fixture.step("soon", "schedule").await;
+        tab.until("(dispatchEvent(new Event('online')), !window.old)").await;
+        tab.until("document.querySelector('#name').checkVisibility()").await;
+        tab.says("#pill", "Opens").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_order_that_ends_during_a_gap_in_the_stream_is_not_shown_any_more() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let flaky_proxy = FlakyProxy::to(fixture.address).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(flaky_proxy.address, "/sale/open", "ann")).await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        streams(&fixture, 1).await;
+        flaky_proxy.set(Mode::Shut);
+        streams(&fixture, 0).await;
+        let id = fixture.orders("open").await[0]["id"].as_str().expect("an id").to_owned();
+        let cancel = PurchaseSpec::new("ann", "k", "open", 1).order("POST", &id, "/cancel");
+        assert_eq!(fixture.ask(&cancel).await.status, 200);
+        flaky_proxy.set(Mode::Open);
+        tab.says(BUY, "Buy now").await;
+    })
+    .await;
+}

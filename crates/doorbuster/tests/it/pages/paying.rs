@@ -369,3 +369,24 @@ async fn a_sandbox_reports_that_its_buttons_are_switched_off() {
     })
     .await;
 }
+
+/// Answers each request for a checkout like a server whose payment provider refuses the order.
+const REFUSE_CHECKOUTS: &str = "(window.ask = window.fetch, window.fetch = (path, how) =>
+    !path.endsWith('/checkout') ? ask(path, how) : Promise.resolve(new Response(
+      JSON.stringify({ code: 'wrong_state', state: 'reserved' }), { status: 409 })), true)";
+
+#[tokio::test]
+async fn a_buyer_whose_order_the_provider_refuses_is_sent_to_the_shop() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let order = bought(&fixture, "ann", "k", "open").await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
+        tab.has(PAY, "aria-disabled", "false").await;
+        tab.eval(REFUSE_CHECKOUTS).await;
+        tab.click(PAY).await;
+        tab.says("#text", "Please contact the shop").await;
+    })
+    .await;
+}

@@ -1,11 +1,12 @@
 //! Tests pages whose requests about the session cookie fail, and pages whose token expires.
 
+use doorbuster_auth::{NewToken, token};
 use serde_json::json;
 
 use super::driver::Browser;
 use super::paying::bought;
-use super::{BUY, STATE, draft, link, link_with_claims, plain, sale, states, streams};
-use crate::crash_windows::client::PurchaseSpec;
+use super::{BUY, STATE, draft, in_secs, link, link_with_claims, plain, sale, states, streams};
+use crate::crash_windows::client::{PurchaseSpec, SECRET};
 use crate::crash_windows::fixture::ServerFixture;
 
 /// Makes the page's first request about the session cookie fail.
@@ -204,6 +205,26 @@ async fn a_buyer_whose_token_expires_after_the_purchase_is_asked_to_sign_in() {
         // After the event about this order, the page reads the buyer's orders.
         bought(&fixture, "ann", "k", "open").await;
         tab.says(BUY, "Sign in to buy").await;
+        assert_eq!(tab.eval("sessionStorage['doorbuster.token'] ?? null").await, json!(null));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_asks_the_buyer_to_sign_in_before_a_press_if_the_token_has_expired() {
+    let fixture = ServerFixture::start();
+    let (_, later) = in_secs(7_200);
+    draft(&fixture, "soon", json!({}), json!({"starts_at": later})).await;
+    fixture.step("soon", "schedule").await;
+    let an_hour_ago = in_secs(-3_600).0.as_second();
+    let claims = NewToken::new("ann", an_hour_ago, std::time::Duration::from_secs(60));
+    let path = format!("/sale/soon#token={}", token(SECRET.as_bytes(), &claims));
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&plain(fixture.address, &path)).await;
+        // Before the start, no answer tells the page that the token has expired. So the page must
+        // notice this by its clock.
+        tab.says(STATE, "Sign in at the shop to buy").await;
         assert_eq!(tab.eval("sessionStorage['doorbuster.token'] ?? null").await, json!(null));
     })
     .await;

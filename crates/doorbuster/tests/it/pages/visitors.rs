@@ -5,7 +5,7 @@ use doorbuster_api::value::{Currency, Money};
 use serde_json::{Value, json};
 
 use super::driver::Browser;
-use super::{BUY, STATE, demonstration, link, plain, sale, states};
+use super::{BUY, STATE, demonstration, draft, link, plain, sale, states};
 use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 
@@ -336,6 +336,33 @@ async fn a_page_shows_the_order_that_the_buyer_placed_on_another_device() {
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(STATE, "1 reserved for you").await;
         tab.until("document.querySelector('#act').hidden").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_shows_the_order_of_another_item_when_the_buyer_selects_the_item() {
+    let fixture = ServerFixture::start();
+    let item = |id: &str| {
+        json!({"id": id, "title": id, "stock": 10, "limit_per_buyer": 1,
+            "price": {"amount_minor": 4900, "currency": "EUR"}})
+    };
+    draft(&fixture, "two", json!({}), json!({"items": [item("lamp"), item("shade")]})).await;
+    fixture.step("two", "open").await;
+    let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "two", 1).item("shade")).await;
+    assert_eq!(bought.status, 201, "{bought}");
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        // The buyer has bought in this browser, so the page reads the orders before it is shown.
+        tab.add_init_script(
+            "if (location.protocol === 'http:')
+               localStorage.setItem('doorbuster.bought.two', JSON.stringify('ann'));",
+        )
+        .await;
+        tab.go(&link(fixture.address, "/sale/two", "ann")).await;
+        tab.says(BUY, "Buy now").await;
+        tab.eval("document.querySelector('#items input[value=shade]').click()").await;
+        tab.says(STATE, "1 reserved for you").await;
     })
     .await;
 }

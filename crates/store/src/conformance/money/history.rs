@@ -84,7 +84,7 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
 }
 
 /// If two callers extend an order's payment window concurrently, the window is extended by the sum
-/// of both times.
+/// of both times. If the window has ended, the new window begins at the present.
 pub async fn two_extensions_of_an_order_add_up(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -95,6 +95,12 @@ pub async fn two_extensions_of_an_order_add_up(fixture: Fixture) {
     tokio::join!(extend(), extend());
     let extended = fixture.store.order(order.id).await.expect("reads").expect("an order");
     assert_eq!(extended.pay_by, order.pay_by.plus(1_000));
+    fixture.clock.advance(extended.pay_by.0 - fixture.clock.now().0 + 1_000);
+    let past = fixture.store.extend_order(order.id, extended.pay_by.plus(500), operator()).await;
+    assert_eq!(past.expect("writes"), ChangeOutcome::WrongState(extended), "the time has passed");
+    extend().await;
+    let extended = fixture.store.order(order.id).await.expect("reads").expect("an order");
+    assert_eq!(extended.pay_by, fixture.clock.now().plus(500), "the buyer must get the whole time");
     let id = id_of(&fixture.ticket(&grant, 2, "bert", "key", 1));
     let unknown = fixture.store.extend_order_by(id, 500, operator()).await.expect("writes");
     assert_eq!(unknown, ChangeOutcome::NotFound);

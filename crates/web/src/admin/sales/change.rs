@@ -178,6 +178,12 @@ fn apply(
     let changed = match patch.front_door {
         MemberPatch::Keep => None,
         MemberPatch::Clear => Some(FrontDoor::default()),
+        MemberPatch::Set(_) if FrontDoor::parse(&row.front_door).is_none() => {
+            let detail = "this node cannot read the sale's front door, so it cannot change a part \
+                          of it; send the request to a node with the newest version, or set \
+                          front_door to null";
+            return Err(Problem::wrong_state(row.phase.as_str(), detail));
+        }
         MemberPatch::Set(patch) => Some(patch.apply(door)?),
     };
     if let Some(changed) = changed {

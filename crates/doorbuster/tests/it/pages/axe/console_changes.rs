@@ -154,12 +154,16 @@ const PARTS: &str = "const done = arguments[0];
         counts: steps.of(point => point.waiting),
         gone: [
           see([node('1', 0), node('2', 0)], 10), see([node('1', 0)], 15),
-          see([node('1', 0), node('3', 14)], 20),
+          see([node('1', 0), node('3', 14)], 20), see([node('1', 0), node('3', 14)], 200),
+          see([node('3', 14)], 205),
         ],
         alarms: alarms.alarmsOf({
-          ready: { error: { status: 503, reasons: ['the disk is full', 'store_stalled'] } },
-          audit: { error: { status: 503, message: 'the store is away' } },
-          nodes: ask({ nodes: [{ node: '1', leader: true, lag_ms: 1600 }], slots: [] }),
+          ready: { error: { status: 503, reasons: ['the disk is full', 'store_stalled'],
+            warnings: ['a new warning', 'synchronous_standbys_hidden'] } },
+          audit: { error: { status: 503, message: 'the store is away' }, data: { findings: [
+            { rule: 'I2', sale: 'autumn', item: 'lamp', detail: 'total 3 is not 4' }] } },
+          nodes: ask({ nodes: [{ node: '1', leader: true, lag_ms: 1600, roles: ['api'] },
+            { node: '4', leader: false, lag_ms: 2500, roles: ['edge'] }], slots: [] }),
           gone: [{ node: '2', last: 0 }],
           ends: ask({ endpoints: [{ url: 'https://a.example', enabled: false, waiting: 3, dead: 0 },
             { url: 'https://b.example', enabled: true, oldest_waiting_at: '2020-01-01T00:00:00Z' }] }),
@@ -182,7 +186,12 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
         assert_eq!(parts["levels"], json!([2, 2, 500, 500]));
         assert_eq!(parts["counts"], json!([0, 0, 500, 0]));
         let gone = json!({"node": "2", "last": 10_000});
-        assert_eq!(parts["gone"], json!([[], [gone], []]), "node 3 replaces node 2");
+        let gone_late = json!({"node": "1", "last": 200_000});
+        assert_eq!(
+            parts["gone"],
+            json!([[], [gone], [], [], [gone_late]]),
+            "node 3 replaces node 2, and starts too early to replace node 1"
+        );
         let stalled = "The database does not commit. Orders wait. Check the database and its \
                        standbys.";
         assert_eq!(
@@ -190,11 +199,17 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
             json!([
                 ["This node is not ready: the disk is full.", "Read the node’s log."],
                 [stalled, ""],
+                ["Warning: a new warning.", "Read the node’s log."],
+                ["Grant the node’s database user the right pg_monitor.", ""],
+                [
+                    "autumn / lamp: I2: total 3 is not 4. ",
+                    "The server pauses the affected sale. Read the audit before you resume it."
+                ],
                 ["Audit: cannot be read (the store is away).", "Read the node’s log."],
                 ["Node 2 has been gone since noon.", "If nobody stopped it, start it again."],
                 [
                     "Node 1 last reported 1.6 s ago.",
-                    "Check its machine, and its connection to the database."
+                    "Check its machine, and its connection to the database or the nodes."
                 ],
                 [
                     "3 events wait, because the receiver https://a.example is disabled.",

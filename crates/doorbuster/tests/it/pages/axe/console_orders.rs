@@ -102,6 +102,55 @@ async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
     .await;
 }
 
+#[tokio::test]
+async fn a_change_of_many_orders_stops_when_the_operator_leaves_the_view() {
+    let fixture = three_orders().await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(HOLD_CANCELLATIONS).await;
+        cancel_all_three(&tab, &fixture).await;
+        fill(&tab, "Type “3” to confirm", 0, "3").await;
+        press(&tab, "Cancel 3 orders").await;
+        tab.until("held.length === 1").await;
+        open_view(&tab, "#/sales").await;
+        tab.eval("(held.forEach(release => release()), true)").await;
+        shows(&tab, "Stopped. 1 of 3 orders are changed.").await;
+    })
+    .await;
+}
+
+/// Answers each change of an order of `bob` with a fault.
+const REFUSE_BOB: &str = "const send = window.fetch;
+  window.fetch = async (path, options) => {
+    if (options?.method !== 'POST' || !String(path).endsWith('/extend')) return send(path, options);
+    const body = { detail: 'the body is not valid', errors: [
+      { pointer: '/pay_by', detail: 'must be later than the old time' }] };
+    return new Response(JSON.stringify(body), { status: 422 });
+  };";
+
+#[tokio::test]
+async fn the_fields_show_the_search_and_a_refusal_of_one_order_has_its_reason() {
+    let fixture = three_orders().await;
+    let buyer = "document.querySelector('input[name=buyer]').value";
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(REFUSE_BOB).await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/orders?sale=spring").await;
+        fill(&tab, "Buyer’s id", 0, "bob").await;
+        press(&tab, "Search").await;
+        tab.until("document.querySelectorAll('tbody input').length === 1").await;
+        tab.eval("(document.querySelector('thead input').click(), true)").await;
+        press(&tab, "Extend (1)").await;
+        press(&tab, "Give more time").await;
+        shows(&tab, "was refused: must be later than the old time").await;
+        tab.keys(ESCAPE).await;
+        open_view(&tab, "#/orders?sale=spring").await;
+        tab.until(&format!("{buyer} === ''")).await;
+    })
+    .await;
+}
+
 /// Holds back each answer with the orders of `ann`, until the test calls the answer's function in
 /// `window.held`. `window.isRead` becomes true when the page has drawn the answer.
 const HOLD_ANN: &str = "const send = window.fetch;
