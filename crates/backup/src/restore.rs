@@ -64,8 +64,8 @@ pub fn restore_part_paths(dir: &Path) -> [PathBuf; 2] {
 ///
 /// # Errors
 /// If the backup is damaged, the passphrase is wrong, or the directory contains a store. Without
-/// `until`, the call also fails if the backup also has older states, and these belong to a
-/// different store than the newest state.
+/// `until`, the call also fails if the oldest states of the backup belong to a different store than
+/// the newest state.
 pub async fn restore(
     target: &BackupTarget,
     dir: &Path,

@@ -157,7 +157,7 @@ rules! {
     FlipBelowThreshold,
     /// A slot merges its counters if a request needs more units than either counter has.
     MergeCounters,
-    /// A slot asks for a refill if one of its counters has too few units.
+    /// A slot asks for a refill if its active counter has too few units.
     RefillMark,
     /// A recall takes from the inactive counter first.
     RecallInactiveFirst,

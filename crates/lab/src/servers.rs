@@ -325,8 +325,8 @@ pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) 
 /// Of every ten database connections, one is slow. Returns its number from 0 to 9, which is 1 or 2,
 /// depending on the seed.
 ///
-/// The number is never 0, so connection 0 is normal. Once the slow connection exists, the system
-/// thus has both kinds of connections.
+/// The number is never 0. So as soon as the slow connection exists, connection 0 is normal, and the
+/// system has both kinds of connections.
 pub fn slow_connection(seed: u64) -> usize {
     1 + (seed % 2) as usize
 }

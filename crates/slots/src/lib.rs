@@ -188,8 +188,8 @@ impl Slots {
     /// the units. Then the slot deducts the units, and remembers and queues the ticket.
     ///
     /// # Errors
-    /// Fails if the slot cannot be reached. If the buyer has not received a ticket's id, the caller
-    /// may repeat the request under the same key.
+    /// Fails if the slot cannot be reached. The caller may repeat the request under the same key
+    /// only if the buyer has not received a ticket's id.
     pub async fn ticket(
         &self,
         slot: SlotKey,

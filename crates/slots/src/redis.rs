@@ -152,8 +152,9 @@ impl Redis {
         }
     }
 
-    /// Calls `once`. If the call had no effect because the server does not have the slot or is not
-    /// available, asks the cluster which servers have which slots, and calls `once` again.
+    /// Calls `once`, at most [`ATTEMPTS_MAX`] times. Calls it again only if the call had no effect,
+    /// because the server does not have the slot or is not available. Before each repetition, asks
+    /// the cluster which servers have which slots.
     async fn repeat<T, F>(&self, once: impl Fn() -> F) -> Result<T, RedisFailure>
     where
         F: Future<Output = Result<T, RedisFailure>>,

@@ -51,8 +51,8 @@ const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
 /// The largest number of redirects that one call follows in a cluster. After one more redirect, the
 /// call fails without an effect.
 const REDIRECTS_MAX: usize = 3;
-/// The largest number of scripts whose digests are remembered. Each call of a script without a
-/// remembered digest sends the script's source.
+/// The largest number of scripts whose digests are remembered. If there are more scripts, each call
+/// of a further script sends the script's source.
 const SCRIPTS_MAX: usize = 32;
 
 /// A handle of the shared server. Clones share its connection.

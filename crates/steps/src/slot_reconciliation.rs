@@ -88,7 +88,7 @@ impl Round {
         (round, Effect::ReadGrants)
     }
 
-    /// Returns the slots that this node reaches and that have an open grant.
+    /// Returns the slots that this node reaches and that have their open grants.
     #[must_use]
     pub fn slots(&self) -> &[OpenSlot] {
         &self.slots

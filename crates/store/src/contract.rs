@@ -344,9 +344,9 @@ pub struct Committed {
 }
 
 /// A function that the store calls after each commit, in commit order. A store's method that makes
-/// a commit returns only after the function has returned. The store calls the function on a thread
-/// of its own, and also for commits of other nodes. The function must be quick and must not call
-/// the store.
+/// a commit returns only after the function has returned. The store calls the function from its own
+/// thread or task, and also for commits of other nodes. The function must be quick and must not
+/// call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
 /// A function that returns whether this node must read the orders of a buyer in full. The argument

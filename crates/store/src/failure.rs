@@ -96,7 +96,8 @@ impl Failure {
 
     /// Converts a failure of a read that concerns only a temporary file to `NoTemporaryFile`,
     /// because the store's own file is intact then. For example, a large sort writes a temporary
-    /// file, and the directory for such files may be full or missing.
+    /// file. The directory for such files may be full or missing, or the process may have no free
+    /// file handle.
     pub(crate) fn of_read(self) -> Self {
         const TEMPORARY: [c_int; 4] =
             [SQLITE_FULL, SQLITE_CANTOPEN, SQLITE_IOERR_WRITE, SQLITE_IOERR_GETTEMPPATH];

@@ -1,5 +1,5 @@
 //! Writes the log to standard error. By default, the log is text on a terminal and JSON elsewhere.
-//! The code of a purchase logs nothing above the level `debug`.
+//! Except for failures, purchases log nothing above the level `debug`.
 
 mod counts;
 

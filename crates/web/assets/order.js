@@ -293,7 +293,7 @@ async function pay() {
   m.opening = false;
   if (status === 503) m.said = 'o.away';
   else if (status === 429) m.said = 'o.often';
-  else if (status === 409 && data.state === 'reserved' && now() < Date.parse(m.order?.pay_by))
+  else if (status === 409 && data.state === 'reserved' && now() + 2_000 < Date.parse(m.order?.pay_by))
     m.said = 'o.unpayable'; /* the payment provider accepts no payment for this order */
   else if (![401, 404, 409].includes(status)) m.said = 'o.nopay';
   draw();

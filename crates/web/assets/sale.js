@@ -32,10 +32,9 @@ const CLOCK_OFF_MS = 5_000;
 const REREAD_MS = 5_000;
 const LEEWAY_MS = 30_000; /* the server accepts a token for this long after its end */
 
-const poll = pauser(),
-  press = pauser();
+const poll = pauser(), press = pauser();
 let version = '', turn = '', fresh = false, lost_polls = 0, stream = null, streaming = 0;
-let heard = null, told = false, reread_ms = 0;
+let heard = null, told = false, reread_ms = 0, opened = false;
 const draw = () => {
   if (m.sale && m.status && !m.removed) {
     m.identifying = !!failedSession();
@@ -197,7 +196,8 @@ function openStream() {
    reconnects at once. */
 function catchUp(is_open) {
   if (!is_open) poll.wake();
-  else if (m.order) mine.readOne(m.order.id);
+  else if (m.order && opened) mine.readOne(m.order.id);
+  opened = true;
   door.wake();
   waitlist.wake();
 }
@@ -438,7 +438,8 @@ async function load() {
 function tick() {
   if (m.removed) return;
   /* A guest's token is valid until the demonstration ends. */
-  if (m.token && !m.press && !site.guest && now() > endOf(m.token) + LEEWAY_MS) signedOut();
+  if (m.token && !m.press && !site.guest && now() > endOf(m.token) + (1 + m.spread) * LEEWAY_MS)
+    signedOut();
   draw();
   if (
     m.order?.state === 'reserved' &&

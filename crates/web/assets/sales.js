@@ -83,6 +83,7 @@ async function signedOut(refused) {
   }
   /* The newer token may be another buyer's. */
   [newest, older, next] = [[], [], null];
+  drawOrders();
   return showOrders();
 }
 /* `first` is the answer to the first request. If the orders could not be read, returns no orders,

@@ -2,7 +2,7 @@
    In a demonstration, this browser keeps a guest's token. */
 import { site } from '/assets/texts.js';
 import { COOKIE, getSession, keepToken, newGuest, origin } from '/assets/api.js';
-import { jitter } from '/assets/clock.js';
+import { jitter, now } from '/assets/clock.js';
 import { browser, tab } from '/assets/store.js';
 
 function ofTheShop() {
@@ -80,7 +80,9 @@ export async function knownToken() {
 }
 export function forget(bad) {
   if (bad === COOKIE) {
-    browser.drop('session');
+    /* If the token in the cookie has expired, another tab may have renewed it. The next call of
+       `identify()` then asks the server. */
+    if (!(now() > endOf(COOKIE))) browser.drop('session');
     session = null;
   }
   if (bad === ofTheShop()) {

@@ -52,7 +52,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // When the idle time began: at the previous answer, or at the first byte of a new request.
+    // When the first request in `buffer` began to arrive, or the previous request was answered.
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, the server sets it again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));

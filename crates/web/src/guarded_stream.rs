@@ -43,8 +43,8 @@ impl GuardedStream {
         Self::new(self.stream, before, self.stall)
     }
 
-    /// Returns how many bytes this stream has read from the socket since its creation. Returns
-    /// `None` while `before` still has bytes.
+    /// Returns how many bytes the reads of this stream have returned, including the bytes that were
+    /// in `before`. Returns `None` while `before` still has bytes.
     pub(crate) fn bytes_read(&self) -> Option<u64> {
         self.before.is_empty().then_some(self.read)
     }

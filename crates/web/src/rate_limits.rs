@@ -2,9 +2,9 @@
 //! with the caller's rate-limit status. The status says how many more requests the sale's limits
 //! allow. If the response is about no sale, the status shows the default limits.
 //!
-//! Each handler itself checks blocks and limits, for the sale that it has parsed from the request.
-//! A check outside the handler would have to parse the sale's name a second time, and could get a
-//! different result.
+//! Each handler itself checks blocks and limits once, for the sale that it has parsed from the
+//! request. A check outside the handler would have to parse the sale's name a second time, and
+//! could get a different result.
 
 use std::sync::LazyLock;
 

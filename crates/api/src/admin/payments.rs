@@ -143,7 +143,8 @@ impl Reason {
 /// The new end of an order's payment window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayByChange {
-    /// The window ends this number of seconds after the order's present `pay_by`.
+    /// The window ends this number of seconds after the order's present `pay_by`, or after the
+    /// present time if this is later.
     Secs(u32),
     /// A new `pay_by`.
     Time(Time),
@@ -152,7 +153,7 @@ pub enum PayByChange {
 /// More time to pay for an order: either `secs` or `pay_by`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Extension {
-    /// Seconds to add to the order's present `pay_by`.
+    /// Seconds to add to the order's present `pay_by`, or to the present time if this is later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secs: Option<u32>,
     /// A new `pay_by`, later than the present one.
@@ -169,7 +170,10 @@ impl PartialSchema for Extension {
             .schema_type(Type::Integer)
             .minimum(Some(1))
             .maximum(Some(EXTEND_SECS_MAX))
-            .description(Some("Seconds to add to the order's present `pay_by`."));
+            .description(Some(
+                "Seconds to add to the order's present `pay_by`, or to the present time if this is \
+                 later.",
+            ));
         let by = |member: &str, value: RefOr<Schema>| {
             ObjectBuilder::new()
                 .schema_type(Type::Object)

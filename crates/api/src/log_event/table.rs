@@ -27,7 +27,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     info("backup.continues", "The target of the continuous backup works again."),
     warn("backup.directory_writable", "Other users can write to the backup. Set its mode to 700."),
     warn("backup.failed", "A write to the continuous backup failed. The server repeats the write."),
-    warn("backup.fell_behind", "The backup was too slow and lost changes. A full copy follows."),
+    warn("backup.fell_behind", "The backup was too slow, or its disk is new. A full copy follows."),
     warn("backup.incomplete", "At shutdown, the backup lacked commits that the store has."),
     warn("backup.log_unreadable", "The backup could not read all changes. A full copy follows."),
     error("backup.panicked", "The continuous backup ended. Restart the server."),

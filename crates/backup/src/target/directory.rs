@@ -55,7 +55,11 @@ impl Directory {
 
     pub(super) async fn has_lost(&self, generation: &Generation) -> bool {
         let (root, directory) = (self.root.clone(), self.root.join(generation.to_string()));
-        let is_lost = move || Ok(root.is_dir() && !directory.exists());
+        // The mount point of a disk that is not mounted is a directory too, but the server usually
+        // must not write there.
+        let is_writable =
+            |directory| fs::create_dir(&directory).and_then(|()| fs::remove_dir(directory)).is_ok();
+        let is_lost = move || Ok(root.is_dir() && !directory.exists() && is_writable(directory));
         blocking(&self.others, is_lost).await.unwrap_or(false)
     }
 

@@ -43,8 +43,8 @@ pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
 }
 
 /// A visitor gets the full admission by doing something in its short first part. Returns the end of
-/// the full admission. Returns `None` if the admission has ended, or if it has already been
-/// extended.
+/// the full admission. Returns `None` if the admission has ended, or if it already has its full
+/// length.
 #[must_use]
 pub fn extended_end(
     admitted_at: Millis,

@@ -128,8 +128,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // A refund whose money came back waits for an operator. A settled refund changes only if a
-    // report says that money came back, because this may be the refund's money.
+    // A refund that failed because its money came back waits for an operator. A settled refund
+    // changes only if a report says that money came back, because this may be the refund's money.
     let undoes = match update {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,

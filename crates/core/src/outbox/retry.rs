@@ -115,10 +115,10 @@ impl DeliveryQueue {
     }
 
     /// Decides when an event is tried next, and whether the server gives the event up. `counts` is
-    /// false for an early try. Returns `None` after a success, and after an early try that failed
-    /// or that was deferred. In these cases, the event's tries and `next_at` stay the same. If the
-    /// endpoint refuses an early try, the number of tries stays the same, but the event waits for
-    /// the short pause of refused events.
+    /// false for an early try. Returns `None` after a success, if the endpoint no longer exists,
+    /// and after an early try that failed or that was deferred. In these cases, the event's tries
+    /// and `next_at` stay the same. If the endpoint refuses an early try, the number of tries stays
+    /// the same, but the event waits for the short pause of refused events.
     fn decide_retry(
         &mut self,
         position: i64,

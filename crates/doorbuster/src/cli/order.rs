@@ -126,9 +126,10 @@ pub struct EraseArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct PayByArgs {
-    /// Seconds to add to the present end of the payment window. If the server's answer is lost, the
-    /// command prints the end that it requested. Then repeat the command with --pay-by and this
-    /// end, and without --secs, so that the seconds are not added twice.
+    /// Seconds to add to the present end of the payment window, or to the present time if the
+    /// window has ended. If the server's answer is lost, the command prints the end that it
+    /// requested. Then repeat the command with --pay-by and this end, and without --secs, so that
+    /// the seconds are not added twice.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,
     /// The new end, like 2026-11-20T10:00:00Z.

@@ -111,7 +111,7 @@ fn a_lost_data_directory_costs_less_than_a_second_of_orders() {
             }
             confirmed
         });
-        // During these five seconds, the buyer buys without a pause, so SQLite checkpoints the
+        // During these five seconds, the buyer buys without a pause, so the server checkpoints the
         // store's log several times.
         std::thread::sleep(Duration::from_secs(5));
         let killed_at = Instant::now();

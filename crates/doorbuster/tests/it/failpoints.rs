@@ -53,7 +53,7 @@ const TIMEOUT: Duration = Duration::from_secs(480);
 /// If a sale takes longer than this, the test prints what the sale waits for.
 const LATE: Duration = Duration::from_secs(40);
 
-/// If this environment variable is set, the test runs every failpoint on PostgreSQL as well.
+/// If this environment variable is `all`, the test runs every failpoint on PostgreSQL as well.
 const EVERY_SHARED: &str = "DOORBUSTER_FAILPOINTS_SHARED";
 /// The test also runs these points on PostgreSQL, because they involve another node, or a store in
 /// another process. If five sales run at the same time, each point takes 25 seconds.

@@ -174,7 +174,7 @@ fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
     assert_eq!(codes.lines().count(), 3, "{codes}");
     assert!(codes.lines().all(|code| code.len() == 19), "{codes}");
     let counted = ask(&["sale", "codes", "spring"]).stdout_of_success();
-    assert_eq!(counted, "spring has 3 access codes for 6 buyers; 0 buyers have used a code.\n");
+    assert_eq!(counted, "spring has 3 access codes for 6 buyers; used so far by 0 buyers.\n");
     assert!(ask(&["sale", "edit", "spring"]).stderr_of_failure(2).contains("nothing to change"));
     assert!(
         ask(&["sale", "edit", "spring", "--limit", "ip=5"])

@@ -1,5 +1,5 @@
-//! Several times per lease period, renews this node's lease, and the leader's lease if this node is
-//! the leader. Also reads which nodes are live.
+//! Several times per lease period, renews this node's lease, and renews the leader's lease or takes
+//! it if no other node has it. Also reads which nodes are live.
 //!
 //! If each node has its own slots, the leader closes the grants of nodes whose lease has lapsed.
 //! Other nodes can then sell the units of these grants. If all nodes share the slots, the live

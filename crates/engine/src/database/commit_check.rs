@@ -85,15 +85,15 @@ impl Check {
 
 impl CommitCheck {
     /// Returns why commits fail, or [`STORE_STALLED`] if the newest commit does not return in time.
-    /// Returns `None` if fewer than [`FAILURES_MIN`] consecutive checks failed. Begins a check if
-    /// the newest check has ended and is older than [`RESULT_MAX_AGE`].
+    /// Returns `None` if the commit returned and fewer than [`FAILURES_MIN`] consecutive checks
+    /// failed. Begins a check if the newest check has ended and is older than [`RESULT_MAX_AGE`].
     pub async fn failure(&self, store: &Store) -> Option<String> {
         Self::wait(self.begin(store)).await
     }
 
     /// Waits for the check's commit. Returns why commits fail, or [`STORE_STALLED`] if this commit
-    /// does not return in time. Returns `None` if fewer than [`FAILURES_MIN`] consecutive checks
-    /// failed.
+    /// does not return in time. Returns `None` if the commit returned and fewer than
+    /// [`FAILURES_MIN`] consecutive checks failed.
     async fn wait(mut check: Check) -> Option<String> {
         let until = check.began + STALLED_AFTER;
         let has_returned =

@@ -150,17 +150,12 @@ impl SaleControl {
     }
 
     /// Returns how many partitions an existing item gets if its spread becomes automatic. Only the
-    /// slots of this sale's other items and of overlapping sales count. A running sale never loses
-    /// partitions this way.
+    /// slots of this sale's other items and of overlapping sales count.
     #[must_use]
     pub fn automatic_partitions_of(&self, sale: &SaleState, item: &ItemState) -> u32 {
         let others = sale.items.iter().filter(|other| other.row.id != item.row.id);
         let own = others.map(|other| other.slots.len()).sum();
-        let chosen = self.partitions_beside(concurrent_slots(&self.node, &sale.row, own), 1);
-        match sale.row.phase {
-            Phase::Open | Phase::Paused => chosen.max(item.row.spread.partitions),
-            Phase::Draft | Phase::Scheduled | Phase::Closed => chosen,
-        }
+        self.partitions_beside(concurrent_slots(&self.node, &sale.row, own), 1)
     }
 
     /// Returns how many partitions each of `items` items gets if all other items use `used` slots.

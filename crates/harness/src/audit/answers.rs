@@ -135,7 +135,7 @@ impl<'a> AnswerAuditor<'a> {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
         // If one request has two tickets, only one of them can become an order. If the answer names
-        // the other ticket, which was returned, the verdict of that ticket names the order.
+        // the other ticket, which was returned, the verdict of that ticket may name the order.
         let real = match self.returned.get(id) {
             Some((_, Some(order))) => order,
             _ => id,

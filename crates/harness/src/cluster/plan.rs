@@ -54,7 +54,7 @@ pub struct ClusterPlan {
     /// roles.
     pub roles: Vec<String>,
     /// The number of edges. If there are edges, the common address sends all requests to the edges,
-    /// which pass them on to the nodes. Only shape `cluster` can have edges.
+    /// and none to the nodes. Only shape `cluster` can have edges.
     pub edges: usize,
     /// Further settings of every node and edge: the name and the value of each environment
     /// variable.

@@ -63,8 +63,8 @@ fn number(digits: &[u8]) -> Option<usize> {
 }
 
 /// Classifies answers by their status and code. Most answers are "sold out" with the same body, so
-/// the reader compares each body with the last "sold out" body first. If the two differ, the reader
-/// searches the body for the code.
+/// the reader first compares the body of each `409` with the last "sold out" body. If the two
+/// differ, the reader searches the body for the code.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     sold_out: Vec<u8>,

@@ -61,8 +61,8 @@ impl Sandbox {
         }
     }
 
-    /// Sends the due messages whose announcements have keys after `from`. Sets `from` to the key of
-    /// the last announcement before which nothing is left to send.
+    /// Sends the due messages whose announcements have keys after `from`. Moves `from` past the
+    /// first announcements for which nothing is left to send.
     async fn send_due(&self, from: &mut String) -> Result<(), EngineError> {
         let mut after = from.clone();
         let mut all_done = true;

@@ -105,16 +105,16 @@ impl Checker {
         });
     }
 
-    /// Checks the refunds of one payment that someone made by hand at the provider. After several
-    /// refunds by hand, the store may show more than the refunded amount. The reason: a report of a
-    /// failed refund names only an amount, and not which refund failed.
+    /// Checks the refunds of one payment that a person made by hand at the provider. The store must
+    /// show the refunded amount. After several refunds by hand, the store may also show more,
+    /// because a report of a failed refund names only an amount, and not which refund failed.
     fn returned_at_rest(&mut self, of: &PaymentReversals, row: Option<&Reversal>) {
         let total = of.returned();
         let shown = row.filter(|row| row.stands).map_or(0, |row| row.money.minor);
         let is_exact = of.all.iter().filter(|it| it.dispute.is_none()).count() <= 1;
         let right = if is_exact { shown == total } else { shown >= total };
         self.check(right, "reversal", || {
-            format!("{total} of {of:?} was refunded by hand, but the store has {row:?}")
+            format!("{total} was refunded by hand, but the store has {row:?}; all: {of:?}")
         });
     }
 }

@@ -179,7 +179,7 @@ impl World {
     }
 
     /// Sends the effect as a message. If the leader's process ends before the message arrives, the
-    /// effect is lost. But the message arrives in any case if it is a request to the provider.
+    /// effect is lost. But the end of the process does not lose a request to the provider.
     fn send_effect(&mut self, leader: u8, closing: Closing, effect: Effect, found: Vec<usize>) {
         let message = match effect {
             Effect::Finish | Effect::AskLater { starts_grace: false } => return,

@@ -132,8 +132,8 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     assert_eq!(held, [Some(case)]);
 }
 
-/// One transaction can admit visitors of two rooms. If one room has changed since the caller read
-/// it, the transaction admits only visitors of the other room.
+/// One transaction can admit visitors of two rooms. If one room has admitted visitors since the
+/// caller read it, the transaction admits only visitors of the other room.
 pub async fn one_transaction_admits_visitors_of_both_rooms(fixture: Fixture) {
     let items = sale(&fixture, 1, 8).await;
     open(&fixture).await;

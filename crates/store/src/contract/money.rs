@@ -37,7 +37,7 @@ pub struct MoneyQuery {
 /// A payment that a provider or a buyer made by mistake. The server refunds the payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundNotice {
-    /// The cause of the refund: a wrong amount, a second payment, or an unknown order.
+    /// The cause of the refund: a wrong amount or currency, a second payment, or an unknown order.
     pub what: RefundCause,
     /// The item, if the order exists.
     pub item: Option<ItemId>,

@@ -300,9 +300,9 @@ impl Publisher {
     }
 }
 
-/// Returns the longest time from one poll to the next. `has_hint` is true if another node announced
-/// a commit that this node has not polled yet. `apart` is the shortest time between two polls for
-/// announced commits.
+/// Returns the longest time from one poll to the next. `has_hint` is true if a commit of another
+/// node, or of this node, was announced but is not in any poll yet. `apart` is the shortest time
+/// between two polls for announced commits.
 fn pause(is_complete: bool, is_failing: bool, has_hint: bool, apart: Duration) -> Duration {
     match is_complete {
         // Until the backlog is read, this node must not refuse a request because of the state in

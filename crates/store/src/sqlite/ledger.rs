@@ -62,8 +62,8 @@ impl<'c> SqliteLedger<'c> {
         self.cache.flush(&mut self.sql, self.now)
     }
 
-    /// Drops every cached row, because the rows may differ from the tables after a rollback or a
-    /// commit.
+    /// Drops every cached row. The caller does this after a rollback or a commit, and before a
+    /// statement that changes the tables without the cache. The cached rows could then be outdated.
     pub(crate) fn reset(&mut self) {
         (self.cache, self.quotas) = (RowCache::default(), None);
     }

@@ -201,8 +201,8 @@ pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
 }
 
 /// Opens the store's file without SQLite, so that the checkpoint thread can sync the file. Close
-/// this file only after all connections: when a process closes a file, the process loses
-/// all its locks on that file.
+/// this file only after all connections: when a process closes a file, the process loses all
+/// its locks on that file.
 pub(super) fn open_data_file(dir: &Path) -> Result<File, OpenError> {
     let path = data_path(dir);
     File::options().write(true).open(&path).map_err(|e| failed(&path.display().to_string(), e))

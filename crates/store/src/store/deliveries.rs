@@ -218,7 +218,8 @@ impl Store {
     }
 
     /// Makes the delivery of one event to an endpoint pending again, whatever the delivery's state
-    /// is. If the endpoint already has `most` pending deliveries, returns [`Redelivery::Full`].
+    /// is. Returns [`Redelivery::Full`] if this delivery is not pending, and the endpoint already
+    /// has `most` pending deliveries.
     pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
         let id = id.to_owned();
         self.job(RetryUnknown::Never, move |tx| redeliver(tx, &id, position, most)).await

@@ -183,6 +183,11 @@ export function patchOf(sale, after) {
   return patch;
 }
 
+/** Returns whether a patch of [`patchOf`] changes nothing. */
+export const isEmpty = ({ items = [], front_door: door = {}, ...rest }) =>
+  [rest, door].every(part => Object.keys(part).length === 0) &&
+  items.every(({ id, ...item }) => Object.keys(item).length === 0);
+
 /** A scope for which the operator chose the server's default is left out. */
 function limits(form, whole) {
   const made = {};

@@ -2,7 +2,7 @@
    shows each fault at the faulty field. */
 import { api, Ask, count, duration, Field, html, Input, moment, Phase, Problem, SaleTabs, say, seg,
   t, useEffect, useRef, useState } from '/assets/console-kit.js';
-import { body, CHOICES, limitPointer, newItem, patchOf, RATES, rebased, SCOPES,
+import { body, CHOICES, isEmpty, limitPointer, newItem, patchOf, RATES, rebased, SCOPES,
   texts } from '/assets/console-form-values.js';
 import { NewSpread, saveSpreads, SpreadForm } from '/assets/console-spread.js';
 import { plainText } from '/assets/console-texts.js';
@@ -223,12 +223,16 @@ export function SaleForm({ loaded, tag, isNew, can }) {
   /* The body of a request whose answer was lost. The server may have created this draft. */
   const unsure = useRef(null);
   /* If the lost request has created the draft, a repetition returns the draft. */
-  const unlessMade = made => error => {
+  const unlessMade = made => async error => {
     const sent = JSON.stringify(made);
-    const isMade = error.code === 'already_exists' && unsure.current === sent;
-    unsure.current = error.status === 0 || error.status >= 500 ? sent : null;
-    if (!isMade) throw error;
-    return api.get(`/v1/admin/sales/${seg(made.id)}`);
+    if (error.status === 0 || error.status >= 500) unsure.current = sent;
+    if (error.code !== 'already_exists' || unsure.current !== sent) throw error;
+    const found = await api.get(`/v1/admin/sales/${seg(made.id)}`);
+    // Another operator's sale may have the same id.
+    const isOurs = found.phase === 'draft' && found.items.length === made.items.length &&
+      isEmpty(patchOf(found, made));
+    if (!isOurs) throw error;
+    return found;
   };
   const create = async made => {
     setState({ busy: true, error: null, done: false });

@@ -1,6 +1,7 @@
 /* The views for the payments and the refunds of all orders. */
 import { html, Input, moment, money, More, Pill, Problem, query, seg, t, Table, Tabs, usePages,
   word } from '/assets/console-kit.js';
+import { useSearchForm } from '/assets/console-fields.js';
 
 export const MoneyTabs = ({ now }) => html`<${Tabs} label=${t('money')} now=${now}
   views=${['orders', 'payments', 'refunds'].map(name => [name, '#/' + name, t(name)])} />`;

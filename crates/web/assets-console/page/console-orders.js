@@ -1,8 +1,8 @@
 /* The views for orders: a search, one order, changes of orders, and one buyer's orders and
    refusals. */
 import { api, Ask, count, Field, Fresh, html, Input, moment, money, More, Pill, Problem, query,
-  readAll, SaleField, SaleTabs, say, seg, t, Table, useEffect, usePages, usePoll, useRef, useState,
-  word } from '/assets/console-kit.js';
+  readAll, SaleField, SaleTabs, say, seg, serverNow, t, Table, useEffect, usePages, usePoll, useRef,
+  useState, word } from '/assets/console-kit.js';
 import { useSearchForm } from '/assets/console-fields.js';
 import { MoneyTabs } from '/assets/console-money.js';
 import { Who } from '/assets/console-names.js';
@@ -28,6 +28,7 @@ function sums(orders) {
    orders. */
 function change(name, orders, done) {
   const changed = new Set();
+  const asked = serverNow();
   return {
     title: t(`order.${name}.title`, { n: orders.length }),
     points: [
@@ -53,9 +54,10 @@ function change(name, orders, done) {
         const progress = t('progress', { done: count(tried++), n: count(orders.length) });
         if (orders.length > 1 && !step(progress)) break;
         // Adds the minutes to the `pay_by` that the screen shows, not to the order's present
-        // `pay_by`. So a repeated request does not add the minutes twice.
-        const pay_by = name === 'extend'
-          ? new Date(Date.parse(order.pay_by) + extra).toISOString() : undefined;
+        // `pay_by`. So a repeated request does not add the minutes twice. If the `pay_by` has
+        // passed, adds the minutes to the time at which the dialog opened.
+        const from = Math.max(Date.parse(order.pay_by), asked);
+        const pay_by = name === 'extend' ? new Date(from + extra).toISOString() : undefined;
         try {
           await api.send('POST', `/v1/admin/orders/${seg(order.id)}/${name}`, { reason, pay_by });
           changed.add(order.id);

@@ -342,7 +342,7 @@ export default {
   'difference.refund_amount': 'Wrong amount of a refund',
   'difference.refunded_twice': 'Refunded twice', 'difference.refund_failed': 'Refund failed',
   'difference.reversed': 'Reversed by the provider', sum_of_orders: 'Together: {sum}',
-  minutes_hint: 'Added to the present end of the time to pay. 1 to 1,440.',
+  minutes_hint: 'Added to the end of the time to pay, or to now if it has ended. 1 to 1,440.',
   reason_hint: 'Optional. It is kept in the order’s history.',
   orders_changed: '{n} {n|order is|orders are} changed.',
   orders_stopped: 'Stopped. {done} of {n} orders are changed.', progress: '{done} of {n}',

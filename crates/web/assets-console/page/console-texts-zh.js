@@ -285,7 +285,7 @@ export default {
   'difference.paid_twice': '重复付款', 'difference.refund_missing': '缺少退款',
   'difference.refund_unfounded': '退款没有依据', 'difference.refund_amount': '退款金额不符',
   'difference.refunded_twice': '重复退款', 'difference.refund_failed': '退款失败',
-  'difference.reversed': '支付渠道已撤销', sum_of_orders: '合计：{sum}', minutes_hint: '在现有截止时间之后增加，1 到 1440 分钟。',
+  'difference.reversed': '支付渠道已撤销', sum_of_orders: '合计：{sum}', minutes_hint: '从现有截止时间起增加；已过期则从现在起算。1 到 1440 分钟。',
   reason_hint: '选填，会记入订单历史。', orders_changed: '已处理 {n} 个订单。', orders_stopped: '已停止，处理了 {done} / {n} 个订单。',
   progress: '{done} / {n}', choose_search: '选择此搜索的全部订单（最多 {n} 个）', reading_orders: '正在读取订单：{n}',
   provider: '支付渠道', settled_at: '到账时间', 'order.cancel.yes': '取消 {n} 个订单',

@@ -311,7 +311,7 @@ impl ActiveWebSocket {
         Some(renewed.ok_or("the new token is not valid for this buyer"))
     }
 
-    /// Returns whether all bytes that arrived belong to complete frames.
+    /// Returns whether all bytes that arrived belong to complete frames and complete messages.
     fn has_no_partial_frame(&self) -> bool {
         self.socket.get_ref().bytes_read() == Some(self.bytes_in_frames)
     }

@@ -5,7 +5,7 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// Writes the metrics of the log, and how many times the OTLP collector did not accept them.
+/// Writes the metrics of the log, and how often the OTLP collector did not accept metrics or logs.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_log_events_total",

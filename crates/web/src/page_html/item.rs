@@ -1,5 +1,5 @@
-//! Fills the elements of a sale's page that show the picture and the texts. The page's script fills
-//! the same elements later. So a visitor sees the picture and the texts before the script runs.
+//! Fills the elements of a sale's page that show the picture and the texts, so that a visitor sees
+//! them before the page's script runs. The script fills the same elements later.
 
 use doorbuster_api::sale::{Item, Sale};
 use doorbuster_api::value::Text;

@@ -43,8 +43,8 @@ fn a_recovery_of_the_endpoint_spends_no_try_of_the_events_that_still_fail() {
         if fails { failed() } else { SendOutcome::Delivered }
     };
     let (mut now, mut attempts, mut dead) = (AT, 0, 0);
-    // An event arrives each second. The endpoint refuses each try of 60 of the events. After five
-    // failures in a row, the endpoint counts as down until it accepts an event.
+    // An event arrives each second. Each try of 60 of the events fails. After five failures in a
+    // row, the endpoint counts as down until it accepts an event.
     for at in 1..=7_200 {
         queue.add(at, &format!("order-{at}"), true);
         let (more, now_dead) = send_all(&mut queue, now, outcome);

@@ -107,8 +107,8 @@ pub(in crate::edge) struct Upstream {
 
 impl Upstream {
     pub(super) fn new(address: SocketAddr) -> Self {
-        // The node may lack the role `api`. So until its first check, it counts as lost and gets no
-        // requests.
+        // The node may lack the role `api`. So until its first check, it counts as lost, and the
+        // edge prefers nodes that have answered a check.
         Self { address, state: watch::Sender::new(UpstreamState::Lost), idle: Mutex::default() }
     }
 

@@ -72,7 +72,7 @@ impl CrowdWithPasses {
     }
 
     /// Repeats the purchases until the server sends a buyer to the waiting room. Every purchase
-    /// before that must give an order.
+    /// must give an order or lead to the waiting room.
     pub(super) async fn press_until_the_room_is_open(&self, app: &TestApp) {
         let timer = Stopwatch::start();
         for wave in 0.. {

@@ -111,7 +111,7 @@ pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture)
     // A refund of 40 failed, and then a person made a refund of 30. The report about the failure
     // arrives last, and must not hide the refund of 30.
     assert_eq!(send(250_000, 30, true).await, Known, "the larger amount stays");
-    assert_eq!(send(247_000, 40, false).await, Known, "a late report hid a newer refund");
+    assert_eq!(send(247_000, 40, false).await, Known, "the newer refund must still count");
     assert_eq!(stands().await, [40]);
     fixture.check_invariants().await;
 }

@@ -78,8 +78,22 @@ async fn number(tab: &Tab<'_>, name: &str) -> Value {
     .await
 }
 
+/// Loses the answer to the next `POST`.
+const LOSE_CREATION: &str = "(() => {
+    const send = window.fetch;
+    let lost = false;
+    window.fetch = async (path, options) => {
+      const answer = await send(path, options);
+      if (lost || options?.method !== 'POST') return answer;
+      lost = true;
+      throw new TypeError('lost');
+    };
+    return true;
+  })()";
+
 /// Creates a sale with the form. The server refuses the first attempt, because the picture has no
-/// valid address. The form must keep what was typed.
+/// valid address. The form must keep what was typed. The answer to the second attempt is lost, so
+/// the third attempt must continue with the draft and save its spread.
 async fn create_by_form(tab: &Tab<'_>, fixture: &ServerFixture) {
     press(tab, "New sale").await;
     fill(tab, "Id", 0, "spring").await;
@@ -97,6 +111,9 @@ async fn create_by_form(tab: &Tab<'_>, fixture: &ServerFixture) {
     let title = "document.querySelectorAll('.field :is(input, textarea)')[1].value";
     assert_eq!(tab.eval(title).await, "Spring drop", "the form must keep the typed text");
     fill(tab, "Picture", 0, "").await;
+    tab.eval(LOSE_CREATION).await;
+    press(tab, "Create the draft").await;
+    shows(tab, "The server does not answer").await;
     press(tab, "Create the draft").await;
     tab.until("location.hash === '#/sales/spring'").await;
     let spread = fixture.get_ok("/v1/admin/sales/spring/items/lamp/spread").await;
