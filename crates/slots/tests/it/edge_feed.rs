@@ -1,4 +1,6 @@
 //! Tests the feed that edges follow.
+use std::time::{Duration, Instant};
+
 use doorbuster_core::edge::FeedPosition;
 use doorbuster_slots::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedPart, SharedRedis};
 
@@ -107,11 +109,15 @@ async fn a_long_feed_is_read_in_parts_also_from_a_replica() {
         at.requests += requests.len() as u64;
     }
     let reader = shared(&replica);
+    let started = Instant::now();
     let (mut at, mut read, mut parts) = (FeedPosition::default(), (0, 0), 0);
     while read != (2 * FEED_REQUESTS_MAX, 2 * FEED_ENTRIES_MAX) {
-        let Ok(Some(part)) = reader.read_feed(at).await else {
-            // The replica has not copied the feed yet.
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        assert!(started.elapsed() < Duration::from_mins(1), "the replica did not copy {at:?}");
+        let part = reader.read_feed(at).await.ok().flatten();
+        let part = part.filter(|part| !part.requests.is_empty() || !part.entries.is_empty());
+        let Some(part) = part else {
+            // The replica has not copied the next part yet.
+            tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
         read = (read.0 + part.requests.len(), read.1 + part.entries.len());
@@ -121,7 +127,6 @@ async fn a_long_feed_is_read_in_parts_also_from_a_replica() {
             requests: part.from.requests + part.requests.len() as u64,
         };
         parts += 1;
-        assert!(parts < 1_000, "{at:?}");
     }
     assert!(parts >= 2);
 }
