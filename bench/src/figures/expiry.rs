@@ -315,7 +315,7 @@ impl BackgroundLoad {
             .context("the other buyers' purchases got wrong answers")?;
         refused
             .expect_only(&[AnswerKind::SoldOut])
-            .context("the other buyers' refused requests got wrong answers")?;
+            .context("other buyers' purchases of the sold-out item got wrong answers")?;
         read.expect_only(&[AnswerKind::Fine])
             .context("the other buyers' status reads got wrong answers")?;
         Ok([bought, refused, read])

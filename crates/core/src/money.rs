@@ -155,20 +155,22 @@ fn is_undecided<L: Ledger + ?Sized>(
     now: Millis,
 ) -> Result<bool, L::Error> {
     let Some(TicketParts { grant, n, decide_by, .. }) = id.parts() else { return Ok(false) };
-    if now > decide_by || decide_by > now.plus(DECIDE_WITHIN_MS) {
-        return Ok(false);
+    // The read of the grant waits for a transaction that is settling this ticket. If the order now
+    // exists, the ticket became an order after the caller's read. The id then counts as undecided,
+    // so that the provider reports the payment again.
+    let row = ledger.grant(grant)?;
+    if ledger.order(id)?.is_some() {
+        return Ok(true);
     }
     let may_settle = |row: Grant| row.open && !row.slot.is_waitlist();
-    if ledger.grant(grant)?.is_none_or(|row| !may_settle(row)) {
+    if now > decide_by
+        || decide_by > now.plus(DECIDE_WITHIN_MS)
+        || row.is_none_or(|row| !may_settle(row))
+    {
         return Ok(false);
     }
-    // Each ticket of a grant has its own number. If the order of this ticket now exists, the ticket
-    // became an order after the caller's read. The id then counts as undecided, so that the
-    // provider reports the payment again.
-    Ok(match ledger.ticket_of(grant, n)? {
-        None => true,
-        Some(found) => found == *id && ledger.order(id)?.is_some(),
-    })
+    // Each ticket of a grant has its own number, so a ticket with a verdict has this number.
+    Ok(ledger.ticket_of(grant, n)?.is_none())
 }
 
 /// Returns the price of an order.

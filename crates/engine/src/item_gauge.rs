@@ -104,7 +104,7 @@ impl ItemGauge {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns how many units of the pool slots may get: all units except those kept for the
+    /// Returns how many of the pool's units may go to slots: all except those kept for the
     /// waitlist.
     #[must_use]
     pub fn open_pool(&self) -> u64 {

@@ -147,8 +147,8 @@ impl OutageLog {
         let Some(now) = failures.as_mut() else { return };
         if !is_store_available {
             // The store itself logs this outage. Directly after the outage, some calls may still
-            // fail. This code resets the times, so that this module does not log those calls at
-            // once.
+            // fail. So the times start again here. Otherwise this module would log those failures
+            // as a second outage.
             (now.began, now.logged) = (Instant::now(), Instant::now());
             now.by_job.clear();
         } else if now.newest.elapsed() >= OVER_AFTER && now.by_job.is_empty() {

@@ -120,7 +120,7 @@ async fn take(strategy: &dyn Strategy, query: &str) -> Result<(StatusCode, Strin
     let value = |name: &str| -> Result<i64> {
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let found =
-            pairs.find(|(key, _)| *key == name).context("the request needs buyer and units")?;
+            pairs.find(|(key, _)| *key == name).context("the request needs `buyer` and `units`")?;
         Ok(found.1.parse()?)
     };
     let (status, text) = match strategy.take(value("buyer")?, value("units")?).await? {

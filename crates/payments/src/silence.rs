@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::contract::{CheckoutStatus, ProviderError};
 
-/// The maximum number of requests about checkouts that run at the same time.
+/// At most this many requests about checkouts run at the same time.
 pub(super) const AT_ONCE: usize = 32;
 /// After this many consecutive requests without an answer, the provider counts as silent.
 const SILENT_AFTER: usize = AT_ONCE;

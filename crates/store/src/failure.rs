@@ -49,6 +49,10 @@ pub enum Failure {
     /// No answer arrived within the time limit of a transaction.
     #[error("the database does not answer in time")]
     TimedOut,
+    /// Another transaction changed a row while this transaction waited for a lock, so this
+    /// transaction has too few locks.
+    #[error("a row changed before it was locked")]
+    Changed,
     /// COMMIT was sent, but no answer says whether the commit succeeded.
     #[error("the outcome of a transaction is unknown: {0}")]
     Unknown(String),
@@ -78,6 +82,7 @@ impl Failure {
             | Self::NoTemporaryFile(_)
             | Self::Refused(_)
             | Self::TimedOut => FailureKind::Unreachable,
+            Self::Changed => FailureKind::Conflict,
             Self::Unknown(_) => FailureKind::Unknown,
             Self::Row(_) | Self::Panicked(_) => FailureKind::Bad,
             Self::Lost(_) | Self::Gone(_) | Self::Unsynced(_) => FailureKind::Damaged,
@@ -114,7 +119,7 @@ impl Failure {
     /// Returns whether the connection to PostgreSQL can still be used after a rollback.
     pub(crate) fn keeps_connection_usable(&self) -> bool {
         match self {
-            Self::Row(_) => true,
+            Self::Row(_) | Self::Changed => true,
             Self::Postgres(error) => {
                 error.code().is_some_and(|code| postgres_kind(code) != FailureKind::Unreachable)
             }
@@ -174,9 +179,10 @@ fn postgres_kind(code: &SqlState) -> FailureKind {
         // another transaction just inserted the same key.
         "40" => FailureKind::Conflict,
         "23" if *code == SqlState::UNIQUE_VIOLATION => FailureKind::Conflict,
-        // These classes stand for a failed connection, a shutdown, a passed time limit, or a
-        // missing resource. The two codes of class 25 below stand for a server that is read-only
-        // during a failover, and for a session that was idle too long.
+        // In these classes, the connection failed, an operator or a time limit ended the query, a
+        // lock or another resource was not available, or the server's system failed. In the two
+        // codes of class 25 below, the server is read-only during a failover, or the session was
+        // idle too long.
         "08" | "57" | "53" | "55" | "58" => FailureKind::Unreachable,
         "25" if text == "25006" || text == "25P03" => FailureKind::Unreachable,
         "XX" if text == "XX001" || text == "XX002" => FailureKind::Damaged,

@@ -1,6 +1,5 @@
 //! One transaction, in either database. An operation whose steps are the same in both databases is
 //! a function over a [`Transaction`].
-use doorbuster_core::money::PaymentId;
 use doorbuster_core::{GrantId, ItemId, Ledger, Millis, RecallId, TicketId};
 
 use crate::actions;
@@ -111,15 +110,6 @@ impl Transaction<'_, '_> {
             Self::Sqlite(_) => Ok(()),
             Self::Postgres(ledger) => ledger.lock_order_named(order),
         }
-    }
-
-    /// In PostgreSQL, locks the payment, and caches the order that the payment names. An event
-    /// about the payment needs the order's number, which never changes, so the order is not locked.
-    /// In SQLite, the order is read on demand.
-    pub(crate) fn remember_order_of(&mut self, payment: &PaymentId) -> Done<()> {
-        let Self::Postgres(ledger) = self else { return Ok(()) };
-        let Some(payment) = ledger.payment(payment)? else { return Ok(()) };
-        TicketId::parse(&payment.order).map_or(Ok(()), |id| ledger.remember_order(&id))
     }
 
     /// In SQLite, writes and drops the cached rows. Call this function before a statement that

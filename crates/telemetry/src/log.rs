@@ -20,7 +20,7 @@ pub use counts::event_counts;
 /// The server itself logs the errors of these modules.
 const SILENT: [&str; 3] = ["lapin", "async_nats", "deadpool"];
 
-/// Changes the levels of a running log.
+/// Changes the levels of the log while the program runs.
 #[derive(Debug)]
 pub struct LogLevels(reload::Handle<Targets, Registry>);
 

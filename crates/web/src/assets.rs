@@ -232,7 +232,7 @@ fn bytes(data: Cow<'static, [u8]>) -> Bytes {
     }
 }
 
-/// The address of the icon in the source of the buyers' pages.
+/// The icon's address, as the source of the buyers' pages writes it.
 const ICON: &str = "/assets/mark.svg";
 
 /// Puts the icon into the source of each page, so that a browser needs no request for the icon.

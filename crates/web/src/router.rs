@@ -195,9 +195,12 @@ async fn check(
             let by = operator_request(operator, request);
             request.extensions_mut().insert(OperatorIdentity(by));
             // Operators must see changes by other nodes at once, so the node refreshes its
-            // catalogue. An error is ignored here: the handler also uses the store, and reports the
-            // error.
-            drop(app.catalogue_reader.refresh().await);
+            // catalogue. Without the store, operators may still read the known catalogue. But a
+            // known sale may be outdated, and an unknown sale may exist, so no sale is changed.
+            let refreshed = app.catalogue_reader.refresh().await;
+            if is_operator_change(endpoint) && endpoint.path.contains("{sale}") {
+                refreshed?;
+            }
         }
     }
     Ok(())

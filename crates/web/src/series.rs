@@ -206,7 +206,7 @@ impl App {
             return;
         }
         if let Err(error) = self.node.store().insert_points(points.clone()).await {
-            tracing::debug!(%error, "failed to record the numbers of sales; will retry");
+            tracing::debug!(%error, "failed to record the figures of the sales' charts; will retry");
             return self.series.pending().put_back(points);
         }
         let mut pending = self.series.pending();

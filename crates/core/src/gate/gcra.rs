@@ -96,8 +96,8 @@ impl RateLimit {
         (self.burst_nanos - self.used_nanos(state, now)) / self.interval
     }
 
-    /// Returns how many requests at full cost are allowed at one moment, after a long time without
-    /// requests.
+    /// Returns the largest burst: how many requests at full cost are allowed at the same moment, if
+    /// there were none for a long time.
     #[must_use]
     pub const fn burst(self) -> u64 {
         self.burst_nanos / self.interval

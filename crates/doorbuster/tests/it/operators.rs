@@ -113,7 +113,7 @@ fn change_prices(temp_dir: &TempDir, server: &TestServer) {
 #[test]
 fn sales_with_long_descriptions_are_listed_and_have_a_status() {
     let temp_dir = TempDir::new();
-    // Each answer is as large as if every sale on the page had 512 KiB.
+    // Each answer is as large as a full page of sales of 512 KiB each.
     let url = stand_in(|path| {
         let limit = path.split(['?', '&']).find_map(|pair| pair.strip_prefix("limit="));
         let sales: usize = limit.map_or(0, |limit| limit.parse().expect("a number"));

@@ -41,8 +41,8 @@ struct KeysRecord {
     settings: NodeSettings,
 }
 
-/// Settings that an edge gets from the nodes. The edge uses each of them only if its own settings
-/// lack it.
+/// Settings that an edge gets from the nodes. The edge uses such a setting only if its own
+/// configuration does not set it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSettings {
     /// The issuer that every buyer's token must name.

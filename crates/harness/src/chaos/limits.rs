@@ -45,7 +45,8 @@ pub(super) const CLOCK_STEP_MS: i64 = 3_600_000;
 pub(super) const TAKEOVER_WITHIN: Duration = Duration::from_secs(30);
 /// How long an installation may take to recover. After that time the harness fails.
 pub(super) const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
-/// How long selling the remaining units may take. After that time the round has a finding.
+/// The time in which the remaining units must be sold. If units remain after that time, the round
+/// has a finding.
 pub(super) const SOLD_OUT_WITHIN: Duration = Duration::from_secs(60);
 pub(super) const LAST_BUYERS_MAX: u64 = 200;
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);

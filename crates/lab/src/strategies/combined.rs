@@ -15,7 +15,7 @@ use redis::{Script, cmd};
 use crate::backends::{Backends, execute, is_duplicate, query_one, retry};
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
-/// The entry for the list and the report.
+/// The strategy's entry in the list of strategies and in the lab's report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
     id: "combined",
     family: Family::Combined,

@@ -14,13 +14,13 @@ use redis::{cmd, pipe};
 use crate::backends::Backends;
 use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
-/// The entry for the list and the report.
+/// The strategy's entry in the list of strategies and in the lab's report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
     id: "redis-check-then-set",
     family: Family::Redis,
     title: "Redis: get, then set",
     claim: Claim::Unsafe,
-    source: "a cache used as the stock",
+    source: "a cache in the place of the stock",
     suits: "Nothing: check and set are two steps",
     text: include_str!("redis_check_then_set.rs"),
     lua: &[],

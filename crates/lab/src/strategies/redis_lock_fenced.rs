@@ -19,7 +19,7 @@ use redis::Script;
 use crate::backends::{Backends, execute, is_duplicate, query, query_one, retry};
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
-/// The entry for the list and the report.
+/// The strategy's entry in the list of strategies and in the lab's report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
     id: "redis-lock-fenced",
     family: Family::Redis,

@@ -17,7 +17,7 @@ use redis::{Script, cmd};
 use crate::backends::Backends;
 use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
-/// The entry for the list and the report.
+/// The strategy's entry in the list of strategies and in the lab's report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
     id: "redis-lua",
     family: Family::Redis,

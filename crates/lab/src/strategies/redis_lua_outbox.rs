@@ -17,7 +17,7 @@ use redis::{Script, pipe};
 use crate::backends::{Backends, execute, query, query_one};
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
-/// The entry for the list and the report.
+/// The strategy's entry in the list of strategies and in the lab's report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
     id: "redis-lua-outbox",
     family: Family::Combined,

@@ -16,7 +16,7 @@ use redis::{Script, cmd};
 use crate::backends::{Backends, insert_orders};
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
-/// The entry for the list and the report.
+/// The strategy's entry in the list of strategies and in the lab's report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
     id: "redis-lua-queue",
     family: Family::Combined,

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::backends::{Backends, insert_orders};
 use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
-/// The entry for the list and the report.
+/// The strategy's entry in the list of strategies and in the lab's report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
     id: "redis-then-database",
     family: Family::Combined,

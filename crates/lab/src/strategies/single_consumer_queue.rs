@@ -16,7 +16,7 @@ use crate::backends::{Backends, execute, insert_orders, query, query_one, retry}
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 use crate::order::Order;
 
-/// The entry for the list and the report.
+/// The strategy's entry in the list of strategies and in the lab's report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
     id: "single-consumer-queue",
     family: Family::Queue,

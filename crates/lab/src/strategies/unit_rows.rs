@@ -13,7 +13,7 @@
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
-/// The entry for the list and the report.
+/// The strategy's entry in the list of strategies and in the lab's report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
     id: "unit-rows",
     family: Family::Database,

@@ -288,6 +288,13 @@ async fn a_server_is_not_ready_while_its_store_is_unavailable() {
         "{reasons:?}"
     );
     assert_eq!(app.get("/healthz").await.verdict(), "200", "the server must be alive");
+    // Another node may have created or changed a sale, so a request to change a sale must get
+    // neither `404` nor `412`.
+    for sale in ["spring", "autumn"] {
+        let (path, edit) = (format!("/v1/admin/sales/{sale}"), json!({"title": "Sale"}));
+        let reply = app.admin_with("PATCH", &path, &[("if-match", "\"old\"")], Some(edit)).await;
+        assert_eq!(reply.verdict(), "503 unavailable", "{sale}");
+    }
     home.restart();
     let timer = Stopwatch::start();
     while app.get("/readyz").await.verdict() != "200" {

@@ -111,8 +111,8 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, update) = (event.to_owned(), refund_update(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
-                // This refund may return only a part of the payment. So if the refund arrived,
-                // `update` has the amount.
+                // A refund may return only a part of the payment, so `update` has the amount that
+                // arrived.
                 let is_settled = update == RefundUpdate::Settled;
                 let arrived = object["amount"].as_i64().filter(|_| is_settled);
                 let update = arrived.map_or(update, RefundUpdate::Arrived);

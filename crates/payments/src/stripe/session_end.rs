@@ -44,7 +44,7 @@ mod tests {
                 let pay_by = now.plus(pay_in_ms);
                 let (end_secs, kept) = session_end(pay_by, now, wall);
                 let end = Millis(end_secs * 1_000);
-                let text = format!("{pay_in_ms} after a step of {step_ms}: {end:?}");
+                let text = format!("{pay_in_ms} ms to pay, clock step {step_ms} ms: {end:?}");
                 assert!(end >= last.plus(31 * MINUTE_MS), "{text}");
                 assert!(end <= first.plus(24 * 60 * MINUTE_MS - MINUTE_MS / 2), "{text}");
                 if pay_in_ms == 7_200_000 {

@@ -1,8 +1,8 @@
 -- Records an edge's report about itself.
 -- KEYS: the hash of edges.
 -- ARGV: the edge, its report, the lifetime in milliseconds, the largest number of edges.
--- If there are already this many reports, the script first deletes all of them. Running edges
--- report again soon.
+-- If the hash already has the largest number of edges, the script deletes all reports before it
+-- records this one. Running edges report again soon.
 if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then
   redis.call('DEL', KEYS[1])
 end

@@ -373,7 +373,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let LeaveOutcome::Already(served) =
         fixture.store.leave_waitlist(bert.id).await.expect("writes")
     else {
-        panic!("a buyer must not be able to leave a served entry")
+        panic!("a buyer must not be able to leave the waitlist after the entry was served")
     };
     assert_eq!(served.state, WaitlistState::Served);
     expect_waitlist(&fixture, item, 1, 0).await;

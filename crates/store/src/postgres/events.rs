@@ -9,7 +9,7 @@
 //! becomes visible later, and gets the higher position.
 use crate::contract::StoreResult;
 use crate::failure::{Done, Failure};
-use crate::sql::{as_limit, to_i64};
+use crate::sql::{Row, as_limit};
 
 use super::Postgres;
 use super::ledger::PostgresLedger;
@@ -18,28 +18,35 @@ use super::transaction::RetryUnknown;
 /// Locks the sequencer's row, which holds the last assigned position.
 const LOCK_TURN: &str = "SELECT position FROM event_turn FOR NO KEY UPDATE";
 /// The statement runs after the lock was taken, so the statement sees the positions that every
-/// earlier sequencer assigned.
-const ASSIGN_POSITIONS: &str = "UPDATE event SET position = $1 + t.place
-     FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS place
-           FROM (SELECT seq FROM event WHERE position IS NULL ORDER BY position, seq
-           LIMIT $2) AS fresh) AS t
-     WHERE event.seq = t.seq";
+/// earlier sequencer assigned. It returns the number of rows that it found, and the last position
+/// that it assigned. Another transaction may delete some of the rows before they get positions, so
+/// this position may be less than `$1` plus the number of rows.
+const ASSIGN_POSITIONS: &str = "WITH fresh AS MATERIALIZED (
+         SELECT seq, row_number() OVER (ORDER BY seq) AS place
+         FROM (SELECT seq FROM event WHERE position IS NULL ORDER BY position, seq
+               LIMIT $2) AS found),
+     moved AS (UPDATE event SET position = $1 + fresh.place FROM fresh
+               WHERE event.seq = fresh.seq RETURNING event.position)
+     SELECT (SELECT count(*) FROM fresh), (SELECT max(position) FROM moved)";
 
 fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
     let last = ledger.one(LOCK_TURN, &[], |row| row.get::<i64>(0))?;
     let last = last.ok_or_else(|| {
         Failure::Row("cannot assign positions to events: table event_turn is empty".to_owned())
     })?;
-    let numbered = ledger.run(ASSIGN_POSITIONS, &[&last, &as_limit(limit)])?;
-    if numbered > 0 {
-        ledger.run("UPDATE event_turn SET position = $1", &[&(last + to_i64(numbered))])?;
+    let counts = |row: Row<'_>| Ok((row.number(0)?, row.get::<Option<i64>>(1)?));
+    let (found, assigned) =
+        ledger.one(ASSIGN_POSITIONS, &[&last, &as_limit(limit)], counts)?.unwrap_or_default();
+    if let Some(assigned) = assigned {
+        ledger.run("UPDATE event_turn SET position = $1", &[&assigned])?;
     }
-    Ok(numbered)
+    Ok(found)
 }
 
 impl Postgres {
-    /// Assigns positions to at most `limit` events, and returns their number. If the number is less
-    /// than `limit`, every event that was committed before the call has a position.
+    /// Assigns positions to at most `limit` events. Returns the number of events that had no
+    /// position. If this number is less than `limit`, every event that was committed before the
+    /// call now has a position or was deleted.
     pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
         // Usually every event already has a position. This query detects that, and then no
         // transaction is necessary.

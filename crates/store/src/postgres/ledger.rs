@@ -10,7 +10,7 @@ use deadpool_postgres::Object;
 use tokio::runtime::Handle;
 use tokio_postgres::types::ToSql;
 
-use doorbuster_core::event::{Actor, Event};
+use doorbuster_core::event::{Actor, Event, Subject};
 use doorbuster_core::money::{
     Checkout, Money, Payment, PaymentId, Refund, RefundId, Reversal, ReversalKey, ReversalKind,
 };
@@ -297,7 +297,14 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
+    /// Caches the order that an event about a payment names, because the flush writes the order's
+    /// number with the event.
     fn append_event(&mut self, event: &Event) -> Done<()> {
+        if let Subject::Payment { order, .. } | Subject::Reversal { order, .. } = &event.subject
+            && let Some(id) = TicketId::parse(order)
+        {
+            self.remember_order(&id)?;
+        }
         self.cache.events.push(event.clone());
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The row locks that one transaction takes, in lock order.
-use doorbuster_core::{GrantId, Ledger, OrderState, RecallId, TicketId};
+use doorbuster_core::{GrantId, Ledger, Order, OrderState, RecallId, TicketId};
 
-use crate::failure::Done;
+use crate::failure::{Done, Failure};
 use crate::rows;
 use crate::sql::to_i64;
 
@@ -43,23 +43,30 @@ impl PostgresLedger<'_> {
     /// [`Self::lock_order`].
     ///
     /// If the order has ended, the payment functions read all slots of its item, to find units to
-    /// recall. So in this case, this call also locks the grants of those slots.
+    /// recall. So in this case, this call also locks the grants of those slots. If the order ends
+    /// while this call waits for the first lock, the transaction must begin again, because locks
+    /// are taken in the order of the grants' ids.
     pub(crate) fn lock_order_named(&mut self, order: &str) -> Done<()> {
         let Some(id) = TicketId::parse(order) else { return Ok(()) };
         let Some(seen) = self.order(&id)? else { return Ok(()) };
+        let has_ended =
+            |order: &Order| matches!(order.state, OrderState::Cancelled | OrderState::Expired);
         let mut grants = vec![seen.grant];
-        if matches!(seen.state, OrderState::Cancelled | OrderState::Expired) {
+        if has_ended(&seen) {
             let open = "SELECT id FROM slot_grant WHERE item_id = $1 AND open";
             grants.extend(self.all(open, &[&seen.item.0], |row| Ok(GrantId(row.number(0)?)))?);
         }
         self.lock_grants(&grants)?;
+        if !has_ended(&seen) && self.order(&id)?.as_ref().is_some_and(has_ended) {
+            return Err(Failure::Changed);
+        }
         self.quota(seen.item, &seen.buyer)?;
         Ok(())
     }
 
     /// Caches an order without a lock. The caller may use only those fields of the order that never
     /// change.
-    pub(crate) fn remember_order(&mut self, id: &TicketId) -> Done<()> {
+    pub(super) fn remember_order(&mut self, id: &TicketId) -> Done<()> {
         if let Some(order) = self.order(id)? {
             self.cache.cache_order(order);
         }

@@ -29,8 +29,8 @@ use super::shared::{CommitMessage, OwnCommit, Shared};
 
 /// If a settled batch has at least this many orders, the publisher publishes the orders first and
 /// the counts later. A smaller batch means low load, so the publisher publishes its orders and
-/// counts together. Thus a buyer who sends one request after the other always sees counts that
-/// include the buyer's own orders.
+/// counts together. So at low load, a buyer who waits for each answer sees counts that include the
+/// buyer's own orders.
 const EARLY_ORDERS_MIN: usize = 8;
 
 pub(super) struct Publisher {

@@ -143,7 +143,8 @@ impl Store {
     }
 
     /// Returns a page of orders. If the oldest orders come first, an order that is created between
-    /// the reads of two pages is on a later page.
+    /// the reads of two pages is on a later page. Exception in PostgreSQL: if the transaction of an
+    /// order takes long, the order may belong to a page that was already read.
     pub async fn orders(&self, query: OrderQuery) -> StoreResult<Page<Order>> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
         let (beyond, start, direction) = match query.oldest_first {

@@ -34,7 +34,6 @@ impl Store {
     /// [`doorbuster_core::money::record_reversal`]).
     pub async fn record_reversal(&self, report: ReversalReport) -> StoreResult<ReversalOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| {
-            tx.remember_order_of(&report.payment)?;
             let now = tx.now();
             money::record_reversal(tx.ledger(), &report, now)
         })

@@ -258,9 +258,9 @@ impl Store {
         Ok(self.enter_room(room, seed, Vec::new()).await?.map(|(room, _)| room))
     }
 
-    /// Opens the room like [`Store::open_room`]. Gives a position to each of these buyers who has
-    /// no position, who has left, or whose admission has ended. The outcomes are in the same
-    /// sequence as the buyers.
+    /// Opens the room like [`Store::open_room`]. A buyer in `buyers` gets a position if the buyer
+    /// has no position or has left, or if the buyer's admission has ended. The outcomes are in the
+    /// same sequence as the buyers.
     pub async fn enter_room(
         &self,
         room: &RoomKey,

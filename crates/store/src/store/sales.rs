@@ -300,7 +300,9 @@ fn delete(tx: &mut Transaction<'_, '_>, id: &str, if_version: Option<u64>) -> Do
     }
     tx.change_catalogue()?;
     delete_grants(tx, id)?;
-    for table in [DELETE_VISITORS, DELETE_ROOMS, DELETE_POINTS, DELETE_SALE] {
+    // The deletion of the rooms waits for buyers who are entering a room now, so that the deletion
+    // of the visitors finds these buyers.
+    for table in [DELETE_ROOMS, DELETE_VISITORS, DELETE_POINTS, DELETE_SALE] {
         tx.run(table, &values![id])?;
     }
     tx.record(&changes)?;

@@ -54,12 +54,16 @@ fn set_spread(
     let Spread { partitions, auto, choose, initial, threshold, refill } = spread;
     let choose = choose.as_str();
     let values = values![item, *partitions, choose, *initial, *threshold, *refill, *auto];
+    // Transactions lock grants before items, so the grants are locked before the item's row is
+    // changed.
+    if sale.phase.is_before_opening() {
+        lock_open_grants(tx, &[item])?;
+    }
     tx.run(UPDATE_SPREAD, &values)?;
     if sale.phase.is_before_opening() {
         // A slot keeps the threshold and the units that it got with its grant. So before the sale
         // opens, the old grants are closed here, and the slots get new grants. While the sale runs,
         // a job replaces the grants.
-        lock_open_grants(tx, &[item])?;
         stock::close_item_grants(tx.ledger(), item, CloseCause::Rolled)?;
     }
     tx.run(NEXT_VERSION, &values![&id])?;

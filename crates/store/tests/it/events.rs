@@ -11,7 +11,7 @@ use doorbuster_core::order::EndReason;
 use doorbuster_core::{Order, OrderState, TicketId};
 use doorbuster_store::conformance::{Fixture, HOLD_MS};
 use doorbuster_store::{MoneyQuery, Store, StoredEvent};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_postgres::{Client, NoTls};
 
 use crate::cluster;
@@ -31,6 +31,24 @@ pub async fn session(database: &str) -> Client {
 
 pub async fn run(client: &Client, sql: &str) {
     client.batch_execute(sql).await.expect("valid SQL");
+}
+
+/// Waits until the task has ended, or until a session waits for a lock that `client` holds.
+pub async fn until_blocks<T>(client: &Client, task: &JoinHandle<T>) {
+    // A transaction reads `pg_stat_activity` only once, so this query reads `pg_locks`.
+    let waiting = "SELECT count(*) FROM pg_locks
+                   WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
+    while !task.is_finished()
+        && client.query_one(waiting, &[]).await.expect("a query").get::<_, i64>(0) == 0
+    {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Returns how many deadlocks PostgreSQL has ended in this database.
+pub async fn deadlocks(database: &str) -> i64 {
+    let count = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    session(database).await.query_one(count, &[]).await.expect("a query").get(0)
 }
 
 fn insert_event(sale: &str) -> String {
@@ -109,16 +127,36 @@ async fn one_transaction_at_a_time_assigns_positions() {
     run(&quick, &insert_event("second")).await;
     let store = a.store.clone();
     let waits = tokio::spawn(async move { store.sequence_events(100).await.expect("writes") });
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                   AND wait_event_type = 'Lock'";
-    while quick.query_one(waiting, &[]).await.expect("a query").get::<_, i64>(0) == 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until_blocks(&other, &waits).await;
     run(&other, "COMMIT").await;
     assert_eq!(waits.await.expect("runs"), 1, "the first event must already have a position");
     let mut position = 0;
     assert_eq!(read_on(&b.store, &mut position).await, ["first", "second"]);
     assert_eq!(position, 8);
+    for fixture in [a, b] {
+        fixture.store.close().await;
+    }
+}
+
+/// Old events may be deleted while they get positions. Then the next events must get positions that
+/// no event has.
+#[tokio::test]
+async fn a_deletion_during_the_assignment_takes_no_position() {
+    let (a, b, database) = two().await;
+    let (other, quick) = (session(&database).await, session(&database).await);
+    for sale in ["first", "second", "third"] {
+        run(&quick, &insert_event(sale)).await;
+    }
+    run(&other, "BEGIN; DELETE FROM event WHERE sale_id = 'first'").await;
+    let store = a.store.clone();
+    let waits = tokio::spawn(async move { store.sequence_events(3).await.expect("writes") });
+    until_blocks(&other, &waits).await;
+    run(&other, "COMMIT").await;
+    assert_eq!(waits.await.expect("runs"), 3, "more events may have no position");
+    run(&quick, &insert_event("fourth")).await;
+    assert_eq!(b.store.sequence_events(100).await.expect("writes"), 1);
+    let mut position = 0;
+    assert_eq!(read_on(&b.store, &mut position).await, ["second", "third", "fourth"]);
     for fixture in [a, b] {
         fixture.store.close().await;
     }
@@ -250,12 +288,10 @@ async fn readers_miss_no_event_and_each_payment_has_one_result_under_concurrent_
         .expect("a query");
     assert_eq!(events.get::<_, i64>(0), read[0].len() as i64);
     a.check_invariants().await;
-    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     for fixture in [a, b] {
         fixture.store.close().await;
     }
-    let deadlocks = session(&database).await.query_one(deadlocks, &[]).await.expect("a query");
-    assert_eq!(deadlocks.get::<_, i64>(0), 0);
+    assert_eq!(deadlocks(&database).await, 0);
 }
 
 /// Asserts that the changes of each order were read once, in a permitted sequence, up to the

@@ -27,6 +27,7 @@ mod poison;
 mod rate;
 mod reconciliation;
 mod restore;
+mod rooms;
 mod tls;
 mod unreadable;
 mod waiting_jobs;

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::digest::{self, OrderDigest};
 use doorbuster_core::event::{Attribution, EventType};
-use doorbuster_core::money::{Capture, CaptureOutcome};
+use doorbuster_core::limits::DECIDE_WITHIN_MS;
+use doorbuster_core::money::{
+    Capture, CaptureOutcome, ReversalKind, ReversalOutcome, ReversalReport,
+};
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{Order, OrderState, SlotKey, Stock};
 use doorbuster_store::conformance::{Fixture, id_key};
@@ -15,7 +18,7 @@ use doorbuster_store::{MoneyQuery, Store, StoreError};
 use tokio::task::JoinSet;
 
 use crate::cluster;
-use crate::events::{message, run, session};
+use crate::events::{deadlocks, message, run, session, until_blocks};
 use crate::fixture::open_postgres;
 use crate::nodes::{two, wait};
 
@@ -53,6 +56,43 @@ async fn one_payment_reported_to_two_nodes_at_once_is_recorded_once() {
     assert_eq!(a.store.refunds(all.clone()).await.expect("reads").rows.len(), 40);
     assert_eq!(b.store.payments(all).await.expect("reads").rows.len(), 40);
     a.expect_units(item, 9, 0, 0, 0).await;
+    for fixture in [a, b] {
+        fixture.store.close().await;
+    }
+}
+
+/// One node may report a reversal while another node records the payment. The order's history must
+/// then contain the reversal too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reversal_reported_during_the_payment_is_in_the_orders_history() {
+    let (a, b, _) = two().await;
+    let (_, orders) = reserved(&a, 60).await;
+    for (at, order) in orders.iter().enumerate() {
+        let paid = message(&order.id.to_string(), 1, &format!("evt_{at}"), &format!("pay_{at}"));
+        let report = ReversalReport {
+            event: None,
+            provider: paid.provider.clone(),
+            payment: paid.payment.clone(),
+            kind: ReversalKind::Returned,
+            money: None,
+            stands: true,
+            reported_at: None,
+            dispute: None,
+        };
+        let reverse = async {
+            let record = || b.store.record_reversal(report.clone());
+            while record().await.expect("writes") == ReversalOutcome::NoPayment {}
+        };
+        let (captured, ()) = tokio::join!(a.store.capture(paid, false), reverse);
+        assert!(matches!(captured, Ok(CaptureOutcome::Paid(_))), "{captured:?}");
+        let history = a.store.history(order.id).await.expect("reads");
+        let events: Vec<_> = history.iter().map(|stored| stored.event.what).collect();
+        assert_eq!(
+            events,
+            [EventType::OrderReserved, EventType::OrderPaid, EventType::PaymentReversed],
+            "order {at}"
+        );
+    }
     for fixture in [a, b] {
         fixture.store.close().await;
     }
@@ -249,7 +289,74 @@ async fn late_payments_and_settlers_cause_no_deadlock() {
     for fixture in [a, b] {
         fixture.store.close().await;
     }
-    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-    let deadlocks = session(&database).await.query_one(deadlocks, &[]).await.expect("a query");
-    assert_eq!(deadlocks.get::<_, i64>(0), 0);
+    assert_eq!(deadlocks(&database).await, 0);
+}
+
+/// While a payment waits for the lock of its order's grant, the order may expire. The payment may
+/// then need units of the item's other slots. But it must not wait for their grants while it holds
+/// the item, because other transactions lock grants first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_expires_before_its_payment_locks_the_grant_causes_no_deadlock() {
+    let (a, b, database) = two().await;
+    let (first, orders) = reserved(&a, 1).await;
+    let (item, order) = (first.slot.item.0, &orders[0]);
+    let second = a.open(SlotKey { item: first.slot.item, index: 1 }, 10).await;
+    let (expiry, refill) = (session(&database).await, session(&database).await);
+    let lock = |id: u64| format!("BEGIN; SELECT FROM slot_grant WHERE id = {id} FOR UPDATE");
+    run(&expiry, &lock(first.id.0)).await;
+    run(&refill, &lock(second.id.0)).await;
+    let (store, paid) = (b.store.clone(), message(&order.id.to_string(), 1, "evt", "pay"));
+    let payment = tokio::spawn(async move { store.capture(paid, false).await });
+    until_blocks(&expiry, &payment).await;
+    let expired = format!(
+        "UPDATE orders SET state = 'expired', ended_at = {};
+         UPDATE quota SET used = 0; UPDATE item SET pool = pool + 1, ended = ended + 1; COMMIT",
+        order.pay_by.0
+    );
+    run(&expiry, &expired).await;
+    until_blocks(&refill, &payment).await;
+    run(&refill, &format!("UPDATE item SET pool = pool WHERE id = {item}; COMMIT")).await;
+    let captured = payment.await.expect("no panic");
+    assert!(matches!(captured, Ok(CaptureOutcome::Paid(_))), "{captured:?}");
+    for fixture in [a, b] {
+        fixture.store.close().await;
+    }
+    assert_eq!(deadlocks(&database).await, 0);
+}
+
+/// A ticket may become an order while its time to become one ends. A payment that arrives in this
+/// moment must not be refunded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_waits_for_the_verdict_of_a_ticket_that_is_being_settled() {
+    let (a, b, database) = two().await;
+    let grant = a.slot(10, 10, 4).await;
+    let ticket = a.ticket(&grant, 1, "anna", "k", 1);
+    let paid = message(&id_key().id_of(&ticket).to_string(), 1, "evt", "pay");
+    // A settler writes a digest after it has decided the ticket.
+    let (other, observer) = (session(&database).await, session(&database).await);
+    run(&other, "BEGIN; LOCK TABLE commit_digest IN SHARE MODE").await;
+    let store = a.store.clone();
+    let settler = tokio::spawn(async move { store.settle(vec![ticket]).await });
+    until_blocks(&other, &settler).await;
+    for fixture in [&a, &b] {
+        fixture.clock.advance(DECIDE_WITHIN_MS + 1);
+    }
+    let (store, report) = (b.store.clone(), paid.clone());
+    let payment = tokio::spawn(async move { store.capture(report, false).await });
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while !payment.is_finished()
+        && observer.query_one(waiting, &[]).await.expect("a query").get::<_, i64>(0) < 2
+    {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    run(&other, "COMMIT").await;
+    assert!(settler.await.expect("no panic").is_ok());
+    let captured = payment.await.expect("no panic");
+    assert!(matches!(captured, Ok(CaptureOutcome::TooEarly)), "{captured:?}");
+    let again = b.store.capture(paid, false).await;
+    assert!(matches!(again, Ok(CaptureOutcome::Paid(_))), "{again:?}");
+    for fixture in [a, b] {
+        fixture.store.close().await;
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) async fn step(
     if step == PhaseStep::Schedule && before.row.phase == Phase::Draft {
         let opens_later = before.row.starts_at.is_some_and(|starts_at| starts_at > app.node.now());
         if !opens_later {
-            let detail = "must be in the future; set a later time first";
+            let detail = "must be in the future; set a later time, then try again";
             return Err(Problem::invalid_member("/starts_at", detail).into());
         }
     }
@@ -40,7 +40,7 @@ pub(crate) async fn step(
     if begins {
         let is_over = before.row.ends_at.is_some_and(|ends_at| ends_at <= app.node.now());
         if step == PhaseStep::Open && is_over {
-            let detail = "must be in the future; set a later time first";
+            let detail = "must be in the future; set a later time, then try again";
             return Err(Problem::invalid_member("/ends_at", detail).into());
         }
         // If the sale opens before its scheduled start, it can overlap sales that it would not

@@ -32,8 +32,8 @@ pub(super) enum Call {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Ticket(TicketAnswer),
-    /// The ticket, or `None` if the call found no ticket and would wait. While other threads add or
-    /// take tickets, `None` does not prove that the queue is empty.
+    /// The ticket, or `None` if the call found no ticket and began to wait. While other threads add
+    /// or take tickets, `None` does not prove that the queue is empty.
     Taken(Option<QueuedTicket>),
     All(Vec<QueuedTicket>),
     ApplyOutcome(ApplyOutcome),

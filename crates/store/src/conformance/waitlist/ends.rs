@@ -1,4 +1,4 @@
-//! Tests the end of a waitlist, and how the store finds the order of a buyer's last entry.
+//! Tests the end of a waitlist, and how the store finds the order that a buyer's last entry became.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::{Event, Subject};

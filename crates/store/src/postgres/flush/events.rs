@@ -51,7 +51,7 @@ fn order(event: &Event) -> Option<&Order> {
 }
 
 /// Returns the grant and the number of the event's order. For an event about a payment, this is the
-/// order that the payment names. That order is in the cache, because the transaction has read it.
+/// order that the payment names. That order is in the cache, because `append_event` has cached it.
 fn order_numbers(cache: &RowCache, event: &Event) -> Option<(i64, i64)> {
     let order = match &event.subject {
         Subject::Order(order) => order,

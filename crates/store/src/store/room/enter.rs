@@ -9,21 +9,27 @@ use doorbuster_core::{BuyerId, ItemId};
 
 use crate::contract::{EnterOutcome, RoomKey, RoomVisitor, WaitingRoom};
 use crate::failure::Done;
-use crate::sql::{Statement, statement, to_i64, values};
+use crate::sql::{Statement, dialects, statement, to_i64, values};
 use crate::transaction::Transaction;
 
 use super::{ROOM, VISITORS, columns, names, put_progress, put_until, room, visitor};
 
-const CREATE: Statement = statement(
+/// In PostgreSQL, the creation of a room locks the sale. So it waits for a transaction that deletes
+/// the sale, and then creates no room.
+const CREATE: Statement = dialects!(
     "INSERT INTO waiting_room (sale_id, seed) SELECT id, $2 FROM sale WHERE id = $1
-     ON CONFLICT DO NOTHING",
+     AND NOT EXISTS (SELECT 1 FROM waiting_room r WHERE r.sale_id = $1 AND r.item_id = 0) ",
+    "" | "FOR KEY SHARE",
+    " ON CONFLICT DO NOTHING"
 );
 /// The room of an item gets the seed of the room that is for the whole sale.
-const CREATE_FOR_ITEM: Statement = statement(
+const CREATE_FOR_ITEM: Statement = dialects!(
     "INSERT INTO waiting_room (sale_id, item_id, seed) SELECT r.sale_id, i.id, r.seed
-     FROM waiting_room r JOIN item i ON i.sale_id = r.sale_id
+     FROM waiting_room r JOIN item i ON i.sale_id = r.sale_id JOIN sale s ON s.id = r.sale_id
      WHERE r.sale_id = $1 AND r.item_id = 0 AND i.id = $2
-     ON CONFLICT DO NOTHING",
+     AND NOT EXISTS (SELECT 1 FROM waiting_room o WHERE o.sale_id = $1 AND o.item_id = $2) ",
+    "" | "FOR KEY SHARE OF s",
+    " ON CONFLICT DO NOTHING"
 );
 const HAS_OPENED: Statement = statement("SELECT opened_at IS NOT NULL FROM sale WHERE id = $1");
 /// The statement never changes `lot`, so a buyer who took part in the draw stays in the list of the
