@@ -90,6 +90,8 @@ pub struct DeliveryQueue {
     breaker: Breaker,
     /// When the endpoint last accepted or refused an event.
     answered_at: Option<Millis>,
+    /// When the endpoint last accepted an event.
+    accepted_at: Option<Millis>,
 }
 
 impl DeliveryQueue {
@@ -110,6 +112,7 @@ impl DeliveryQueue {
             advancing_to: None,
             breaker: Breaker::default(),
             answered_at: None,
+            accepted_at: None,
         };
         queue.replace_rows(rows);
         let failed = queue.rows.values_mut().filter(|row| row.parcel.tries > 0);
@@ -189,6 +192,7 @@ impl DeliveryQueue {
     pub fn reset_for_new_address(&mut self, now: Millis) {
         self.breaker = Breaker::default();
         self.answered_at = None;
+        self.accepted_at = None;
         self.refused.clear();
         for fresh in self.window.values_mut() {
             if let NewEvent::Failed(parcel) = fresh {

@@ -151,12 +151,19 @@ impl WaitingRooms {
             Some(EnterOutcome::Known(visitor)) => (false, visitor),
             Some(EnterOutcome::Full) | None => return Err(WaitingRoomError::Busy),
         };
+        admitter::hold_open(room, node.now());
         self.ensure_drawn(node, room, &room_state).await?;
-        Ok((
-            is_new,
-            self.position_view(node, room, &room_state, buyer, Some(&visitor))
-                .unwrap_or_else(|| self.ended_position(room, buyer)),
-        ))
+        let shown = match self.position_view(node, room, &room_state, buyer, Some(&visitor)) {
+            Some(shown) => shown,
+            None if room.sale.row.phase == Phase::Closed => self.ended_position(room, buyer),
+            // The room may have admitted the buyer during the wait above. If the buyer has no
+            // position any more, the client gets `503` and enters again.
+            None => {
+                let newer = self.read_position(node, room, &room_state, buyer).await?;
+                newer.ok_or(WaitingRoomError::Busy)?
+            }
+        };
+        Ok((is_new, shown))
     }
 
     /// Reads the buyer's position from the store. Returns `None` if the buyer has no position, or
@@ -199,15 +206,26 @@ impl WaitingRooms {
         {
             return Ok(Some(shown));
         }
-        let room_state = self.room_state(room);
+        self.read_position(node, room, &self.room_state(room), buyer).await
+    }
+
+    /// Reads the buyer's position from the store until it is as new as the room's state in memory.
+    /// Returns `None` if the buyer has no position, or if the position has lapsed.
+    async fn read_position(
+        &self,
+        node: &Node,
+        room: SaleRoom<'_>,
+        room_state: &WaitingRoomState,
+        buyer: &BuyerId,
+    ) -> Result<Option<PositionView>, WaitingRoomError> {
         for _ in 0..limits::LOOKUPS_MAX {
-            let Some(visitor) = self.find(node, &room_state, buyer).await? else {
+            let Some(visitor) = self.find(node, room_state, buyer).await? else {
                 return Ok(None);
             };
-            self.ensure_drawn(node, room, &room_state).await?;
+            self.ensure_drawn(node, room, room_state).await?;
             // `None` if the position is older than the room's state in memory. The loop then reads
             // the position again.
-            let shown = self.position_view(node, room, &room_state, buyer, Some(&visitor));
+            let shown = self.position_view(node, room, room_state, buyer, Some(&visitor));
             if let Some(shown) = shown {
                 return Ok(Some(shown));
             }

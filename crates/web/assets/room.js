@@ -26,7 +26,8 @@ export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
   let place = null,
     lapsed = false,
     stuck = false,
-    entering = 0,
+    entering = 0 /* the timer of the next request that `plan` sends */,
+    aim = null /* the start for which `entering` is set */,
     watching = false,
     hasLeft = false /* after leaving, another node may still report the old position */,
     heard = 0;
@@ -98,6 +99,11 @@ export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
   /** Takes a position without a press for buyers who wait for the start, and reads the position of
      buyers who come back. */
   function plan(opens) {
+    if (aim !== opens) {
+      clearTimeout(entering);
+      entering = 0;
+      aim = opens;
+    }
     if (place || entering || hasLeft || !m.token) return;
     /* The link in a message about a turn contains the item and the word `turn`. */
     const called = m.wanted.has('turn') && m.wanted.get('item') === item,
@@ -117,7 +123,7 @@ export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
         entering = setTimeout(
           () => {
             entering = 0;
-            plan(opens);
+            plan(aim);
           },
           (answer.retry_secs ?? 2) * 1000 + jitter(0, 3_000),
         );

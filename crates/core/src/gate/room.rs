@@ -34,6 +34,10 @@ pub const LEFT: Millis = Millis(0);
 /// visitor gets a challenge or a pass in this time, the admission is extended to its full time. So
 /// the admission of a visitor who has gone away ends soon.
 pub const IDLE_TURN_MS: i64 = 30_000;
+/// The longest time that an automatic waiting room stays open after it was last needed, in
+/// milliseconds. A room is needed while visitors wait, or while more buyers arrive than the room
+/// admits.
+pub const KEEP_OPEN_MS: i64 = 30_000;
 
 /// Returns how long an admission lasts at first, in milliseconds. This is `for_ms`, but at most
 /// [`IDLE_TURN_MS`] while other visitors wait.

@@ -13,11 +13,12 @@ pub struct PendingDelivery {
     pub position: i64,
     /// The key of the event's subject.
     pub about: Arc<str>,
-    /// The number of failed tries.
+    /// The number of failed tries. Not every refusal counts:
+    /// [`refusals`](super::DeliveryBounds::refusals).
     pub tries: u32,
     /// When the event is tried next.
     pub next_at: Millis,
-    /// The error of the last failed try.
+    /// The error of the last failed try, even if that try does not count.
     pub error: Option<String>,
     /// Whether the event is a dead letter: the server has given it up, and an operator must act.
     pub dead: bool,

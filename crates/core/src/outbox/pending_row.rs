@@ -47,4 +47,14 @@ impl PendingRow {
         self.early_at = is_early.then(|| now.plus(with_jitter(BREAKER_PAUSE_MAX_MS, spread)));
         self.tried_at = Some(now);
     }
+
+    /// Records the error of an early try. The tries and `next_at` stay the same. Returns the
+    /// changed row. Returns `None` if the row already has this error.
+    pub(super) fn replace_error(&mut self, error: &str) -> Option<PendingDelivery> {
+        if self.parcel.error.as_deref() == Some(error) {
+            return None;
+        }
+        self.parcel.error = Some(error.to_owned());
+        Some(self.parcel.clone())
+    }
 }

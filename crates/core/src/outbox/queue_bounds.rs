@@ -10,11 +10,12 @@ pub struct DeliveryBounds {
     /// The number of failed tries after which an event is dead.
     pub tries: u32,
     /// An event is dead if it was refused this many times in a row, and `refused_ms` has passed
-    /// since the first refusal.
+    /// since the first refusal. A refusal counts as a failed try only while the event has fewer
+    /// failed tries than this number.
     pub refusals: u32,
     /// The shortest time from the first refusal of an event until the event is dead, in
-    /// milliseconds. If the number of refused events is at least half of `pending`, this time does
-    /// not apply.
+    /// milliseconds. This time does not apply under two conditions: the number of refused events is
+    /// at least half of `pending`, and the endpoint has accepted an event since the first refusal.
     pub refused_ms: i64,
     /// The largest number of events that are being sent at the same time.
     pub at_once: usize,

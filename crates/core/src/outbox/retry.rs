@@ -50,6 +50,13 @@ impl DeliveryQueue {
         if let Some(row) = self.rows.get_mut(&position) {
             row.plan_early_try(&outcome, counts, self.answered_at, now, spread);
         }
+        // Only an event with a row is tried early, and this event keeps its row.
+        if !counts
+            && let SendOutcome::Failed { error, .. } | SendOutcome::Deferred { error } = &outcome
+        {
+            let row = self.rows.get_mut(&position);
+            return row.and_then(|row| row.replace_error(error)).map(RowChange::Pending);
+        }
         let Some(verdict) = self.decide_retry(position, outcome, counts, now, spread) else {
             self.put_back(position, about);
             return None;
@@ -106,6 +113,9 @@ impl DeliveryQueue {
         if matches!(outcome, SendOutcome::Delivered | SendOutcome::Refused { .. }) {
             self.answered_at = Some(now);
         }
+        if *outcome == SendOutcome::Delivered {
+            self.accepted_at = Some(now);
+        }
         if matches!(outcome, SendOutcome::Delivered | SendOutcome::Failed { .. }) {
             self.refused.remove(&position);
         }
@@ -115,10 +125,9 @@ impl DeliveryQueue {
     }
 
     /// Decides when an event is tried next, and whether the server gives the event up. `counts` is
-    /// false for an early try. Returns `None` after a success, if the endpoint no longer exists,
-    /// and after an early try that failed or that was deferred. In these cases, the event's tries
-    /// and `next_at` stay the same. If the endpoint refuses an early try, the number of tries stays
-    /// the same, but the event waits for the short pause of refused events.
+    /// false for an early try. Returns `None` after a success, and if the endpoint no longer
+    /// exists. If the endpoint refuses an early try, the number of tries stays the same, but the
+    /// event waits for the short pause of refused events.
     fn decide_retry(
         &mut self,
         position: i64,
@@ -132,7 +141,6 @@ impl DeliveryQueue {
         let is_last = tries >= self.bounds.tries;
         match outcome {
             SendOutcome::Delivered | SendOutcome::Gone => None,
-            SendOutcome::Failed { .. } | SendOutcome::Deferred { .. } if !counts => None,
             SendOutcome::Failed { error, pause_ms } => {
                 let wait_ms = with_jitter(backoff_ms(tries), spread).max(pause_ms);
                 Some(RetryDecision { error, tries, wait_ms, is_over: is_last })
@@ -145,10 +153,14 @@ impl DeliveryQueue {
                 let refused = *refused;
                 // The endpoint is up, so the pause is short. The shop may soon install a version
                 // that accepts the event, and the event must not wait long after that.
-                let wait_ms = with_jitter(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
+                let pause_ms = backoff_ms(refused.counted).min(REFUSED_PAUSE_MAX_MS);
+                let wait_ms = with_jitter(pause_ms, spread);
                 Some(RetryDecision {
                     error,
-                    tries,
+                    // Because the pauses are short, an event is refused many times in a few
+                    // minutes. These refusals must leave enough tries for a failure that lasts a
+                    // day.
+                    tries: before.max(tries.min(self.bounds.refusals)),
                     wait_ms,
                     is_over: refused.counted >= self.bounds.tries
                         || self.is_final_refusal(refused, now),
@@ -177,12 +189,14 @@ impl DeliveryQueue {
     }
 
     /// Returns whether the refusal is final. It is final after `refusals` refusals, if the first
-    /// one is at least `refused_ms` ago. If at least half of `pending` events are refused, the time
-    /// does not matter.
+    /// one is at least `refused_ms` ago. The time does not matter if refused events crowd the
+    /// queue, and the endpoint has accepted another event since the first refusal. An endpoint that
+    /// accepts nothing may be in the middle of a deployment, and so may soon accept every event.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
+        let accepts_others = self.accepted_at >= Some(refused.since);
         refused.times >= self.bounds.refusals
-            && (now.0 - refused.since.0 >= self.bounds.refused_ms || is_crowded)
+            && (now.0 - refused.since.0 >= self.bounds.refused_ms || (is_crowded && accepts_others))
     }
 
     /// Puts an event back into the queue, because its try does not count.

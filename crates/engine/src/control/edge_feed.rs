@@ -4,6 +4,10 @@
 //! Only the node that has the feed's lock writes, and only while an edge is alive. The feed begins
 //! with a head, which shows edges how recent the feed is. When the feed must be written from the
 //! beginning, the writer starts a new generation. Each generation has a random number.
+//!
+//! The writer never waits for the store. If it did, a slow store would delay the feed's head, and
+//! all edges would pass their requests on at the same time. Only the blocks must be read from the
+//! store, so they are read beside the writer.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +18,7 @@ use doorbuster_core::{IdKey, Phase};
 use doorbuster_slots::{
     FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, LockGuard, SharedRedis, SlotError,
 };
-use doorbuster_store::BlocksVersion;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
@@ -58,6 +62,11 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
+/// Returns whether the writer has seen a live edge recently, so that it need not check again.
+fn are_edges_recent(seen: Option<Instant>) -> bool {
+    seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX)
+}
+
 /// Writes one generation of the feed after another. Returns when this node has lost the lock or
 /// cannot read the store, so that another node can write the feed.
 async fn write_while_held(
@@ -66,13 +75,12 @@ async fn write_while_held(
     guard: &LockGuard,
 ) -> Result<(), SlotError> {
     let mut edges_seen: Option<Instant> = None;
-    let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
     let may_write = || guard.is_held() && !node.is_cut_off();
     while may_write() {
         // If Redis has lost the feed, it has also lost the list of live edges, so an empty list
         // proves nothing. Therefore, a writer that has seen an edge recently writes the feed
         // without reading the list.
-        if !lived(edges_seen) && node.live_edges().await.is_empty() {
+        if !are_edges_recent(edges_seen) && node.live_edges().await.is_empty() {
             tokio::time::sleep(EDGE_CHECK_INTERVAL).await;
             continue;
         }
@@ -82,31 +90,68 @@ async fn write_while_held(
             // Another node now writes the feed.
             return Ok(());
         }
-        let mut writer = FeedWriter::new(node, shared, generation);
-        let mut requests = node.holders().begin_journal();
-        let mut newest = writer.changes().await;
-        while let Some(newest_requests) = newest.filter(|_| may_write()) {
-            requests.extend(newest_requests);
-            let began = Instant::now();
-            if !writer.write(&requests).await? {
-                break;
-            }
-            requests.clear();
-            if !lived(edges_seen) {
-                if node.live_edges().await.is_empty() {
-                    break;
-                }
-                edges_seen = Some(Instant::now());
-            }
-            let beat = began + HEARTBEAT;
-            drop(tokio::time::timeout_at(beat, node.control().feed_changed.notified()).await);
-            tokio::time::sleep_until(began + PACE).await;
-            newest = writer.changes().await;
+        let (newest_blocks, blocks) = watch::channel(None);
+        let writer = FeedWriter::new(node, shared, generation, blocks);
+        tokio::select! {
+            written = write_generation(writer, &mut edges_seen, &may_write) => written?,
+            () = follow_blocks(node, &newest_blocks) => {}
         }
         node.holders().journal.end();
         tokio::time::sleep(PACE).await;
     }
     Ok(())
+}
+
+/// Writes one generation of the feed. Returns when `may_write` returns false, when no edge is
+/// alive, or when the writer must start a new generation.
+async fn write_generation(
+    mut writer: FeedWriter<'_>,
+    edges_seen: &mut Option<Instant>,
+    may_write: &impl Fn() -> bool,
+) -> Result<(), SlotError> {
+    let node = writer.node;
+    let mut requests = node.holders().begin_journal();
+    let mut newest = writer.changes().await;
+    while let Some(newest_requests) = newest.filter(|_| may_write()) {
+        requests.extend(newest_requests);
+        let began = Instant::now();
+        if !writer.write(&requests).await? {
+            break;
+        }
+        requests.clear();
+        if !are_edges_recent(*edges_seen) {
+            if node.live_edges().await.is_empty() {
+                break;
+            }
+            *edges_seen = Some(Instant::now());
+        }
+        let beat = began + HEARTBEAT;
+        drop(tokio::time::timeout_at(beat, node.control().feed_changed.notified()).await);
+        tokio::time::sleep_until(began + PACE).await;
+        newest = writer.changes().await;
+    }
+    Ok(())
+}
+
+/// Reads the blocks from the store whenever they changed, and passes them to the writer, until the
+/// future is dropped. While the store cannot be read, the edges keep the blocks that they have. The
+/// nodes check the blocks too.
+async fn follow_blocks(node: &Node, newest: &watch::Sender<Option<BlocksRecord>>) {
+    let mut every = tokio::time::interval(BLOCK_CHECK_INTERVAL);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut known = None;
+    loop {
+        every.tick().await;
+        let Ok(version) = node.store().blocks_version().await else { continue };
+        if known == Some(version) {
+            continue;
+        }
+        if let Ok(blocks) = node.store().blocks().await {
+            newest.send_replace(Some(BlocksRecord::new(&blocks)));
+            node.control().signal_feed();
+            known = Some(version);
+        }
+    }
 }
 
 /// Writes one generation of the feed.
@@ -118,8 +163,8 @@ struct FeedWriter<'a> {
     head: FeedHead,
     /// For each sale, the row and the counts that this generation last wrote.
     sales: HashMap<Arc<str>, (Arc<SaleState>, CountsRecord)>,
-    blocks: Option<BlocksVersion>,
-    blocks_checked: Option<Instant>,
+    /// The newest blocks, or `None` until [`follow_blocks`] has read the blocks.
+    blocks: watch::Receiver<Option<BlocksRecord>>,
     /// The number of live edges that this generation last wrote.
     edges: usize,
     edges_counted: Option<Instant>,
@@ -127,7 +172,12 @@ struct FeedWriter<'a> {
 }
 
 impl<'a> FeedWriter<'a> {
-    fn new(node: &'a Node, shared: &'a SharedRedis, generation: u64) -> Self {
+    fn new(
+        node: &'a Node,
+        shared: &'a SharedRedis,
+        generation: u64,
+        blocks: watch::Receiver<Option<BlocksRecord>>,
+    ) -> Self {
         Self {
             node,
             shared,
@@ -142,8 +192,7 @@ impl<'a> FeedWriter<'a> {
                 has_all_requests: false,
             },
             sales: HashMap::new(),
-            blocks: None,
-            blocks_checked: None,
+            blocks,
             edges: 0,
             edges_counted: None,
             entries: Vec::new(),
@@ -159,7 +208,7 @@ impl<'a> FeedWriter<'a> {
     /// is complete.
     async fn changes(&mut self) -> Option<Vec<u64>> {
         self.head.as_of = self.node.memory_as_of();
-        self.gather_blocks().await;
+        self.gather_blocks();
         self.gather_edges().await;
         self.gather_sales();
         self.head.has_all_requests = !self.node.holders().is_full();
@@ -248,21 +297,17 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Collects the blocks if they changed. If the store cannot be read, nothing is collected.
-    /// Edges then see in the head's `as_of` that this node's memory is old.
-    async fn gather_blocks(&mut self) {
-        if self.blocks_checked.is_some_and(|at| at.elapsed() < BLOCK_CHECK_INTERVAL) {
+    /// Collects the blocks if they changed.
+    fn gather_blocks(&mut self) {
+        if !self.blocks.has_changed().unwrap_or(false) {
             return;
         }
-        self.blocks_checked = Some(Instant::now());
-        let Ok(version) = self.node.store().blocks_version().await else { return };
-        if self.blocks.as_ref() == Some(&version) {
-            return;
-        }
-        if let Ok(blocks) = self.node.store().blocks().await {
-            let text = serde_json::to_string(&BlocksRecord::new(&blocks)).expect("texts serialise");
+        let text = {
+            let newest = self.blocks.borrow_and_update();
+            newest.as_ref().map(|blocks| serde_json::to_string(blocks).expect("texts serialise"))
+        };
+        if let Some(text) = text {
             self.push(records::BLOCKS.to_owned(), &text);
-            self.blocks = Some(version);
         }
     }
 

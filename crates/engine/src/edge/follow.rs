@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_core::Millis;
 use doorbuster_core::edge::{EdgeFeedFollower, FeedHead, FeedRead, FeedStep};
 use doorbuster_slots::{FeedPart, SharedRedis};
@@ -12,7 +13,7 @@ use doorbuster_store::{ItemCounts, SaleRow};
 use tokio::time::Instant;
 
 use super::EdgeNode;
-use super::records::{self, BlocksRecord, CountsRecord, EntryKind, counts_entry};
+use super::records::{self, BlocksRecord, CountsRecord, EntryKind};
 use crate::blocks::Blocks;
 use crate::catalogue::SaleRuntime;
 use crate::node::Node;
@@ -29,15 +30,7 @@ const SURPLUS_MAX: u64 = 2_000_000;
 
 /// Follows the edge feed until the future is dropped.
 pub async fn follow_feed(node: &Node, blocks: &Blocks, edge: &EdgeNode) {
-    let mut feed = FeedReader {
-        node,
-        blocks,
-        edge,
-        at: EdgeFeedFollower::default(),
-        kept: <_>::default(),
-        is_whole: false,
-        drains: Drains::default(),
-    };
+    let mut feed = FeedReader::new(node, blocks, edge);
     for server in edge.servers.iter().cycle() {
         let mut last_use = Instant::now();
         while last_use.elapsed() < NEXT_SERVER_AFTER {
@@ -103,7 +96,19 @@ impl Drains {
     }
 }
 
-impl FeedReader<'_> {
+impl<'a> FeedReader<'a> {
+    fn new(node: &'a Node, blocks: &'a Blocks, edge: &'a EdgeNode) -> Self {
+        Self {
+            node,
+            blocks,
+            edge,
+            at: EdgeFeedFollower::default(),
+            kept: BTreeMap::new(),
+            is_whole: false,
+            drains: Drains::default(),
+        }
+    }
+
     /// Reads the next part of the feed. Returns `None` if the server does not answer, or if it has
     /// no valid feed of this format.
     async fn read(&mut self, server: &SharedRedis) -> Option<FeedStep> {
@@ -165,28 +170,30 @@ impl FeedReader<'_> {
         part.entries.iter().map(entry).collect()
     }
 
-    /// Puts the kept entries into this edge's catalogue, counts and blocks.
+    /// Puts the kept entries into this edge's catalogue, counts and blocks. If this version of the
+    /// program cannot parse an entry of a sale, the sale is removed from memory. The edge then
+    /// passes all requests for this sale to a node.
     fn show(&mut self) {
         let kept = std::mem::take(&mut self.kept);
         if std::mem::take(&mut self.is_whole) {
             self.remove_sales(|id| !kept.contains_key(&records::sale_entry(id)));
         }
+        let counts = parse_counts(&kept);
         for (name, text) in &kept {
             match (EntryKind::of(name), text) {
-                (Some(EntryKind::Sale(sale)), Some(text)) => {
-                    let counts = counts_of(kept.get(&counts_entry(sale)));
-                    match serde_json::from_str(text) {
-                        Ok(row) => self.show_row(row, counts.as_ref()),
-                        // This version of the program cannot parse the row, so the sale is removed
-                        // from memory. The edge then passes all requests for this sale to a node.
-                        Err(_) => self.remove_sales(|id| id == sale),
+                (Some(EntryKind::Sale(sale)), text) => {
+                    let row = text.as_deref().and_then(parse_row);
+                    match (row, counts.get(sale)) {
+                        (Some(row), Some(Some(record))) => self.show_row(row, &record.counts()),
+                        (Some(row), None) => self.show_row(row, &[]),
+                        (Some(_), Some(None)) | (None, _) => self.remove_sales(|id| id == sale),
                     }
                 }
-                (Some(EntryKind::Sale(sale)), None) => self.remove_sales(|id| id == sale),
                 (Some(EntryKind::Blocks), Some(text)) => {
-                    if let Ok(record) = serde_json::from_str::<BlocksRecord>(text) {
-                        self.blocks.replace(&record.blocks());
-                    }
+                    // If this version cannot parse the blocks, the edge empties its copy, because
+                    // an operator may have deleted old blocks. The nodes check the blocks too.
+                    let record = serde_json::from_str::<BlocksRecord>(text);
+                    self.blocks.replace(&record.map(BlocksRecord::blocks).unwrap_or_default());
                 }
                 (Some(EntryKind::Edges), Some(text)) => {
                     if let Ok(edges) = text.parse() {
@@ -196,19 +203,17 @@ impl FeedReader<'_> {
                 _ => {}
             }
         }
-        for (name, text) in &kept {
-            if let (Some(EntryKind::Counts(sale)), Some(record)) =
-                (EntryKind::of(name), counts_of(Some(text)))
-            {
-                self.show_counts(sale, &record);
+        for (sale, record) in &counts {
+            match record {
+                Some(record) => self.show_counts(sale, record),
+                None => self.remove_sales(|id| id == *sale),
             }
         }
     }
 
-    fn show_row(&mut self, row: SaleRow, counts: Option<&CountsRecord>) {
+    fn show_row(&mut self, row: SaleRow, counts: &[ItemCounts]) {
         let (id, draining_until) = (row.id.clone(), row.draining_until);
-        let counts: Vec<ItemCounts> = counts.map(CountsRecord::counts).unwrap_or_default();
-        self.node.put_sale(row, &counts, false);
+        self.node.put_sale(row, counts, false);
         if let Some(sale) = self.node.catalogue().sale(&id) {
             self.drains.observe(&id, &sale.runtime, draining_until, self.edge.now());
         }
@@ -240,30 +245,26 @@ impl FeedReader<'_> {
     }
 }
 
-fn counts_of(text: Option<&Option<String>>) -> Option<CountsRecord> {
-    serde_json::from_str(text?.as_ref()?).ok()
+/// Parses a sale's row. Returns `None` if this version of the program cannot parse the row or its
+/// front door. Without the front door, the edge cannot know whom the nodes would refuse.
+fn parse_row(text: &str) -> Option<SaleRow> {
+    let row: SaleRow = serde_json::from_str(text).ok()?;
+    FrontDoor::parse(&row.front_door).map(|_| row)
+}
+
+/// Parses the counts of all sales in these entries. The value is `None` if this version of the
+/// program cannot parse the counts of the sale.
+fn parse_counts(
+    entries: &BTreeMap<String, Option<String>>,
+) -> BTreeMap<&str, Option<CountsRecord>> {
+    let mut counts = BTreeMap::new();
+    for (name, text) in entries {
+        if let (Some(EntryKind::Counts(sale)), Some(text)) = (EntryKind::of(name), text) {
+            counts.insert(sale, serde_json::from_str(text).ok());
+        }
+    }
+    counts
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_abandoned_drain_ends_at_its_time() {
-        let (mut drains, runtime) = (Drains::default(), Arc::<SaleRuntime>::default());
-        let is_draining = || runtime.draining.load(Ordering::Acquire);
-        drains.observe("spring", &runtime, Some(Millis(10_000)), Millis(1_000));
-        drains.end_overdue(Millis(9_999));
-        assert!(is_draining());
-        drains.end_overdue(Millis(10_000));
-        assert!(!is_draining(), "the drain must end although the row did not change");
-        drains.observe("spring", &runtime, Some(Millis(10_000)), Millis(10_000));
-        assert!(!is_draining(), "a row whose drain is already over must not begin a drain");
-        drains.observe("spring", &runtime, Some(Millis(30_000)), Millis(20_000));
-        drains.observe("spring", &runtime, None, Millis(20_001));
-        assert!(!is_draining(), "a drain must end when the sale's row has no drain any more");
-        drains.observe("spring", &runtime, Some(Millis(30_000)), Millis(20_002));
-        drains.end_overdue(Millis(1_000));
-        assert!(!is_draining(), "if the database's clock was set back, the drain must end at once");
-    }
-}
+mod tests;

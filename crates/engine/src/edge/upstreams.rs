@@ -250,14 +250,21 @@ impl Upstreams {
         None
     }
 
+    /// Returns the nodes that may get the next request, in the sequence in which the edge tries
+    /// them. The nodes with the same state take turns among themselves. So the turns of a node that
+    /// is not ready do not all go to the same ready node.
     fn in_turn(&self) -> Vec<Arc<Upstream>> {
         let all = self.all.load();
-        let first = self.next.fetch_add(1, Ordering::Relaxed) % all.len().max(1);
-        let (before, from) = all.split_at(first);
-        let mut turn: Vec<_> = from.iter().chain(before).cloned().collect();
-        turn.retain(|upstream| upstream.state() != UpstreamState::WithoutApi);
-        turn.sort_by_key(|upstream| upstream.state());
-        turn
+        // Another task may change a state at any time, so each state is read only once.
+        let known = all.iter().map(|upstream| (upstream.state(), upstream.clone()));
+        let mut turn: Vec<_> =
+            known.filter(|(state, _)| *state != UpstreamState::WithoutApi).collect();
+        turn.sort_by_key(|(state, _)| *state);
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        for same in turn.chunk_by_mut(|(one, _), (other, _)| one == other) {
+            same.rotate_left(next % same.len());
+        }
+        turn.into_iter().map(|(_, upstream)| upstream).collect()
     }
 
     /// Checks the nodes, reads their clocks, and looks up their names, until the future is dropped.

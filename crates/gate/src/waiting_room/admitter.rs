@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use doorbuster_api::gate::WaitingRoomMode;
-use doorbuster_core::gate::room::{OPEN_ADMISSIONS_MAX, RoomDemand, divide_admissions};
+use doorbuster_core::gate::room::{
+    KEEP_OPEN_MS, OPEN_ADMISSIONS_MAX, RoomDemand, divide_admissions,
+};
 use doorbuster_core::{Millis, Phase};
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::node::Node;
@@ -17,7 +19,7 @@ use doorbuster_store::{
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::limits::{IDLE_TICKS, KEEP_OPEN, ROWS_MAX, TICK, admissions_max};
+use super::limits::{IDLE_TICKS, ROWS_MAX, TICK, admissions_max};
 use super::room_state::WaitingRoomState;
 use super::{SaleRoom, WaitingRoomError, WaitingRooms};
 
@@ -117,6 +119,8 @@ async fn follow_room(
     if room.sale.front_door.waiting_room == WaitingRoomMode::Auto {
         let until = keep_open(node, room, &room_state).await?;
         room.runtime().open_until.store(until.0, Ordering::Relaxed);
+    } else if room_state.progress().waiting() > 0 {
+        hold_open(room, node.now());
     }
     room_state.record_pace(node.now(), free, room.limit());
     // Each connected client is notified about each room of the sale.
@@ -125,6 +129,17 @@ async fn follow_room(
         node.hub().publish(EventKind::Room(room_state.key().clone()));
     }
     Ok(())
+}
+
+/// Call this function while visitors wait in the room. If the mode is `always` and an operator
+/// changes it to `auto`, the store keeps the room open. With this function, the room is open on
+/// this node, too, until the node's next check reads the room's row.
+pub(super) fn hold_open(room: SaleRoom<'_>, now: Millis) {
+    let open_until = &room.runtime().open_until;
+    let is_always = room.sale.front_door.waiting_room == WaitingRoomMode::Always;
+    if is_always && open_until.load(Ordering::Relaxed) - now.0 < KEEP_OPEN_MS / 2 {
+        open_until.store(now.plus(KEEP_OPEN_MS).0, Ordering::Relaxed);
+    }
 }
 
 /// If a sale has several rooms, computes for each room the maximum number of visitors that the
@@ -180,7 +195,7 @@ async fn read_admitted(
 
 /// Admits visitors of all the sale's rooms in one transaction, if units are free. The rooms share
 /// two limits: the admissions in one check, and the open admissions.
-async fn admit(
+pub(super) async fn admit(
     rooms: &WaitingRooms,
     node: &Node,
     sale: &SaleState,
@@ -202,6 +217,11 @@ async fn admit(
     let views = try_join_all(views).await?;
     let seen: Vec<_> =
         states.iter().zip(views).filter_map(|(state, view)| Some((state, view?))).collect();
+    // An operator or another node may have admitted visitors since this check read the rows. The
+    // publication below would skip these visitors, so they are published first.
+    for (room_state, view) in &seen {
+        read_admitted(node, room_state, &view.room).await?;
+    }
     let open: u64 = seen.iter().map(|(_, view)| view.shop.open).sum();
     let total = admissions_max(rooms.per_sec).min(OPEN_ADMISSIONS_MAX.saturating_sub(open));
     let demand = |(_, WaitingRoomView { room, shop }): &(_, WaitingRoomView)| {
@@ -239,14 +259,13 @@ async fn keep_open(
     room: SaleRoom<'_>,
     room_state: &WaitingRoomState,
 ) -> StoreResult<Millis> {
-    let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(row) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = row.open_until.map_or(0, |until| until.0 - node.now().0);
     // Without free units, every buyer is refused in any case, so the room need not open.
     let (arrivals, nodes) = (&room.runtime().arrivals, node.live_nodes().count().now());
     let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())
         && room.free_units() != Some(0);
-    if left_ms >= hold_ms / 2 {
+    if left_ms >= KEEP_OPEN_MS / 2 {
         return Ok(row.open_until.unwrap_or(Millis(0)));
     }
     // The room's progress also counts visitors who have left, so this job asks the store whether
@@ -257,8 +276,8 @@ async fn keep_open(
         && node.control().leads()
         && node.store().waits_since_open(room_state.key()).await?;
     if is_pressed || is_waited_for {
-        node.store().keep_room_open(room_state.key(), hold_ms).await?;
-        return Ok(node.now().plus(hold_ms));
+        node.store().keep_room_open(room_state.key(), KEEP_OPEN_MS).await?;
+        return Ok(node.now().plus(KEEP_OPEN_MS));
     }
     Ok(row.open_until.unwrap_or(Millis(0)))
 }

@@ -40,9 +40,6 @@ pub(super) const fn admissions_max(per_sec: u64) -> u64 {
     per_sec / TICKS_PER_SEC
 }
 
-/// The longest time that an automatic waiting room stays open after it was last needed. A room is
-/// needed while visitors wait, or while more buyers arrive than the room admits.
-pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// The shortest time between two notifications about the positions of one room.
 pub(super) const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum number of notifications per second that a node sends about the positions in one

@@ -109,9 +109,13 @@ impl WaitingRoomState {
     }
 
     /// Stores the room's row. If this node already knows a newer version of the row, changes
-    /// nothing.
+    /// nothing. If the row has another seed, the sale was deleted and created again, so this
+    /// function first forgets the room of the deleted sale.
     pub(super) fn apply_row(&self, room: &WaitingRoom) {
         let mut state = self.lock();
+        if state.room.as_ref().is_some_and(|known| known.seed != room.seed) {
+            *state = RoomMemory::new(self.per_sec);
+        }
         let is_older = |known: &WaitingRoom| {
             room.line.admitted < known.line.admitted
                 || room.line.entered < known.line.entered

@@ -1,5 +1,7 @@
 //! Tests the state of a waiting room in the memory of a node, without a store.
 
+mod with_store;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +98,22 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
         None,
         "a lapsed admission must not be shown"
     );
+}
+
+#[test]
+fn a_sale_that_was_created_again_starts_with_an_empty_room() {
+    let room_state = WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC);
+    room_state.apply_position(&visitor("anna", None, None));
+    room_state.apply_row(&room(20, Some(20), 9));
+    room_state.set_lots(vec![seed().lot(None, "anna")]);
+    assert!(room_state.is_drawn());
+    let of_new_sale = |row: WaitingRoom| WaitingRoom { seed: DrawSeed::new([6; 32]), ..row };
+    let row = of_new_sale(room(1, None, 0));
+    room_state.apply_row(&row);
+    assert_eq!(room_state.room(), Some(row));
+    assert_eq!((room_state.counts().in_memory, room_state.admitted_up_to()), (0, 0));
+    room_state.apply_row(&of_new_sale(room(1, Some(1), 0)));
+    assert!(!room_state.is_drawn(), "the node must not use the lots of the deleted sale");
 }
 
 #[test]

@@ -65,7 +65,13 @@ impl WaitingRooms {
     fn is_open(&self, node: &Node, room: SaleRoom<'_>) -> bool {
         match room.sale.front_door.waiting_room {
             WaitingRoomMode::Off => false,
-            WaitingRoomMode::Auto => self.room_state(room).is_auto_open(node.now()),
+            WaitingRoomMode::Auto => {
+                let (room_state, now) = (self.room_state(room), node.now());
+                // If the mode was `always` until now, the room's row in memory may be from before
+                // the change. `SaleRoom::is_auto_open` is then true for a room with visitors.
+                room_state.is_auto_open(now)
+                    || (room.is_auto_open(now) && room_state.progress().waiting() > 0)
+            }
             WaitingRoomMode::Always => true,
         }
     }

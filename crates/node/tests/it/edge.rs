@@ -2,6 +2,7 @@
 //! its behaviour with an old copy.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ mod copies;
 mod counting_proxy;
 mod nodes;
 mod settings;
+mod slow_reads;
 mod streams;
 
 const ONE_PHONE: &str = r#"{"sale":"spring","item":"phone","units":1}"#;
@@ -30,7 +32,8 @@ struct Tier {
     edge: TestApp,
     redis: Redis,
     slots: String,
-    _home: Cluster,
+    home: Arc<Cluster>,
+    database: String,
 }
 
 async fn edge_before(upstream: SocketAddr, slots: &str, more: &[(&str, &str)]) -> TestApp {
@@ -51,8 +54,9 @@ impl Tier {
 
     /// Starts the node and the edge with these further settings.
     async fn start_with(of_node: &[(&str, &str)], of_edge: &[(&str, &str)]) -> Self {
-        let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
-        let store = address(&home, &home.database());
+        let (home, (redis, slots)) = (Arc::new(Cluster::start(&[])), Redis::start_on_port());
+        let database = home.database();
+        let store = address(&home, &database);
         let settings = [
             ("DOORBUSTER_SHAPE", "cluster"),
             ("DOORBUSTER_STORE__URL", store.as_str()),
@@ -62,7 +66,7 @@ impl Tier {
         let node = TestApp::with(&[&settings[..], of_node].concat()).await;
         let proxy = CountingProxy::start(node.address).await;
         let edge = edge_before(proxy.address, &slots, of_edge).await;
-        let tier = Self { node, proxy, edge, redis, slots, _home: home };
+        let tier = Self { node, proxy, edge, redis, slots, home, database };
         tier.wait_until_fresh().await;
         tier
     }

@@ -1,6 +1,6 @@
 //! Tests sales in which each item has its own waiting room.
 use doorbuster_core::gate::draw::{self, DrawSeed};
-use doorbuster_core::gate::room::{IDLE_TURN_MS, RoomSupply};
+use doorbuster_core::gate::room::{IDLE_TURN_MS, KEEP_OPEN_MS, RoomSupply};
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{ItemId, SlotKey, Stock};
 
@@ -8,7 +8,8 @@ use super::rooms::admit;
 use super::{Fixture, buyer, new_item, new_sale};
 use crate::actions::recorded;
 use crate::contract::{
-    ActionQuery, EnterOutcome, NewAction, RoomAdmissions, RoomKey, RoomProgressStep,
+    ActionQuery, EnterOutcome, NewAction, PatchOutcome, RoomAdmissions, RoomKey, RoomProgressStep,
+    SaleRow,
 };
 
 const SALE: &str = "spring";
@@ -198,6 +199,54 @@ pub async fn a_room_knows_who_waits_since_it_was_open(fixture: Fixture) {
         leave(name).await;
     }
     assert!(!waits().await, "a visitor of the closed room must not count");
+}
+
+/// If the rooms of a sale become automatic, the rooms in which visitors wait are open. The other
+/// rooms stay closed.
+pub async fn rooms_with_visitors_are_open_when_they_become_automatic(fixture: Fixture) {
+    let [phone, case] = sale(&fixture, 3, 3).await;
+    let seed = || DrawSeed::new([3; 32]);
+    let set_mode = async |mode: &'static str| {
+        let patch = move |sale: &mut SaleRow| {
+            sale.front_door = format!(r#"{{"waiting_room":"{mode}"}}"#);
+            Ok(())
+        };
+        let patched = fixture.store.patch_sale(SALE, None, Box::new(patch)).await.expect("writes");
+        assert!(matches!(patched, PatchOutcome::Done(_)), "{patched:?}");
+    };
+    let open_rooms = async || {
+        let mut rooms = fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads");
+        rooms.sort_by(|a, b| a.key.cmp(&b.key));
+        let open = rooms.into_iter().filter_map(|room| Some((room.key.item, room.open_until?)));
+        open.collect::<Vec<_>>()
+    };
+    set_mode("always").await;
+    enter(&fixture, phone, seed(), &["anna"]).await;
+    enter(&fixture, case, seed(), &["bert"]).await;
+    fixture.store.leave_room(&room(case), buyer("bert")).await.expect("writes");
+    assert!(open_rooms().await.is_empty());
+    set_mode("auto").await;
+    let until = fixture.clock.now().plus(KEEP_OPEN_MS);
+    assert_eq!(open_rooms().await, [(Some(phone), until)], "bert has left, so only anna waits");
+    set_mode("always").await;
+    open(&fixture).await;
+    enter(&fixture, case, seed(), &["carl"]).await;
+    assert_eq!(admit_all(&fixture, phone).await, Vec::<String>::new(), "the draw is not closed");
+    fixture.clock.advance(1_000);
+    set_mode("auto").await;
+    let until = fixture.clock.now().plus(KEEP_OPEN_MS);
+    assert_eq!(open_rooms().await, [(Some(phone), until), (Some(case), until)]);
+    set_mode("always").await;
+    fixture.store.open_room(&room(phone), seed()).await.expect("writes");
+    assert_eq!(admit_all(&fixture, phone).await, ["anna"]);
+    fixture.clock.advance(1_000);
+    set_mode("auto").await;
+    let later = fixture.clock.now().plus(KEEP_OPEN_MS);
+    assert_eq!(
+        open_rooms().await,
+        [(Some(phone), until), (Some(case), later)],
+        "anna is admitted, so only carl waits"
+    );
 }
 
 /// A deleted draft leaves no waiting room, so a new sale of the same name begins without visitors.

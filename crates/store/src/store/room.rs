@@ -34,6 +34,8 @@ mod admit;
 mod auto_open;
 mod enter;
 
+pub(super) use auto_open::open_if_auto;
+
 const ROOM: Statement = locking!(
     concat!(
         "SELECT ",

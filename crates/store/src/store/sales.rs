@@ -12,7 +12,7 @@ use crate::sql::{Row, Statement, locking, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
 use crate::{actions, rows};
 
-use super::{Store, StoreResult};
+use super::{Store, StoreResult, room};
 
 /// Selects one row for each item of a sale. A sale without items has one row. SQLite does not store
 /// `draining_until`, because only one process uses such a store.
@@ -266,6 +266,7 @@ fn patch(
     tx.change_catalogue()?;
     let SaleRow { title, starts_at, ends_at, front_door, page, .. } = &after;
     tx.run(UPDATE_SALE, &values![id, title, *starts_at, *ends_at, front_door, page])?;
+    room::open_if_auto(tx, id, &before.front_door, front_door)?;
     for item in after.items.iter().filter(|item| !before.items.contains(item)) {
         let values = values![
             id,

@@ -112,7 +112,7 @@ every! {
         the_rooms_of_a_sale_have_one_seed, each_room_has_the_supply_of_its_item,
         one_transaction_admits_visitors_of_both_rooms,
         an_operator_admits_visitors_of_one_item, a_room_knows_who_waits_since_it_was_open,
-        a_deleted_draft_leaves_no_room;
+        rooms_with_visitors_are_open_when_they_become_automatic, a_deleted_draft_leaves_no_room;
     rooms:
         a_room_has_one_seed, an_operator_admits_visitors_without_regard_to_the_stock,
         a_buyer_has_one_position, buyers_in_the_draw_are_admitted_first,

@@ -13,6 +13,11 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
         "Age of this edge's copy of the nodes' memory. Above 2 s, the edge passes all requests on.",
         age.map(|age| age as f64 / 1_000.0),
     );
+    text.gauge_if(
+        "doorbuster_edge_fresh",
+        "1 while this edge refuses purchases by itself; 0 while it passes all requests on.",
+        node.map(|node| u8::from(node.is_fresh())),
+    );
     text.counter_if(
         "doorbuster_edge_refused_total",
         "Purchases that this edge refused from memory.",

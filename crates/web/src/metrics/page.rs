@@ -74,7 +74,7 @@ fn http(app: &App, text: &mut MetricsText) {
     text.gauge("doorbuster_events_websockets", "Open WebSockets.", metrics.sockets.get());
     text.gauge(
         "doorbuster_events_websockets_idle",
-        "Open WebSockets without a task of their own.",
+        "WebSockets that are open and have no task of their own.",
         metrics.idle_sockets.get(),
     );
     text.counter(

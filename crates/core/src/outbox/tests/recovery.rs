@@ -100,11 +100,33 @@ fn after_a_restart_a_failed_event_is_tried_at_once_without_counting() {
     let row = PendingDelivery {
         tries: 9,
         next_at: AT.plus(HOUR_MS),
+        error: Some("no".to_owned()),
         ..blocked_delivery(1, &"order-1".into())
     };
     let mut queue = production_queue(vec![row]);
     assert_eq!(sent(&mut queue, AT), [1]);
-    assert_eq!(queue.record(1, failed(), AT, 0), None, "an early try must not count");
+    assert_eq!(
+        queue.record(1, failed(), AT, 0),
+        None,
+        "an early try must not count, and the row already has its error"
+    );
+    assert_eq!(queue.next_due_at(), Some(AT.plus(45_000)));
+}
+
+#[test]
+fn an_early_try_that_fails_with_another_error_changes_only_the_error() {
+    let row = PendingDelivery {
+        tries: 9,
+        next_at: AT.plus(HOUR_MS),
+        error: Some("a".to_owned()),
+        ..blocked_delivery(1, &"order-1".into())
+    };
+    let mut queue = production_queue(vec![row.clone()]);
+    assert_eq!(sent(&mut queue, AT), [1]);
+    let outcome = SendOutcome::Failed { error: "b".to_owned(), pause_ms: 0 };
+    let changed = PendingDelivery { error: Some("b".to_owned()), ..row };
+    assert!(changed.can_follow(9), "the store must accept the changed row");
+    assert_eq!(queue.record(1, outcome, AT, 0), Some(RowChange::Pending(changed)));
     assert_eq!(queue.next_due_at(), Some(AT.plus(45_000)));
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::passes::{guarded, noted, opening, sent};
-use super::{BUY, STATE, draft, link, prepared_before_opening, states};
+use super::{BUY, STATE, draft, in_secs, link, prepared_before_opening, states};
 use crate::crash_windows::client::{request, signed_in};
 use crate::crash_windows::fixture::ServerFixture;
 
@@ -42,6 +42,31 @@ async fn a_visitor_before_the_opening_is_in_the_draw_and_buys_when_admitted() {
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&fixture, &soon).await, ["reserved"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_takes_part_in_the_draw_of_a_sale_that_opens_earlier_than_planned() {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
+        let tab = noted(browser).await;
+        prepared_before_opening(20, async |soon, secs| {
+            opening(&fixture, &soon, 1_200, json!({"waiting_room": "always"})).await;
+            tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
+            tab.says(BUY, "Opens in ").await;
+            assert!(
+                sent(&tab, "/waiting-room").await.is_empty(),
+                "the page must not request a position so long before the start"
+            );
+            let path = format!("/v1/admin/sales/{soon}");
+            let earlier = json!({"starts_at": in_secs(secs).1});
+            assert_eq!(fixture.admin("PATCH", &path, Some(&earlier)).await.status, 200);
+            // The event `online` makes the page read the status at once.
+            tab.eval("dispatchEvent(new Event('online'))").await;
+            tab.says(STATE, "You are in the draw").await;
+        })
+        .await;
     })
     .await;
 }

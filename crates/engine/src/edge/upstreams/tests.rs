@@ -187,6 +187,32 @@ async fn a_node_that_is_not_ready_comes_last_and_a_node_without_the_role_api_get
 }
 
 #[tokio::test]
+async fn ready_nodes_get_equally_many_requests_while_other_nodes_are_not_ready() {
+    use UpstreamState::{NotReady, Ready, WithoutApi};
+    let cases = [
+        (vec![NotReady, Ready, Ready], vec![0, 6, 6]),
+        (vec![WithoutApi, WithoutApi, Ready, Ready], vec![0, 0, 6, 6]),
+    ];
+    for (states, expected) in cases {
+        let mut nodes = Vec::new();
+        for _ in &states {
+            nodes.push(Node::start(true).await);
+        }
+        let addresses: Vec<_> = nodes.iter().map(|node| node.address).collect();
+        let upstreams = upstreams(&addresses);
+        for (node, state) in states.iter().enumerate() {
+            upstreams.all.load()[node].set_state(*state);
+        }
+        for _ in 0..12 {
+            let response = upstreams.send(request(Method::POST, "/v1/orders")).await;
+            assert_eq!(response.expect("an answer").status(), 200);
+        }
+        let requests: Vec<_> = nodes.iter().map(Node::requests).collect();
+        assert_eq!(requests, expected, "{states:?}");
+    }
+}
+
+#[tokio::test]
 async fn nodes_whose_addresses_stay_keep_their_state_and_new_nodes_get_requests() {
     let [one, two, three] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let upstreams = upstreams(&[one, two]);

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{announce, buy, enter, is, until};
 use crate::app::{TIMEOUT, TestApp, WAIT_FOR_ORDER, bearer, sale};
@@ -229,4 +229,27 @@ async fn an_automatic_room_lets_a_few_buyers_through() {
     assert_eq!(enter(&app, "bert").await.verdict(), "201");
     until(&app, "bert", "the buyer is admitted", is("admitted")).await;
     assert_eq!(buy(&app, "bert").await.verdict(), "201");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_in_which_a_buyer_waits_stays_open_when_it_becomes_automatic() {
+    let app = TestApp::start().await;
+    announce(&app, 1.into(), 1).await;
+    app.step("spring", "open").await;
+    assert_eq!(enter(&app, "anna").await.verdict(), "201");
+    until(&app, "anna", "the buyer is admitted", is("admitted")).await;
+    assert_eq!(buy(&app, "anna").await.verdict(), "201");
+    assert_eq!(enter(&app, "ben").await.verdict(), "201");
+    until(&app, "ben", "no unit is left for the buyer", is("gone")).await;
+    let patch = json!({"front_door": {"waiting_room": "auto"}});
+    assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", Some(patch)).await.verdict(), "200");
+    let is_auto = |status: &Value| status["front_door"]["waiting_room"] == "auto";
+    app.until("/v1/sales/spring/status", "the status shows the new mode", is_auto).await;
+    // In this time, the server checks the room several times.
+    let timer = Stopwatch::start();
+    while timer.elapsed() < NOTICED_WITHIN {
+        let newcomer = ask(&app, "carl").await.verdict();
+        assert_eq!(newcomer, "403 waiting_room", "Carl must wait behind Ben");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
