@@ -1,6 +1,6 @@
-//! The naive design of R4N. It sells units without the protocol of the server. A handler deducts
-//! units in Redis and pushes the order to a list in Redis. A consumer takes orders from the list,
-//! and inserts the orders into PostgreSQL.
+//! The naive design, which the figure R4N compares with the server. It sells units without the
+//! protocol of the server. A handler deducts units in Redis and pushes the order to a list in
+//! Redis. A consumer takes orders from the list, and inserts the orders into PostgreSQL.
 //!
 //! - A crash of Redis or of the consumer can lose a confirmed order.
 //! - If the handler crashes before the order is in the list, the deducted units are lost.

@@ -19,7 +19,7 @@ use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, compare_alternating, median};
 use crate::limits::{ISSUED_TICKETS, ISSUED_TICKETS_QUICK};
 
-const ALONE: &str = "tickets of a slot in memory, one thread";
+const ALONE: &str = "tickets that a slot in memory issues to one thread";
 const RATE: Target = Target::AtLeast { floor: 1e6, goal: 2e6 };
 const BESIDE: &str = "tickets of a slot in memory, 64 requests at a time on two threads";
 const RATIO: Target = Target::AtLeast { floor: 1.0, goal: 2.0 };

@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(
             step(&view(9, 6, 0, true), 6, false),
             SlotDrainStep::Close,
-            "a drained slot must be closed even if it has units"
+            "a slot that is being drained must be closed, even if units are left in it"
         );
     }
 

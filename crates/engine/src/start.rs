@@ -97,7 +97,7 @@ pub struct EngineOptions {
     pub always_leads: bool,
     /// Whether to accept a PostgreSQL with `fsync` off. Set only in tests.
     pub allow_fsync_off: bool,
-    /// The sources of the newest history, if the database is shared.
+    /// If nodes share the database, where the node finds the newest history of the database.
     pub database: DatabaseOptions,
     /// Called when the store has failed permanently, or when a job has ended too early. This
     /// function must end the process.

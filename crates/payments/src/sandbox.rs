@@ -73,7 +73,7 @@ struct SandboxCheckout {
     currency: String,
     expires_at: i64,
     return_url: String,
-    /// Whether the checkout accepts no more payments.
+    /// True after the checkout stopped accepting payments.
     closed: bool,
     payments: Vec<SandboxPayment>,
     posts: Vec<PendingMessage>,

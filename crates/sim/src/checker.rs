@@ -219,8 +219,7 @@ impl Checker {
         &self.history[at.saturating_sub(1)]
     }
 
-    /// Returns the time until which the commit `version` was the last commit. This is the time of
-    /// the next commit, or `mono` if there is no next commit.
+    /// Returns the time of the commit after `version`, or `mono` if there is none.
     fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
         self.history.get(next).map_or(mono, |m| m.at)

@@ -13,6 +13,8 @@ use doorbuster_api::header::accepts;
 use doorbuster_api::problem::Problem;
 use doorbuster_auth::Operator;
 use doorbuster_core::BuyerId;
+use doorbuster_engine::error::EngineError;
+use doorbuster_store::StoreError;
 use doorbuster_telemetry::metrics::{RouteIndex, route_index};
 use http::HeaderValue;
 use http::header::{ACCEPT, CACHE_CONTROL, LOCATION};
@@ -198,7 +200,9 @@ async fn check(
             // catalogue. Without the store, operators may still read the known catalogue. But a
             // known sale may be outdated, and an unknown sale may exist, so no sale is changed.
             let refreshed = app.catalogue_reader.refresh().await;
-            if is_operator_change(endpoint) && endpoint.path.contains("{sale}") {
+            let is_store_away =
+                matches!(&refreshed, Err(EngineError::Store(StoreError::Unavailable { .. })));
+            if is_store_away && is_operator_change(endpoint) && endpoint.path.contains("{sale}") {
                 refreshed?;
             }
         }

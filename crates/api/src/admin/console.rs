@@ -37,7 +37,8 @@ pub struct Action {
     /// When the change was made.
     pub at: Time,
     /// Who made the change: the id of an operator's key, `configured` for the configured key,
-    /// `command` for a command on the machine, or `engine` for the server itself.
+    /// `oidc:…` for a person who signed in without a key, `command` for a command on the machine,
+    /// or `engine` for the server itself.
     pub by: String,
     /// The action, such as `sale.opened`.
     pub action: String,

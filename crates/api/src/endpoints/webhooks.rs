@@ -113,8 +113,9 @@ endpoints!(
     get_dead_letter = Endpoint {
         path: "/v1/admin/dead-letters/{letter}",
         summary: "Read a dead letter with its content",
-        description: "The content of an event is the undelivered message. The content of a refund \
-            is its payment and amount. The content of a ticket is its request.",
+        description: "The content depends on what the dead letter is about. For an event, it is \
+            the undelivered message; for a refund, the payment and the amount; for a ticket, the \
+            request.",
         responses: &[ok::<DeadLetterDetail>("The dead letter.")],
         ..VIEWER_ENDPOINT
     },

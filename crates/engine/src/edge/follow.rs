@@ -225,10 +225,11 @@ impl<'a> FeedReader<'a> {
         let Some(sale) = catalogue.sale(sale) else { return };
         self.node.control().status_changed(&sale.row.id.as_str().into());
         sale.runtime.room.open_until.store(record.room_open_until, Ordering::Relaxed);
-        for (item, open_until) in record.item_rooms() {
-            if let Some(item) = catalogue.item_by_id(item) {
-                item.work.room.open_until.store(open_until, Ordering::Relaxed);
-            }
+        // The record lists only rooms that are or were open.
+        for item in &sale.items {
+            let known = record.item_rooms().find(|(id, _)| *id == item.row.id);
+            let open_until = known.map_or(0, |(_, open_until)| open_until);
+            item.work.room.open_until.store(open_until, Ordering::Relaxed);
         }
         for counts in record.counts() {
             if let Some(item) = catalogue.item_by_id(counts.item) {

@@ -113,7 +113,7 @@ fn check_order_history<'e>(
     if stored != published {
         let format_times = |(pay_by, paid_at, ended_at)| {
             format!(
-                "pay by {}, paid {}, ended {}",
+                "payment due {}, paid {}, ended {}",
                 format_time(pay_by),
                 format_time(paid_at),
                 format_time(ended_at)

@@ -16,8 +16,8 @@ use crate::watch::Stopwatch;
 
 pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
 pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
-/// The header with which a purchase waits up to five seconds for its verdict. Five seconds are
-/// longer than any pause of the test machine.
+/// The header with which a purchase waits up to five seconds for its verdict. The test machine
+/// never stalls for so long.
 pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
 /// The longest time that a test waits for an event. It is long, because the machine may be slow.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);

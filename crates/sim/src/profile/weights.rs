@@ -2,8 +2,8 @@
 use super::Profile;
 use crate::rng::SimRng;
 
-/// A weight for each group of operations. The operations of a group with twice the weight are twice
-/// as frequent.
+/// A weight for each group of operations. A group with the weight 2 is chosen twice as often as a
+/// group with the weight 1.
 pub(super) struct Weights {
     pub(super) buy: u64,
     pub(super) replay: u64,

@@ -13,7 +13,7 @@ use doorbuster_sim::{mutants, op, profile};
 /// The number of seeds to run, if `DOORBUSTER_SIM_SEEDS` is not set.
 const SEEDS: u64 = 20_000;
 /// The test removes each rule in turn, and runs this many seeds without the rule. For most rules,
-/// one of these seeds has a finding.
+/// at least one of these seeds has a finding.
 const MUTANT_SEEDS: u64 = 5_000;
 /// For more than half of the rules, this smaller number of seeds is enough for a finding.
 const SOON_SEEDS: u64 = 2_000;

@@ -91,7 +91,7 @@ pub enum Pause {
     /// This node takes no units from the pool for this many milliseconds, so that another node can
     /// take them.
     PoolRest(u64),
-    /// Another node needs time to sell the units that it got from this node.
+    /// Wait a moment, so that another node can sell the units that this node gave it.
     GiveWay,
 }
 

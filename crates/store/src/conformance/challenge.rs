@@ -128,7 +128,7 @@ pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
         assert_eq!(
             spend_answer(&fixture, 200 + by, by, true).await,
             Some(WRONG),
-            "a right answer must get the count of all wrong ones"
+            "for a right answer, the store must return the number of all wrong answers"
         );
     }
 }

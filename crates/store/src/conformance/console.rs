@@ -140,7 +140,11 @@ async fn old_minutes_last_until_their_sale_is_closed_for_long(fixture: &Fixture)
     store.step_sale("winter", PhaseStep::Close).await.expect("writes");
     let sale = store.sale("winter").await.expect("reads").expect("created");
     let closed_at = sale.closed_at.expect("a closed sale");
-    assert_eq!(delete(closed_at).await, 0, "statistics of a sale closed at the cutoff must stay");
+    assert_eq!(
+        delete(closed_at).await,
+        0,
+        "if a sale closed exactly at the cutoff, its statistics must not be deleted"
+    );
     assert_eq!(delete(closed_at.plus(1)).await, 1);
 }
 

@@ -25,7 +25,10 @@ pub async fn an_earlier_attempt_does_not_change_a_requested_delivery(fixture: Fi
     let tries = async || pending(&fixture, "end_1").await.first().map(|row| row.tries);
     let requested = fixture.store.redeliver("end_1", at, MOST).await.expect("writes");
     assert_eq!((requested, tries().await), (Redelivery::Done, Some(0)));
-    assert!(!record(20, true).await, "an attempt from before the request must be ignored");
+    assert!(
+        !record(20, true).await,
+        "a delivery attempt that began before the request for a redelivery must be ignored"
+    );
     assert_eq!(tries().await, Some(0), "an attempt from before the request must not count");
     // A postponed attempt does not change the number of tries (0). A worker records the same result
     // twice (1) if it does not know whether the first commit succeeded.

@@ -80,8 +80,11 @@ async fn a_reversal_reported_during_the_payment_is_in_the_orders_history() {
             dispute: None,
         };
         let reverse = async {
+            let since = Instant::now();
             let record = || b.store.record_reversal(report.clone());
-            while record().await.expect("writes") == ReversalOutcome::NoPayment {}
+            while record().await.expect("writes") == ReversalOutcome::NoPayment {
+                assert!(since.elapsed() < AGAIN_WITHIN, "the payment is not recorded");
+            }
         };
         let (captured, ()) = tokio::join!(a.store.capture(paid, false), reverse);
         assert!(matches!(captured, Ok(CaptureOutcome::Paid(_))), "{captured:?}");
@@ -328,7 +331,12 @@ async fn an_order_that_expires_before_its_payment_locks_the_grant_causes_no_dead
 /// moment must not be refunded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payment_waits_for_the_verdict_of_a_ticket_that_is_being_settled() {
-    let (a, b, database) = two().await;
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let url = cluster.url(&database);
+    // On a busy machine, the settler may have to wait long for the test.
+    let patient = format!("{url} options='-c lock_timeout={}'", AGAIN_WITHIN.as_millis());
+    let (a, b) = (open_postgres(&patient, 1).await, open_postgres(&url, 2).await);
     let grant = a.slot(10, 10, 4).await;
     let ticket = a.ticket(&grant, 1, "anna", "k", 1);
     let paid = message(&id_key().id_of(&ticket).to_string(), 1, "evt", "pay");

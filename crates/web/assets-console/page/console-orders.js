@@ -93,7 +93,7 @@ const CHOSEN_MAX = 10_000;
 
 function Orders({ search, can }) {
   const [ask, setAsk] = useState(null);
-  // The chosen orders, by id. They can be on a page of the list that the table does not show now.
+  // The chosen orders, by id. The table may now show another page of the list.
   const [chosen, setChosen] = useState(new Map());
   const [reading, setReading] = useState({ found: null, error: null });
   // The number of the newest search. A running search with an older number stops.

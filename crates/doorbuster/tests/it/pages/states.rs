@@ -56,8 +56,8 @@ fn stay(states: &[&Value], place: &str) {
     }
 }
 
-/// Checks one state of each kind with axe-core. All checks together take minutes, so a test run
-/// makes all of them only if it saves pictures.
+/// Checks one state of each kind with axe-core. All checks together take minutes. So only a test
+/// run that saves pictures makes all of them.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
     if width != WIDTHS[0] && shots().is_none() {
         return;

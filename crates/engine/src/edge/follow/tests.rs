@@ -68,8 +68,14 @@ fn sale(front_door: &str) -> (String, Option<String>) {
     (records::sale_entry("spring"), Some(text))
 }
 
-/// Returns the entry with the counts of the sold-out phone.
+/// Returns the entry with the counts of the sold-out phone. The phone has no waiting room.
 fn counts() -> (String, Option<String>) {
+    counts_with_room(None)
+}
+
+/// Returns the entry with the counts of the sold-out phone. `open_until` is the time until which
+/// the phone's waiting room is open.
+fn counts_with_room(open_until: Option<i64>) -> (String, Option<String>) {
     let phone = ItemCounts {
         item: ItemId(1),
         total: Stock::Counted(1),
@@ -80,7 +86,8 @@ fn counts() -> (String, Option<String>) {
         paid: 0,
         waiting: 0,
     };
-    let record = CountsRecord::new(0, std::iter::empty(), std::iter::once(phone));
+    let rooms = open_until.map(|open_until| (ItemId(1), open_until));
+    let record = CountsRecord::new(0, rooms.into_iter(), std::iter::once(phone));
     let text = serde_json::to_string(&record).expect("numbers serialise");
     (records::counts_entry("spring"), Some(text))
 }
@@ -104,6 +111,23 @@ async fn a_sale_leaves_the_catalogue_if_its_front_door_or_its_counts_cannot_be_p
     assert!(!is_shown_after(vec![later_counts(), sale("{}")]), "the counts are unknown");
     assert!(is_shown_after(vec![counts(), sale("{}")]), "the counts are known again");
     assert!(parts.node.catalogue().sales().all(|sale| !sale.front_door.needs_pass()));
+}
+
+/// The counts list only rooms that are or were open. If a room is no longer listed, it is closed.
+#[tokio::test]
+async fn a_room_that_is_no_longer_listed_is_closed() {
+    let (parts, edge) = start_edge().await;
+    let blocks = Blocks::default();
+    let mut feed = FeedReader::new(&parts.node, &blocks, &edge);
+    let mut open_until_after = |entries: Vec<(String, Option<String>)>| {
+        feed.kept.extend(entries);
+        feed.show();
+        let catalogue = parts.node.catalogue();
+        let phone = catalogue.item_by_id(ItemId(1)).expect("the sale has a phone");
+        phone.work.room.open_until.load(Ordering::Relaxed)
+    };
+    assert_eq!(open_until_after(vec![counts_with_room(Some(9_000)), sale("{}")]), 9_000);
+    assert_eq!(open_until_after(vec![counts()]), 0);
 }
 
 #[tokio::test]

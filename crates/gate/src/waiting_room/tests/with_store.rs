@@ -20,6 +20,9 @@ use doorbuster_testkit::TempDir;
 use super::{PER_SEC, buyer, seed};
 use crate::waiting_room::{WaitingRooms, admitter};
 
+/// An entry that takes longer fails the test.
+const ENTRY_MAX: Duration = Duration::from_mins(1);
+
 /// Starts an engine with an open sale. The sale has nine units, and its mode is `always`.
 async fn open_sale(dir: &TempDir) -> (EngineParts, Arc<SaleState>) {
     let engine = start(EngineOptions {
@@ -98,6 +101,7 @@ async fn a_buyer_who_is_admitted_while_the_entry_waits_gets_the_turn() {
     let entry = async { tokio::join!(rooms.enter(node, room, &anna), admission).0 };
     let entered = tokio::select! {
         () = rooms.batcher.run(&rooms, node) => panic!("the batcher ended"),
+        () = tokio::time::sleep(ENTRY_MAX) => panic!("the entry takes too long"),
         entered = entry => entered,
     };
     let (is_new, shown) = entered.expect("the buyer gets a position");

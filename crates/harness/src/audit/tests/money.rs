@@ -206,12 +206,12 @@ fn an_impossible_history_is_found() {
     check(
         "gus",
         "UPDATE event SET ended_at = ended_at + 1 WHERE @ AND type = 'order.expired'",
-        "its last event says: pay by ",
+        "its last event says: payment due ",
     );
     check(
         "ann",
         "UPDATE event SET pay_by = pay_by + 1 WHERE @ AND type = 'order.reserved'",
-        "its last event says: pay by ",
+        "its last event says: payment due ",
     );
     breaks(
         "UPDATE event SET n = 77 WHERE type = 'order.expired'",
