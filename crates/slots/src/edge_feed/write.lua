@@ -1,10 +1,10 @@
 -- Writes one change of the feed: new requests, new entries, and the head that counts them.
 -- KEYS: head, requests, entries, order of the entries.
 -- ARGV: first the position of the feed before this call: the generation, the number of the newest
--- entry, the number of requests. Then the change: the new head, the number of the newest entry after
--- this call, the lifetime in milliseconds, the number of new requests, these requests, the name and
--- content of each new entry. If the newest entry has the number n, the new entries get n + 1, n + 2,
--- and so on.
+-- entry, the number of requests. Then the change: the new head, the number of the newest entry
+-- after this call, the lifetime in milliseconds, the number of new requests, these requests, the
+-- name and content of each new entry. If the newest entry has the number n, the new entries get
+-- n + 1, n + 2, and so on.
 -- Returns 1. If the feed is not at the position in ARGV, returns 0 and changes nothing.
 local at = redis.call('HMGET', KEYS[1], 'generation', 'seq')
 if at[1] ~= ARGV[1] or at[2] ~= ARGV[2] or redis.call('LLEN', KEYS[2]) ~= tonumber(ARGV[3]) then
