@@ -50,12 +50,13 @@ impl DeliveryQueue {
         if let Some(row) = self.rows.get_mut(&position) {
             row.plan_early_try(&outcome, counts, self.answered_at, now, spread);
         }
-        // Only an event with a row is tried early, and this event keeps its row.
         if !counts
             && let SendOutcome::Failed { error, .. } | SendOutcome::Deferred { error } = &outcome
         {
             let row = self.rows.get_mut(&position);
-            return row.and_then(|row| row.replace_error(error)).map(RowChange::Pending);
+            let changed = row.and_then(|row| row.replace_error(error));
+            self.put_back(position, about);
+            return changed.map(RowChange::Pending);
         }
         let Some(verdict) = self.decide_retry(position, outcome, counts, now, spread) else {
             self.put_back(position, about);
