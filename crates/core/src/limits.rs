@@ -77,7 +77,8 @@ pub const DELIVERY_TRIES_MAX: u32 = 50;
 /// If an endpoint refuses one event this many times in a row, the event can become a dead letter.
 /// Usually, the time [`DELIVERY_REFUSED_MS`] must have passed too. After any other failure of the
 /// endpoint, the count starts again. Six refusals, with the pauses between them, take half a
-/// minute. So an endpoint that refuses events of one type soon gets the events of other types.
+/// minute. So an endpoint that refuses events of one type, and accepts events of other types, soon
+/// gets the events of the other types.
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time from the first refusal of an event until the event becomes a dead letter, in
 /// milliseconds. A shop may answer `404` while it deploys a new version of itself. A deployment

@@ -29,7 +29,7 @@ pub struct DeadLetter {
     pub about: String,
     /// The last error.
     pub error: String,
-    /// The number of attempts.
+    /// The number of failed attempts that counted. Of the refusals of an event, at most six count.
     pub tries: u32,
     /// When the server stopped retrying; for a refund, when the refund was created.
     pub at: Time,

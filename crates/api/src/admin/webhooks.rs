@@ -266,7 +266,7 @@ pub struct Delivery {
     pub about: String,
     /// The delivery's state.
     pub state: DeliveryState,
-    /// The number of failed attempts.
+    /// The number of failed attempts that counted. Of the refusals of an event, at most six count.
     pub tries: u32,
     /// The time of the next attempt; `null` if the server will not try again.
     #[schema(required = true)]
